@@ -1,0 +1,1 @@
+"""``mlpipeline.yaml``: models, layers, and where each value came from."""

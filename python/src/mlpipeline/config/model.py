@@ -1,0 +1,259 @@
+"""The shape of ``mlpipeline.yaml``. The JSON schema and the reference page are generated from these models.
+
+Every field has a default except ``service`` and ``train.command``, so that the smallest file has three lines. Units are
+part of the value (``30s``, ``2h``, ``512MiB``), never of the key.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+class Duration(float):
+    """Seconds; written as ``500ms``, ``30s``, ``5m``, ``2h``, ``40d`` or a bare number of seconds."""
+
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="lower-case letters, digits and dashes")]
+Percent = Annotated[int, Meta(ge=1, le=99)]
+Probability = Annotated[float, Meta(gt=0, lt=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Positive = Annotated[int, Meta(ge=1)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=False, kw_only=True):
+    """Base of all sections: immutable, unknown keys refused."""
+
+
+class Expectation(Section, frozen=True):
+    """One inline check of the short form. ``column`` and one or more rules; each rule becomes one GX expectation.
+
+    ``mostly`` is the share of rows that must satisfy the row-wise rules.
+    """
+
+    column: str = ""
+    not_null: bool = False
+    unique: bool = False
+    type: str = ""
+    between: tuple[float | None, float | None] | None = None
+    in_set: tuple[str | int | float | bool, ...] = ()
+    matches: str = ""
+    mean_between: tuple[float | None, float | None] | None = None
+    rows_between: tuple[int | None, int | None] | None = None
+    mostly: Share = 1.0
+
+
+class Freshness(Section, frozen=True):
+    """The newest value of ``column`` (or the file's own age without a column) must be younger than ``within``."""
+
+    within: Duration
+    column: str = ""
+    now: str = ""
+    """ISO time that counts as now, for data that is a fixed history; empty means the clock."""
+
+
+class DataFile(Section, frozen=True):
+    """One data file the data gate reads: Parquet or CSV, or a folder or glob of them."""
+
+    path: str
+    columns: dict[str, str] = {}
+    """Schema: column name to ``integer``, ``number``, ``string``, ``boolean`` or ``timestamp``."""
+    extra_columns: Literal["allow", "fail"] = "allow"
+    suite: str = ""
+    """Path of a Great Expectations 1.x suite in its own JSON."""
+    expect: tuple[Expectation, ...] = ()
+    freshness: Freshness | None = None
+
+
+class Data(Section, frozen=True):
+    files: dict[str, DataFile] = {}
+    pull: Literal["auto", "always", "never"] = "auto"
+    """``auto`` pulls with DVC when the repository has a default remote."""
+    engine: Literal["auto", "gx"] = "auto"
+    """``gx`` forces Great Expectations for every expectation; ``auto`` uses it only for what one query cannot answer."""
+    sample_rows: Positive = 20
+    """How many failing values a result carries per expectation."""
+
+
+class Train(Section, frozen=True):
+    command: str
+    """A shell command run at the project's root, in the project's own environment, such as ``dvc repro``."""
+    timeout: Duration = Duration(4 * 3600)
+    model: str = "model"
+    """Where the command leaves the MLflow model (a folder with an ``MLmodel`` file)."""
+    metrics: str = ""
+    """Optional JSON file of numbers the command leaves; logged to MLflow."""
+    params: str = "params.yaml"
+    """Optional YAML file of parameters; logged to MLflow when it exists."""
+
+
+class MetricGate(Section, frozen=True):
+    """One metric of the model gate. At least one rule must be set.
+
+    ``metric`` is ``accuracy``, ``balanced_accuracy``, ``roc_auc``, ``average_precision``, ``f1``, ``precision``, ``recall``,
+    ``log_loss``, ``brier``, ``mae``, ``mse``, ``rmse`` or ``r2``.
+    """
+
+    metric: str
+    at_least: float | None = None
+    at_most: float | None = None
+    no_worse_than_champion: NonInferiority | None = None
+    better_than_champion: bool = False
+    slices: tuple[str, ...] = ()
+    """Columns of the holdout; every value with ``min_rows`` rows must satisfy the rules too."""
+    min_rows: Positive = 100
+
+
+class NonInferiority(Section, frozen=True):
+    margin: Annotated[float, Meta(ge=0)]
+    confidence: Probability = 0.95
+
+
+class Latency(Section, frozen=True):
+    p99: Duration
+    predictions: Positive = 200
+
+
+class ModelGate(Section, frozen=True):
+    holdout: str = ""
+    """Parquet or CSV with the label; read after ``train``, so the command may write it. Empty: no model gate."""
+    label: str = ""
+    positive: str = ""
+    """The positive class for two-class metrics; empty: the greater of the two labels."""
+    metrics: tuple[MetricGate, ...] = ()
+    latency: Latency | None = None
+    no_champion: Literal["pass", "fail"] = "pass"
+    """What champion rules say while there is no champion."""
+    too_small_slice: Literal["ignore", "inconclusive", "fail"] = "ignore"
+    resamples: Positive = 2000
+    seed: int = 0
+
+
+class Package(Section, frozen=True):
+    requirements: str = ""
+    """Extra requirements file for serving; empty: the model's own ``requirements.txt``."""
+    wheelhouse: str = ""
+    """Folder of wheels to install from without a network."""
+    include: tuple[str, ...] = ()
+    """Extra files or folders of the project that the model needs, placed under ``code/`` (on the import path)."""
+
+
+class Tracking(Section, frozen=True):
+    uri: str = ""
+    """MLflow tracking and registry server; empty: a SQLite file of this service in the state folder."""
+    experiment: str = ""
+    """Empty: the service's name."""
+
+
+class Local(Section, frozen=True):
+    port: Port = 8080
+    """Where users reach the service."""
+    host: str = "127.0.0.1"
+    ready_timeout: Duration = Duration(120)
+    drain_timeout: Duration = Duration(30)
+    threads: Positive = 2
+    """Worker threads of each serving process."""
+
+
+class Target(Section, frozen=True):
+    kind: Literal["local"] = "local"
+    local: Local = Local()
+
+
+class Approval(Section, frozen=True):
+    required: bool = False
+    quorum: Positive = 1
+    requester_may_approve: bool = True
+    valid_for: Duration = Duration(24 * 3600)
+    unattended: Literal["hold", "proceed", "reject"] = "hold"
+    """What an unattended (nightly) run does when approval is required."""
+
+
+class Rollout(Section, frozen=True):
+    mirror: Duration = Duration(30)
+    """How long the candidate answers copies of user requests before it answers users; 0: no mirroring."""
+    steps: tuple[Percent, ...] = (10, 50)
+    """Percent of user traffic at each step before all of it."""
+    step: Duration = Duration(30)
+    bake: Duration = Duration(60)
+    """How long the old colour stays warm, and a control slice on it, after the last step."""
+    control: Annotated[int, Meta(ge=0, le=50)] = 10
+    """Percent of users who stay on the old colour during the bake, so that the verdict has a concurrent control."""
+    settle_switch: Duration = Duration(30)
+    """How long the proof that traffic moved may take."""
+    hold: Duration = Duration(120)
+    """How long a monitoring outage is waited out before traffic goes back."""
+    smoke: str = ""
+    """JSON file with a scoring request for the first probe; empty: the model's own input example when it has one."""
+
+
+class ErrorRule(Section, frozen=True):
+    """Server errors per request, candidate against champion."""
+
+    enabled: bool = True
+    margin: Annotated[float, Meta(gt=1)] = 2.0
+    """Harm: the candidate's rate is at least this many times the champion's. Passing excludes it."""
+    tolerate: Share = 0.001
+    """Absolute rate below which a difference never fails a release."""
+
+
+class LatencyRule(Section, frozen=True):
+    """Requests slower than the objective per request, candidate against champion."""
+
+    enabled: bool = True
+    objective: Duration = Duration(0.25)
+    margin: Annotated[float, Meta(gt=1)] = 2.0
+    tolerate: Share = 0.01
+
+
+class Condition(Section, frozen=True):
+    """A PromQL condition with ``success`` and ``failure`` expressions over ``result``, such as ``result < 0.01``.
+
+    ``{{service}}``, ``{{candidate}}`` and ``{{champion}}`` in the query stand for the names of this release.
+    """
+
+    name: str
+    query: str
+    success: str = ""
+    failure: str = ""
+    interval: Duration = Duration(10)
+    count: Positive = 1
+    initial_delay: Duration = Duration(0)
+    failure_limit: Annotated[int, Meta(ge=0)] = 0
+    inconclusive_limit: Annotated[int, Meta(ge=0)] = 0
+    consecutive_error_limit: Annotated[int, Meta(ge=0)] = 4
+    dry_run: bool = False
+
+
+class Verify(Section, frozen=True):
+    prometheus: str = ""
+    """URL of a Prometheus; empty: the local target starts one of its own."""
+    interval: Duration = Duration(2)
+    timeout: Duration = Duration(10)
+    headers: dict[str, str] = {}
+    """Sent with each query; ``$NAME`` is replaced from the environment, so that no secret stands in the file."""
+    false_alarm: Probability = 0.01
+    """Probability that a healthy release is taken back, over all metrics and all looks of the release together."""
+    min_requests: Positive = 50
+    """Requests that each colour must have answered before a pass is possible."""
+    errors: ErrorRule = ErrorRule()
+    latency: LatencyRule = LatencyRule()
+    conditions: tuple[Condition, ...] = ()
+
+
+class Config(Section, frozen=True):
+    """The whole file."""
+
+    service: Name
+    train: Train
+    data: Data = Data()
+    gate: ModelGate = ModelGate()
+    package: Package = Package()
+    tracking: Tracking = Tracking()
+    target: Target = Target()
+    approval: Approval = Approval()
+    rollout: Rollout = Rollout()
+    verify: Verify = Verify()

@@ -1,0 +1,177 @@
+"""What verbs need from the outside world. Adapters implement these; fakes in tests subclass them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from mlpipeline.core.traffic import Colour, TrafficPlan
+
+
+class Clock(Protocol):
+    """Wall time for people and records, monotonic time for waiting."""
+
+    def now(self) -> datetime:
+        """Aware UTC time."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """A package that can be deployed.
+
+    Args:
+        digest: ``sha256:...`` of the bundle's manifest; the identity everything is bound to.
+        path: Folder of the bundle on this machine.
+        model_version: The registry's version number, as text; empty when never registered.
+        run: The run that made it.
+    """
+
+    digest: str
+    path: str
+    model_version: str = ""
+    run: str = ""
+
+
+class Deployed(msgspec.Struct, frozen=True):
+    """What stands in one colour right now. ``ready`` is a fresh answer of the process, not a memory."""
+
+    colour: Colour
+    artifact: Artifact
+    ready: bool
+    restarts: int = 0
+    detail: str = ""
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """The target's own word on its state. ``plan`` is absent before the first release or while the router is down."""
+
+    colours: Mapping[Colour, Deployed] = {}
+    plan: TrafficPlan | None = None
+    router: str = "up"
+
+
+class RouterCounts(msgspec.Struct, frozen=True):
+    """What the router itself counted for one colour since it started.
+
+    Args:
+        completed: User requests answered (mirrored copies excluded).
+        failed: Of these, answered with 5xx or not at all.
+        active: In flight now, mirrored copies included.
+    """
+
+    completed: int
+    failed: int
+    active: int
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """Proof that traffic follows the plan: seen at the router, not assumed from what was written.
+
+    Args:
+        applied_seconds: From the write until the router confirmed the new plan.
+        old_last_seconds: From the write until the last answer of the colour that lost its traffic.
+        old_completed: Its counter when it stood still.
+        new_completed: What the other colour answered since the write; 0 when no user came.
+        old_in_flight: Requests the old colour still owed at the end of the wait; 0 when proven.
+    """
+
+    applied_seconds: float
+    old_last_seconds: float
+    old_completed: int
+    new_completed: int
+    old_in_flight: int = 0
+
+
+class Target(Protocol):
+    """Where colours run. Truth lives in the target, never in the worker's memory; every call is idempotent."""
+
+    def observe(self) -> Observed:
+        """Reads the state anew. Raises EnvironmentFault only when nothing can be read."""
+
+    def deploy(self, colour: Colour, artifact: Artifact) -> Deployed:
+        """Starts the artifact in this colour and waits until it is stably ready.
+
+        The colour must get no user traffic. The same artifact already ready there: no work. Another one there: it is
+        replaced. Raises Failed when the artifact does not start, EnvironmentFault when the machine is to blame.
+        """
+
+    def route(self, plan: TrafficPlan, *, prove_within: float = 0.0) -> Moved:
+        """Applies the plan and waits until the router confirms it; with ``prove_within`` seconds also until a colour
+        that lost all its traffic stands still. Raises EnvironmentFault when the router does not confirm."""
+
+    def probe(self, colour: Colour, request: bytes = b"") -> tuple[int, bytes]:
+        """Sends a scoring request (JSON) straight to the colour, or asks ``/ready`` without one: (status, body)."""
+
+    def counts(self) -> Mapping[Colour, RouterCounts]:
+        """The router's own counters."""
+
+    def retire(self, colour: Colour) -> None:
+        """Drains and ends the colour. Refused (EnvironmentFault) while users are routed to it."""
+
+    def monitoring(self) -> str:
+        """URL of the Prometheus that scrapes this target, started if the target brings its own."""
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One series of an instant query: labels, value, and the time the value was scraped (Unix seconds)."""
+
+    labels: Mapping[str, str]
+    value: float
+    at: float
+
+
+class MetricSource(Protocol):
+    """A monitoring system. Raises EnvironmentFault when it cannot be reached or does not answer in time."""
+
+    def instant(self, query: str, at: float | None = None) -> Sequence[Sample]:
+        """The raw answer to an instant query, unseen series absent."""
+
+    def series(
+        self, query: str, start: float, end: float, step: float
+    ) -> Mapping[tuple[tuple[str, str], ...], Sequence[tuple[float, float]]]:
+        """A range query: sorted label pairs to (time, value) points."""
+
+
+class ModelVersion(msgspec.Struct, frozen=True):
+    """A version in the registry. ``tags`` hold commit, data version, bundle digest and run."""
+
+    name: str
+    version: str
+    tags: Mapping[str, str] = {}
+    aliases: tuple[str, ...] = ()
+
+
+class Registry(Protocol):
+    """The model registry. Raises EnvironmentFault when it cannot be reached."""
+
+    def register(
+        self, name: str, model: Path, tags: Mapping[str, str], metrics: Mapping[str, float], params: Mapping[str, str]
+    ) -> ModelVersion:
+        """Registers the model folder once per ``tags['mlpipeline.digest']`` and ``tags['mlpipeline.run']``."""
+
+    def version(self, name: str, alias_or_version: str) -> ModelVersion | None: ...
+
+    def set_alias(self, name: str, alias: str, version: str) -> None: ...
+
+    def delete_alias(self, name: str, alias: str) -> None: ...
+
+    def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None: ...
+
+
+@runtime_checkable
+class Console(Protocol):
+    """How a verb tells what it is doing. On a terminal with progress bars, elsewhere plain lines on standard error."""
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+
+    def progress(self, text: str, done: float, total: float) -> None:
+        """How far a wait or a loop has come; cheap to call often."""

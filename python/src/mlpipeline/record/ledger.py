@@ -1,0 +1,105 @@
+"""The ledger: one JSON line per decision, each carrying the hash of the line before, so that an edit shows.
+
+A line is written with fsync under a file lock; a line cut off by a crash (no final newline) is dropped at the next
+append, because whatever it announced was not acknowledged.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from mlpipeline.errors import EnvironmentFault
+
+GENESIS = "0" * 64
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One decision.
+
+    Args:
+        at: UTC, ISO 8601 with seconds.
+        event: The verb's name, or what happened to the service: ``live`` (facts: colour, digest, model_version),
+            ``rolled-back``, ``quarantined``, ``settled``.
+        actor: Who or what decided.
+        result: sha256 of the result file, when there is one.
+    """
+
+    seq: int
+    at: str
+    service: str
+    event: str
+    run: str = ""
+    verdict: str = ""
+    summary: str = ""
+    actor: str = ""
+    facts: dict[str, str] = {}
+    result: str = ""
+    previous: str = GENESIS
+    hash: str = ""
+
+
+def digest(entry: Entry) -> str:
+    """SHA-256 over the canonical JSON (sorted keys, no spaces) of all fields but ``hash``."""
+    plain = {name: value for name, value in msgspec.to_builtins(entry).items() if name != "hash"}
+    return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
+
+
+class Ledger:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, entry: Entry) -> Entry:
+        """Adds the entry; ``seq``, ``previous`` and ``hash`` are set here."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            content = b"".join(iter(lambda: os.read(handle, 1 << 20), b""))
+            whole = content[: content.rfind(b"\n") + 1]
+            entries = _decode(whole, self._path)
+            last = entries[-1] if entries else None
+            entry = msgspec.structs.replace(entry, seq=last.seq + 1 if last else 1, previous=last.hash if last else GENESIS)
+            entry = msgspec.structs.replace(entry, hash=digest(entry))
+            os.ftruncate(handle, len(whole))
+            os.lseek(handle, 0, os.SEEK_END)
+            os.write(handle, msgspec.json.encode(entry) + b"\n")
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        return entry
+
+    def read(self) -> list[Entry]:
+        """All entries, the chain checked. A broken chain is an EnvironmentFault that names the line."""
+        if not self._path.is_file():
+            return []
+        content = self._path.read_bytes()
+        return _decode(content[: content.rfind(b"\n") + 1], self._path)
+
+
+def _decode(content: bytes, path: Path) -> list[Entry]:
+    entries: list[Entry] = []
+    previous = GENESIS
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            entry = msgspec.json.decode(line, type=Entry)
+        except msgspec.DecodeError as error:
+            raise _broken(path, number, f"not an entry: {error}") from error
+        if entry.previous != previous or entry.hash != digest(entry) or entry.seq != number:
+            raise _broken(path, number, "its hash does not match its content or the line before")
+        entries.append(entry)
+        previous = entry.hash
+    return entries
+
+
+def _broken(path: Path, line: int, why: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        "the ledger was changed after it was written",
+        facts={"ledger": f"{path}:{line}", "found": why},
+        likely="someone edited the file, or a disk lost data",
+        tries=("restore the file from a backup; keep the broken one as evidence",),
+    )

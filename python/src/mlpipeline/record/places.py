@@ -1,0 +1,76 @@
+"""Where things are kept. One module, so that no other composes these paths.
+
+Two roots: the *project* folder holds what belongs to this checkout (``.mlpipeline/``), the *state* folder what outlives
+every checkout and build (``$MLPIPELINE_HOME``, else ``~/.mlpipeline``): ledger, bundles, environments, the local target.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+
+class Places(msgspec.Struct, frozen=True):
+    project: Path
+    home: Path
+    service: str
+
+    @property
+    def work(self) -> Path:
+        """Of this checkout; never committed."""
+        return self.project / ".mlpipeline"
+
+    @property
+    def runs(self) -> Path:
+        return self.work / "runs"
+
+    def run(self, run: str) -> Path:
+        return self.runs / run
+
+    @property
+    def state(self) -> Path:
+        """Of this service on this machine."""
+        return self.home / "services" / self.service
+
+    @property
+    def ledger(self) -> Path:
+        return self.state / "ledger.jsonl"
+
+    @property
+    def journal(self) -> Path:
+        """The release in progress: intents written before each effect."""
+        return self.state / "release.json"
+
+    @property
+    def lease(self) -> Path:
+        """Held by the one worker that may change this service."""
+        return self.state / "lease"
+
+    @property
+    def target(self) -> Path:
+        """What the local target keeps: router files, process records, logs, its Prometheus."""
+        return self.state / "local"
+
+    @property
+    def tracking(self) -> Path:
+        """The default MLflow database and artifacts."""
+        return self.state / "mlflow"
+
+    @property
+    def bundles(self) -> Path:
+        """Content-addressed packages of all services: ``bundles/<hex digest>/``."""
+        return self.home / "bundles"
+
+    @property
+    def environments(self) -> Path:
+        """Installed serving environments: ``environments/<hex digest of the lock>/``."""
+        return self.home / "environments"
+
+
+def home_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """The state folder: ``$MLPIPELINE_HOME`` when set, else ``.mlpipeline`` in the user's home."""
+    chosen = (os.environ if environment is None else environment).get("MLPIPELINE_HOME", "")
+    return Path(chosen).absolute() if chosen else Path.home() / ".mlpipeline"

@@ -1,0 +1,1 @@
+"""What people read: the release page, its plots, and JUnit XML."""

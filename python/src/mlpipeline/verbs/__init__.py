@@ -1,0 +1,1 @@
+"""One module per verb: gather the inputs, call ``core``, write the result."""

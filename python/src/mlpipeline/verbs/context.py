@@ -1,0 +1,140 @@
+"""What every verb is given: the configuration, the places, the run, and makers of the adapters it may need.
+
+Adapters are made on first use, so that a verb pays only for the clients it uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from mlpipeline import __version__
+from mlpipeline.clock import iso
+from mlpipeline.config.model import Config
+from mlpipeline.core.verdict import Verdict, worst
+from mlpipeline.errors import ConfigurationError
+from mlpipeline.ports import Clock, Console, MetricSource, Registry, Target
+from mlpipeline.record.ledger import Entry, Ledger
+from mlpipeline.record.places import Places
+from mlpipeline.record.result import Reason, Result
+from mlpipeline.record.run import Run, RunStore, encode
+
+
+@dataclass(frozen=True)
+class World:
+    """How to reach the outside. Tests put fakes here; ``verbs/wiring.py`` makes the real one."""
+
+    target: Callable[[], Target]
+    registry: Callable[[], Registry]
+    metrics: Callable[[str], MetricSource]
+    """Given the URL of a Prometheus."""
+
+
+@dataclass(frozen=True)
+class Context:
+    config: Config
+    places: Places
+    clock: Clock
+    console: Console
+    world: World
+    actor: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> RunStore:
+        return RunStore(self.places)
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.places.ledger)
+
+    @property
+    def project(self) -> Path:
+        return self.places.project
+
+    def needed(self, run: Run, verb: str, for_verb: str) -> Result:
+        """The passed result of an earlier verb; a ConfigurationError says how to get it when it is missing."""
+        result = self.runs.result(run.id, verb)
+        if result is None or result.verdict is not Verdict.PASS:
+            state = "has not run" if result is None else f"ended with {result.verdict}: {result.summary}"
+            raise ConfigurationError(
+                f"{spoken(for_verb)} needs {spoken(verb)}, which {state} in this run",
+                facts={"run": run.id},
+                tries=(f"mlpipeline {spoken(verb)}", "mlpipeline run"),
+            )
+        return result
+
+    def finish(
+        self,
+        run: Run,
+        verb: str,
+        started: float,
+        reasons: Sequence[Reason],
+        *,
+        verdict: Verdict | None = None,
+        summary: str = "",
+        evidence: Mapping[str, object] | None = None,
+        links: Mapping[str, str] | None = None,
+        facts: Mapping[str, str] | None = None,
+    ) -> Result:
+        """Makes the result, writes it into the run and the ledger, and returns it.
+
+        Args:
+            started: ``clock.monotonic()`` at the verb's begin.
+            verdict: The worst of the reasons unless given.
+            summary: That of the first reason with this verdict unless given.
+            facts: What the ledger entry carries besides.
+        """
+        verdict = verdict or worst(reason.verdict for reason in reasons)
+        seconds = self.clock.monotonic() - started
+        result = Result(
+            verb=verb,
+            service=self.config.service,
+            run=run.id,
+            verdict=verdict,
+            summary=summary or next((reason.summary for reason in reasons if reason.verdict is verdict), ""),
+            reasons=tuple(reasons),
+            evidence=dict(evidence or {}),
+            links=dict(links or {}),
+            started=iso(self.clock.now() - timedelta(seconds=seconds)),
+            seconds=round(seconds, 3),
+            worker=__version__,
+        )
+        self.runs.write(result)
+        self.note(
+            verb, run=run.id, verdict=str(verdict), summary=result.summary, facts=facts, result=sha256(encode(result)).hexdigest()
+        )
+        return result
+
+    def note(
+        self,
+        event: str,
+        *,
+        run: str = "",
+        verdict: str = "",
+        summary: str = "",
+        facts: Mapping[str, str] | None = None,
+        result: str = "",
+    ) -> Entry:
+        """Adds a ledger entry and returns it."""
+        entry = Entry(
+            seq=0,
+            at=iso(self.clock.now()),
+            service=self.config.service,
+            event=event,
+            run=run,
+            verdict=verdict,
+            summary=summary,
+            actor=self.actor,
+            facts=dict(facts or {}),
+            result=result,
+        )
+        return self.ledger.append(entry)
+
+
+def spoken(verb: str) -> str:
+    """The name as typed: ``gate data`` for ``gate-data``."""
+    return verb.replace("-", " ", 1) if verb.startswith("gate-") else verb
