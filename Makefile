@@ -1,0 +1,35 @@
+# Thin names over the real commands. Everything sets itself up on first use.
+PYTHON = .venv/bin/python
+RUFF = cd python && ../.venv/bin/ruff
+SOURCES = src ../tests/python ../bench ../demo ../tools
+
+.PHONY: demo test lint bench setup generate format lock
+
+setup:
+	@tools/setup.sh
+
+demo: setup  ## the whole main job on real flights: four releases, one of them taken back by itself
+	@$(PYTHON) demo/run.py
+
+test: setup  ## unit, property, contract and integration tests with real parts, the tutorial and the demo
+	@cd python && ../.venv/bin/python -m pytest $(TESTS)
+
+lint: setup
+	$(RUFF) format --no-cache --config pyproject.toml --check $(SOURCES)
+	$(RUFF) check --no-cache --config pyproject.toml $(SOURCES)
+	cd python && ../.venv/bin/mypy
+	cd python && ../.venv/bin/lint-imports
+	$(PYTHON) tools/generate.py --check
+
+bench: setup  ## ratios, side by side in one run
+	@for file in bench/[a-z]*.py; do echo "== $$file"; $(PYTHON) $$file || exit; done
+
+generate: setup  ## reference pages and the schema, from the code
+	$(PYTHON) tools/generate.py
+
+format: setup
+	$(RUFF) check --no-cache --config pyproject.toml --fix-only --quiet $(SOURCES)
+	$(RUFF) format --no-cache --config pyproject.toml $(SOURCES)
+
+lock: setup  ## resolves the dependencies anew; the committed file has hashes and no index address
+	cd python && ../.venv/bin/uv lock && ../.venv/bin/uv export --quiet --no-emit-project --no-annotate --no-header --output-file requirements.lock.txt >/dev/null
