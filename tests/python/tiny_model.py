@@ -72,5 +72,6 @@ def _trained(broken: bool, seed: int) -> Path:
         signature=infer_signature(frame, model.predict(frame)),
         input_example=frame.head(3),
         pip_requirements=list(requirements()),
+        skops_trusted_types=["numpy.dtype"],
     )
     return parent / "model"
