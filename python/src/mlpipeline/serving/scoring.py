@@ -1,0 +1,261 @@
+"""From the body of a request to the body of its answer, by MLflow's scoring protocol.
+
+Parsing, the signature and the shape of answers are MLflow's own functions, so that a client cannot tell the servers apart. Two
+things differ on purpose: a model that raises is a 500 (MLflow's server blames the request with a 400), and no answer carries a
+stack trace.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import traceback
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.message import Message
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mlpipeline.serving.metrics import NOT_A_NUMBER, VALUE_BUCKETS, Seen
+
+if TYPE_CHECKING:
+    import numpy
+    from mlflow.pyfunc import PyFuncModel
+
+JSON = "application/json"
+CSV = "text/csv"
+PARQUET = "application/vnd.apache.parquet"
+TEXT_LIMIT = 2000
+"""Characters of a model's exception or of echoed input that an error message may carry."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer.
+
+    Args:
+        status: HTTP status.
+        body: What is sent.
+        media_type: Its type.
+        seen: What the metrics learn from it.
+        problem: What the log says, in one line without the data of the request; empty when all went well.
+        details: A traceback for the log.
+    """
+
+    status: int
+    body: bytes
+    media_type: str = JSON
+    seen: Seen | None = None
+    problem: str = ""
+    details: str = ""
+
+
+def refusal(status: int, error_code: str, message: str) -> Reply:
+    """An error in MLflow's shape."""
+    body = json.dumps({"error_code": error_code, "message": message}).encode()
+    return Reply(status, body, problem=f"{error_code}: {message}")
+
+
+class Parsed(NamedTuple):
+    """A request as the model gets it. ``bare``: answered without the ``predictions`` key, as chat clients expect."""
+
+    data: Any
+    params: dict[str, Any] | None = None
+    bare: bool = False
+
+
+class NotSupported(Exception):
+    """The content type cannot be scored (415)."""
+
+
+class Scorer:
+    """A loaded model and what is known of it. ``score`` may be called from several threads at once."""
+
+    def __init__(self, model: PyFuncModel, folder: Path) -> None:
+        from mlflow.pyfunc import scoring_server
+        from mlflow.version import VERSION
+
+        self._mlflow = scoring_server
+        self._model = model
+        self._folder = folder
+        self._schema = model.metadata.get_input_schema()
+        self._takes_params = "params" in inspect.signature(model.predict).parameters
+        self.mlflow_version: str = VERSION
+        self.columns: tuple[str, ...] = (
+            tuple(self._schema.input_names()) if self._schema is not None and self._schema.has_input_names() else ()
+        )
+
+    def warm_up(self) -> Seen:
+        """Scores the model's own input example as if a client had sent it, when it has one.
+
+        Returns:
+            What the model's predictions look like, with every class that it names.
+
+        Raises:
+            RuntimeError: The model does not answer its own example; the message says why.
+        """
+        labels = dict.fromkeys(_classes(self._model), 0)
+        example = self._folder / "serving_input_example.json"
+        if not example.is_file():
+            return Seen(labels=labels)
+        reply = self.score(example.read_bytes(), JSON)
+        if reply.status != 200:
+            raise RuntimeError(f"the model does not answer its own input example: {reply.problem}\n{reply.details}".rstrip())
+        seen = reply.seen or Seen()
+        return Seen(labels={**labels, **seen.labels} if not seen.values else {NOT_A_NUMBER: 0}, values=seen.values)
+
+    def score(self, body: bytes, content_type: str) -> Reply:
+        """Answers one request. Raises nothing but what ends the process."""
+        from mlflow.exceptions import MlflowException
+
+        seen = Seen()
+        try:
+            parsed = self._parse(body, content_type)
+            nulls = _nulls(parsed.data, self.columns)
+            seen = Seen(nulls=nulls)
+            raw = self._predict(parsed)
+            labels, values, total = _look_at(raw)
+            return Reply(200, self._encode(raw, parsed.bare), seen=Seen(nulls, labels, values, total))
+        except NotSupported as fault:
+            return Reply(415, str(fault).encode(), "text/plain", problem=str(fault))
+        except MlflowException as fault:
+            text = {"error_code": fault.error_code, "message": fault.message}
+            status = fault.get_http_status_code()
+            problem = f"{fault.error_code}: " + (
+                "the request does not fit the model" if status < 500 else fault.message[:TEXT_LIMIT]
+            )
+            return Reply(status, json.dumps(text).encode(), seen=seen, problem=problem)
+        except (Exception, SystemExit) as fault:  # noqa: BLE001 - whatever the model does, the server goes on
+            reply = refusal(
+                500, "INTERNAL_ERROR", f"The model failed on this request. {type(fault).__name__}: {fault}"[:TEXT_LIMIT]
+            )
+            return Reply(500, reply.body, seen=seen, problem=reply.problem, details=traceback.format_exc())
+
+    def _parse(self, body: bytes, content_type: str) -> Parsed:
+        media_type = _media_type(content_type)
+        if media_type == JSON:
+            return Parsed(*self._mlflow._parse_json_data(body, self._model.metadata, self._schema))
+        if media_type == CSV:
+            return Parsed(self._mlflow.parse_csv_input(StringIO(_text(body)), schema=self._schema))
+        if media_type == PARQUET:
+            return Parsed(self._mlflow.parse_parquet_input(BytesIO(body)))
+        raise NotSupported(
+            "This predictor only supports the following content types:"
+            f" Types: {self._mlflow.CONTENT_TYPES}. Got '{content_type}'."
+        )
+
+    def _predict(self, parsed: Parsed) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if self._takes_params:
+                return self._model.predict(parsed.data, params=parsed.params)
+            return self._model.predict(parsed.data)
+        except MlflowException as fault:
+            fault.message = f"Failed to predict data '{str(parsed.data)[:TEXT_LIMIT]}'. \nError: {fault.message}"
+            raise
+
+    def _encode(self, raw: Any, bare: bool) -> bytes:
+        from mlflow.utils.proto_json_utils import NumpyEncoder, _get_jsonable_obj
+
+        answer = _get_jsonable_obj(raw, pandas_orient="records")
+        # The same text as MLflow's own json.dump, which never uses the fast encoder.
+        return json.dumps(answer if bare else {"predictions": answer}, cls=NumpyEncoder).encode()
+
+
+def load(folder: Path) -> Scorer:
+    """Loads the model in ``folder`` as MLflow does. Takes seconds; raises whatever MLflow or the model's code raises."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow.pyfunc
+    from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
+
+    # Models with their own code may ask whether they are being served.
+    os.environ[_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name] = "true"
+    if not (folder / "MLmodel").is_file():
+        raise FileNotFoundError(f"{folder} is no MLflow model: it has no file named MLmodel")
+    return Scorer(mlflow.pyfunc.load_model(str(folder)), folder)
+
+
+def _media_type(content_type: str) -> str:
+    """The type without its parameters. Raises NotSupported for another charset than UTF-8 and for unknown parameters."""
+    if content_type == JSON:
+        return JSON
+    header = Message()
+    header["content-type"] = content_type
+    media_type, *others = header.get_params() or [("", "")]
+    parameters = {name.lower(): value for name, value in others}
+    if parameters.get("charset", "utf-8").lower() != "utf-8":
+        raise NotSupported("The scoring server only supports UTF-8")
+    if unknown := sorted(parameters.keys() - {"charset"}):
+        raise NotSupported(f"Unrecognized content type parameters: {', '.join(unknown)}.")
+    return str(media_type[0]).lower()
+
+
+def _text(body: bytes) -> str:
+    from mlflow.utils.proto_json_utils import MlflowInvalidInputException
+
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        raise MlflowInvalidInputException(f"Ensure that input is a valid UTF-8 encoded string. Error: '{fault!r}'") from fault
+
+
+def _nulls(data: Any, columns: tuple[str, ...]) -> dict[str, int]:
+    """Nulls per column of the signature. A column that is left out is null in every row."""
+    import numpy
+    import pandas
+
+    if not columns:
+        return {}
+    if isinstance(data, pandas.DataFrame):
+        rows = len(data)
+        counts = dict(zip(data.columns, data.isna().to_numpy().sum(axis=0).tolist(), strict=True))
+        return {name: count for name in columns if (count := counts.get(name, rows))}
+    if isinstance(data, Mapping):
+        arrays = {name: numpy.asarray(data[name]) for name in columns if name in data}
+        return {name: count for name, array in arrays.items() if (count := int(pandas.isna(array).sum()))}
+    return {}
+
+
+def _look_at(raw: Any) -> tuple[dict[str, int], list[int], float]:
+    """Classes counted, or numbers per bucket with their sum; of several columns the last, which is the positive class's."""
+    import numpy
+    import pandas
+
+    if not isinstance(raw, (numpy.ndarray, pandas.DataFrame, pandas.Series, list)):
+        return {}, [], 0.0
+    try:
+        column = numpy.asarray(raw)
+    except ValueError:  # rows of unequal length, which only a list can have
+        return {}, [], 0.0
+    column = column.reshape(len(column), -1)[:, -1] if column.ndim > 1 and column.size else column.reshape(-1)
+    return _numbers(column) if column.dtype.kind == "f" else (_labels(column), [], 0.0)
+
+
+def _labels(column: numpy.ndarray[Any, Any]) -> dict[str, int]:
+    plain = [
+        value if isinstance(value, (str, int, float, bool)) or value is None else type(value).__name__
+        for value in column.tolist()
+    ]
+    return dict(Counter(map(str, plain)))
+
+
+def _numbers(column: numpy.ndarray[Any, Any]) -> tuple[dict[str, int], list[int], float]:
+    import numpy
+
+    finite = column[numpy.isfinite(column)]
+    buckets = numpy.bincount(numpy.searchsorted(VALUE_BUCKETS, finite), minlength=len(VALUE_BUCKETS) + 1).tolist()
+    missing = len(column) - len(finite)
+    return ({NOT_A_NUMBER: missing} if missing else {}), buckets, float(finite.sum())
+
+
+def _classes(model: PyFuncModel) -> list[str]:
+    """The classes a scikit-learn-like classifier names itself; none for all other models."""
+    try:
+        names = model.get_raw_model().classes_
+        return [str(name) for name in names.tolist()]
+    except Exception:  # noqa: BLE001 - any model may raise anything here, and none has to answer
+        return []

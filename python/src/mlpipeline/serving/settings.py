@@ -1,0 +1,80 @@
+"""The command line of the serving process."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the process is told at its start.
+
+    Args:
+        model: Folder of the MLflow model.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one and names it in the first log line.
+        service: Label of all metrics.
+        colour: Label of all metrics: ``blue`` or ``green``.
+        model_version: Label of all metrics; empty when the model was never registered.
+        digest: The bundle's digest, for ``mlpipeline_model_info``.
+        threads: Predictions computed at once.
+        queue: Requests that may wait for a thread; one more is answered with 503 at once.
+        drain_timeout: Seconds that requests in flight get after SIGTERM.
+        time_limit: Seconds that one request may take, waiting included; later it is answered with 504.
+        body_limit: Largest request body in bytes; a larger one is answered with 413.
+    """
+
+    model: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    service: str = ""
+    colour: str = ""
+    model_version: str = ""
+    digest: str = ""
+    threads: int = 4
+    queue: int = 128
+    drain_timeout: float = 30.0
+    time_limit: float = 60.0
+    body_limit: int = 64 * MEBIBYTE
+
+
+def parse(arguments: Sequence[str] | None = None) -> Settings:
+    """Reads the command line. Ends the process with exit code 2 and a message when it is wrong."""
+    parser = argparse.ArgumentParser(prog="mlpipeline.serving", description="Serves an MLflow model with metrics.")
+    parser.add_argument("--model", type=Path, required=True, help="folder of the MLflow model")
+    parser.add_argument("--host", default=Settings.host)
+    parser.add_argument("--port", type=int, default=Settings.port, help="0 takes a free one")
+    parser.add_argument("--service", default=Settings.service)
+    parser.add_argument("--colour", default=Settings.colour)
+    parser.add_argument("--model-version", default=Settings.model_version)
+    parser.add_argument("--digest", default=Settings.digest)
+    parser.add_argument("--threads", type=_at_least_one, default=Settings.threads, help="predictions computed at once")
+    parser.add_argument("--queue", type=_not_negative, default=Settings.queue, help="requests that may wait for a thread")
+    parser.add_argument("--drain-timeout", type=_seconds, default=Settings.drain_timeout, help="seconds after SIGTERM")
+    parser.add_argument("--time-limit", type=_seconds, default=Settings.time_limit, help="seconds for one request")
+    parser.add_argument("--body-limit", type=_at_least_one, default=Settings.body_limit, help="bytes of one request body")
+    return Settings(**vars(parser.parse_args(arguments)))
+
+
+def _at_least_one(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
+    return number
+
+
+def _not_negative(text: str) -> int:
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be seconds, not {text}")
+    return number
