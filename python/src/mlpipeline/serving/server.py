@@ -40,7 +40,8 @@ class ScoringServer(Server):
     """Uvicorn's server with a polite end.
 
     On SIGTERM or SIGINT it stops being ready but still accepts and answers, each answer asking the client to close its
-    connection, until nobody has sent anything for a moment. A second signal or the end of the drain time answers the rest with 503.
+    connection, until nobody has sent anything for a moment. A second signal or the end of the drain time answers what is left
+    with 503.
     """
 
     def __init__(self, settings: Settings, app: App, metrics: Metrics, log: Log) -> None:
