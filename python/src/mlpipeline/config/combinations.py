@@ -1,0 +1,212 @@
+"""Configurations whose every value is right, but which make no sense together."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator
+from datetime import datetime
+
+from mlpipeline.config.model import Condition, Config, Expectation, MetricGate
+from mlpipeline.config.shape import Problem
+from mlpipeline.config.text import Way
+
+METRICS = (
+    *("accuracy", "balanced_accuracy", "roc_auc", "average_precision", "f1", "precision", "recall", "log_loss", "brier"),
+    *("mae", "mse", "rmse", "r2"),
+)
+COLUMN_TYPES = ("integer", "number", "string", "boolean", "timestamp")
+
+
+def problems(config: Config) -> Iterator[Problem]:
+    """What makes the configuration impossible."""
+    yield from _data(config)
+    yield from _gate(config)
+    yield from _rollout(config)
+    yield from _verify(config)
+    if config.approval.quorum > 1 and not config.approval.required:
+        yield Problem(
+            ("approval", "quorum"),
+            f"approval.quorum is {config.approval.quorum}, but approval.required is false, so nobody is asked",
+            example="approval:\n  required: true\n  quorum: 2",
+        )
+    if not config.train.timeout:
+        yield Problem(
+            ("train", "timeout"), "train.timeout is 0, so no training can ever end in time", example="train:\n  timeout: 4h"
+        )
+
+
+def warnings(config: Config) -> Iterator[str]:
+    """What is allowed but probably not meant."""
+    rollout, verify = config.rollout, config.verify
+    if rollout.bake and not rollout.control:
+        yield "rollout.control is 0: the bake has no concurrent control, so its comparisons add nothing to the verdict"
+    for name, seconds in (("rollout.mirror", rollout.mirror), ("rollout.step", rollout.step if rollout.steps else 0)):
+        if 0 < seconds < verify.interval:
+            yield f"{name} is shorter than verify.interval ({verify.interval:g} s): at most one look fits into it"
+    if config.gate.holdout == "":
+        yield "gate.holdout is not set: no model gate stands between a worse candidate and the users"
+
+
+def _data(config: Config) -> Iterator[Problem]:
+    for name, file in config.data.files.items():
+        way: Way = ("data", "files", name)
+        for column, kind in file.columns.items():
+            if kind not in COLUMN_TYPES:
+                yield Problem(
+                    (*way, "columns", column),
+                    f"data.files.{name}.columns.{column} has the unknown type {kind!r}",
+                    nearest=_nearest(kind, COLUMN_TYPES),
+                    allowed=", ".join(COLUMN_TYPES),
+                    example=f"columns:\n  {column}: number",
+                )
+        if file.extra_columns == "fail" and not file.columns:
+            yield Problem(
+                (*way, "extra_columns"),
+                f"data.files.{name}.extra_columns is fail, but no columns are listed",
+                example="columns:\n  id: integer",
+            )
+        for index, expectation in enumerate(file.expect):
+            yield from _expectation((*way, "expect", index), expectation)
+        if file.freshness and file.freshness.now and not _is_time(file.freshness.now):
+            yield Problem(
+                (*way, "freshness", "now"),
+                f"freshness.now is not an ISO time: {file.freshness.now!r}",
+                example="freshness:\n  now: 2013-12-31T23:59:59Z\n  within: 2d",
+            )
+
+
+def _expectation(way: Way, check: Expectation) -> Iterator[Problem]:
+    ranges = {"between": check.between, "mean_between": check.mean_between, "rows_between": check.rows_between}
+    on_column = (check.not_null, check.unique, check.type, check.between, check.in_set, check.matches, check.mean_between)
+    if any(rule for rule in on_column) and not check.column:
+        yield Problem(way, "this expectation names no column", example="- column: distance\n  between: [0, 5000]")
+    if not any(rule for rule in on_column) and check.rows_between is None:
+        yield Problem(way, "this expectation has no rule", example="- column: distance\n  not_null: true")
+    for name, limits in ranges.items():
+        if limits is None:
+            continue
+        low, high = limits
+        if low is None and high is None:
+            yield Problem((*way, name), f"{name} has neither a lower nor an upper limit", example=f"{name}: [0, null]")
+        elif low is not None and high is not None and low > high:
+            yield Problem((*way, name), f"{name} has its limits the wrong way round", example=f"{name}: [{high:g}, {low:g}]")
+
+
+def _gate(config: Config) -> Iterator[Problem]:
+    gate = config.gate
+    if gate.holdout and not gate.label:
+        yield Problem(
+            ("gate", "holdout"),
+            "gate.holdout is set, but gate.label does not say which column holds the truth",
+            example="gate:\n  holdout: data/holdout.parquet\n  label: late",
+        )
+    if (gate.metrics or gate.latency or gate.label) and not gate.holdout:
+        key = "metrics" if gate.metrics else "latency" if gate.latency else "label"
+        yield Problem(
+            ("gate", key),
+            f"gate.{key} is set, but gate.holdout names no rows to judge on",
+            example="gate:\n  holdout: data/holdout.parquet\n  label: late",
+        )
+    if gate.holdout and gate.label and not gate.metrics and gate.latency is None:
+        yield Problem(
+            ("gate", "holdout"),
+            "gate.holdout is set, but there is no metric to judge by",
+            example="gate:\n  metrics:\n    - metric: roc_auc\n      at_least: 0.7",
+        )
+    for index, metric in enumerate(gate.metrics):
+        yield from _metric(("gate", "metrics", index), metric)
+
+
+def _metric(way: Way, gate: MetricGate) -> Iterator[Problem]:
+    if gate.metric not in METRICS:
+        yield Problem(
+            (*way, "metric"),
+            f"unknown metric {gate.metric!r}",
+            nearest=_nearest(gate.metric, METRICS),
+            allowed=", ".join(METRICS),
+            example="- metric: roc_auc\n  at_least: 0.7",
+        )
+    limits = (gate.at_least, gate.at_most)
+    if all(limit is None for limit in limits) and gate.no_worse_than_champion is None and not gate.better_than_champion:
+        yield Problem(
+            way,
+            f"the gate on {gate.metric} has no rule, so it could never stop anything",
+            allowed="at_least, at_most, no_worse_than_champion, better_than_champion",
+            example=f"- metric: {gate.metric}\n  at_least: 0.7\n  no_worse_than_champion: {{margin: 0.01}}",
+        )
+    for name, limit in (("at_least", gate.at_least), ("at_most", gate.at_most)):
+        if limit is not None and not math.isfinite(limit):
+            yield Problem((*way, name), f"{name} must be a finite number", example=f"{name}: 0.7")
+    if gate.at_least is not None and gate.at_most is not None and gate.at_least > gate.at_most:
+        yield Problem(
+            (*way, "at_least"), f"at_least ({gate.at_least:g}) is above at_most ({gate.at_most:g})", example="at_least: 0.7"
+        )
+
+
+def _rollout(config: Config) -> Iterator[Problem]:
+    rollout = config.rollout
+    if list(rollout.steps) != sorted(set(rollout.steps)):
+        yield Problem(
+            ("rollout", "steps"),
+            f"rollout.steps must grow from step to step, not {list(rollout.steps)}",
+            example=f"rollout:\n  steps: {sorted(set(rollout.steps))}",
+        )
+    if rollout.steps and not rollout.step:
+        yield Problem(("rollout", "step"), "rollout.step is 0, so a step could not be judged", example="rollout:\n  step: 30s")
+    if not rollout.mirror and not rollout.steps and not (rollout.bake and rollout.control):
+        yield Problem(
+            ("rollout",),
+            "this rollout never has candidate and champion at work at the same time, so verification could not compare them",
+            allowed="mirror above 0, or steps, or bake and control above 0",
+            example="rollout:\n  mirror: 30s\n  steps: [10, 50]",
+        )
+
+
+def _verify(config: Config) -> Iterator[Problem]:
+    verify = config.verify
+    for name in ("interval", "timeout"):
+        if not getattr(verify, name):
+            yield Problem(("verify", name), f"verify.{name} must be more than 0", example=f"verify:\n  {name}: 2s")
+    if not (verify.errors.enabled or verify.latency.enabled or verify.conditions):
+        yield Problem(
+            ("verify",),
+            "errors and latency are switched off and there are no conditions: verification would have nothing to look at",
+            example="verify:\n  errors:\n    enabled: true",
+        )
+    seen: set[str] = set()
+    for index, condition in enumerate(verify.conditions):
+        way: Way = ("verify", "conditions", index)
+        yield from _condition(way, condition)
+        if condition.name in seen:
+            yield Problem((*way, "name"), f"two conditions have the name {condition.name!r}", example="name: another-one")
+        seen.add(condition.name)
+
+
+def _condition(way: Way, condition: Condition) -> Iterator[Problem]:
+    if not condition.success and not condition.failure:
+        yield Problem(
+            way,
+            f"the condition {condition.name!r} has neither success nor failure, so its answer would mean nothing",
+            example=f"- name: {condition.name}\n  query: ...\n  success: result < 0.01",
+        )
+    if condition.count > 1 and condition.failure_limit >= condition.count:
+        yield Problem(
+            (*way, "failure_limit"),
+            f"failure_limit {condition.failure_limit} is never exceeded by {condition.count} measurements",
+            example=f"failure_limit: {condition.count - 1}",
+        )
+    if condition.count > 1 and not condition.interval:
+        yield Problem((*way, "interval"), "interval must be more than 0 when count is above 1", example="interval: 10s")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _nearest(word: str, known: tuple[str, ...]) -> str:
+    return next(iter(difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.4)), "")
