@@ -1,0 +1,147 @@
+"""Implements :class:`mlpipeline.ports.MetricSource` over prometheus-api-client, imported on the first query.
+
+The client on its own retries for seconds, has no time-out and drops warnings; here every request has a time-out, nothing
+is retried (the next look is the retry), and partial answers are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.ports import Sample
+
+if TYPE_CHECKING:
+    from prometheus_api_client import PrometheusConnect
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+
+class PrometheusSource:
+    """One Prometheus.
+
+    Args:
+        url: Its base URL, with the path prefix if it has one; ``https`` verifies the certificate.
+        timeout: Seconds per request.
+        headers: Sent with each request; ``$NAME`` and ``${NAME}`` come from ``environment``.
+        environment: The environment variables that headers may name.
+
+    Raises:
+        ConfigurationError: A header names a variable that is not set, or the URL is none.
+    """
+
+    def __init__(
+        self, url: str, *, timeout: float = 10.0, headers: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigurationError(
+                f"{url!r} is not the URL of a Prometheus",
+                facts={"key": "verify.prometheus"},
+                tries=("write it with its scheme, such as http://prometheus:9090",),
+            )
+        self._url = url.rstrip("/")
+        self._timeout = timeout
+        self._headers = {name: _filled(name, text, environment or {}) for name, text in (headers or {}).items()}
+        self._client: PrometheusConnect | None = None
+
+    def instant(self, query: str, at: float | None = None) -> Sequence[Sample]:
+        """The raw answer to an instant query, unseen series absent.
+
+        A range selector (``metric[30s]``) answers every scrape as a sample of its own, with its own time; a scalar one
+        sample without labels. Raises ConfigurationError for a query that Prometheus cannot read.
+        """
+        params = {} if at is None else {"time": f"{at:.3f}"}
+        return list(_samples(self._ask(query, lambda client: client.custom_query(query, params=params))))
+
+    def series(
+        self, query: str, start: float, end: float, step: float
+    ) -> Mapping[tuple[tuple[str, str], ...], Sequence[tuple[float, float]]]:
+        """A range query between Unix seconds, rounded to whole seconds; sorted label pairs to (time, value) points."""
+        first, last = (datetime.fromtimestamp(moment, UTC) for moment in (start, end))
+        found = self._ask(query, lambda client: client.custom_query_range(query, first, last, f"{step:g}"))
+        return {
+            tuple(sorted(row["metric"].items())): [(float(moment), float(value)) for moment, value in row["values"]] for row in found
+        }
+
+    def _ask(self, query: str, call: Any) -> Any:
+        import requests
+        from prometheus_api_client import PrometheusApiClientException
+
+        try:
+            return call(self._connected())
+        except PrometheusApiClientException as error:
+            raise self._refused(query, str(error)) from error
+        except requests.Timeout as error:
+            raise self._fault(
+                f"Prometheus did not answer within {self._timeout:g} s", query, "it is overloaded, or the query is too wide"
+            ) from error
+        except requests.RequestException as error:
+            raise self._fault(
+                "Prometheus cannot be reached", query, f"it is not running, or the address is wrong ({_root(error)})"
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._fault("the answer is not Prometheus'", query, f"something else listens there ({error})") from error
+
+    def _connected(self) -> PrometheusConnect:
+        if self._client is None:
+            from prometheus_api_client import PrometheusConnect
+            from urllib3.util.retry import Retry
+
+            # requests takes fractions of a second; the client's annotation says int only.
+            self._client = PrometheusConnect(
+                url=self._url, headers=self._headers or None, retry=Retry(total=0), timeout=self._timeout, method="POST"
+            )
+        return self._client
+
+    def _refused(self, query: str, message: str) -> ConfigurationError | EnvironmentFault:
+        if "Status Code 400" in message or "Status Code 422" in message:
+            return ConfigurationError(
+                "Prometheus cannot run this query", facts={"query": query, "server": self._url, "said": message[:400]}
+            )
+        if "Status Code 401" in message or "Status Code 403" in message:
+            return ConfigurationError(
+                "Prometheus refuses access",
+                facts={"server": self._url, "said": message[:200]},
+                likely="verify.headers lacks the credentials or the tenant",
+                tries=('verify.headers: {Authorization: "Bearer $PROMETHEUS_TOKEN"}',),
+            )
+        return self._fault("Prometheus answered with an error", query, message[:400])
+
+    def _fault(self, what: str, query: str, likely: str) -> EnvironmentFault:
+        return EnvironmentFault(
+            what, facts={"server": self._url, "query": query}, likely=likely, tries=(f"curl {self._url}/-/ready", "run the same again")
+        )
+
+
+def _filled(header: str, text: str, environment: Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in environment:
+            raise ConfigurationError(
+                f"verify.headers needs the environment variable {name}, which is not set",
+                facts={"header": header},
+                tries=(f"export {name}=...", "bind the credential in Jenkins to this name"),
+            )
+        return environment[name]
+
+    return _VARIABLE.sub(value, text)
+
+
+def _samples(found: Any) -> list[Sample]:
+    if found and not isinstance(found[0], Mapping):
+        return [Sample({}, float(found[1]), float(found[0]))]
+    samples = []
+    for row in found:
+        points = row["values"] if "values" in row else [row["value"]]
+        samples.extend(Sample(row["metric"], float(value), float(moment)) for moment, value in points)
+    return samples
+
+
+def _root(error: BaseException) -> str:
+    """The innermost reason, in one line: requests wraps three times."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error) or type(error).__name__

@@ -1,0 +1,414 @@
+"""From a plan and the looks at a release to verdicts; pure, so that a replay gives the same bytes.
+
+The budget: the mean of the metrics' e-values against "the candidate is at most ``effect`` times as bad as the champion" is
+itself an e-process, whatever the metrics have to do with each other. A release fails when it reaches ``1 / false_alarm`` at
+any look; by Ville's inequality a healthy release does so with at most that probability over all metrics and all looks
+(under the assumptions that :mod:`mlpipeline.core.sequential` lists). A metric whose rate at the candidate is within
+``tolerate`` adds at most 1 to that mean, which only makes a failure rarer.
+
+A metric passes early when "harm of at least ``margin``" is excluded with 95 % confidence, also anytime-valid. All metrics
+have to, so no correction is needed (intersection-union). Otherwise a release passes when the planned evidence is in:
+every stage watched to its end with both colours answering, and the least number of requests reached.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from math import exp, inf, isinf, log, log10
+
+import msgspec
+
+from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement
+from mlpipeline.core.sequential import (
+    Calibration,
+    HarmTest,
+    LevelTest,
+    RatioInterval,
+    RestartedHarmTest,
+    Tick,
+    closed_culprits,
+    log_mean_exp,
+)
+from mlpipeline.core.verdict import Verdict, worst
+
+PASS_ERROR = 0.05
+"""Probability of passing a metric early although its harm is at the margin."""
+INTERVAL_CONFIDENCE = 0.95
+EFFECT = 1.1
+"""Ratio up to which a candidate counts as no worse: a tenth more is no reason to take a release back."""
+ALWAYS_FAILING = 0.5
+_RECENT_LOOKS = 15
+
+
+class MetricPlan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One comparison of event rates.
+
+    Args:
+        name: ``errors`` or ``latency``.
+        event: What is counted, in words ("answered with 5xx").
+        source: Which series count it, in words.
+        tolerate: Rate of the candidate below which no difference is harm.
+        margin: Ratio that is harm.
+        bound: Seconds; the bucket bound that stands for the latency objective, 0 for other metrics.
+    """
+
+    name: str
+    event: str
+    source: str
+    tolerate: float
+    margin: float
+    effect: float = EFFECT
+    bound: float = 0.0
+    calibration: Calibration = Calibration()
+
+
+class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is judged, and by which rules."""
+
+    service: str
+    run: str
+    candidate: str
+    champion: str
+    false_alarm: float
+    interval: float
+    min_requests: int
+    metrics: tuple[MetricPlan, ...] = ()
+    conditions: tuple[ConditionPlan, ...] = ()
+    queries: dict[str, str] = {}
+
+
+class Look(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one look found.
+
+    Args:
+        at: Unix seconds up to which both colours were read.
+        seconds: Since the look before; 0 at the first of a stage, which only sets the base line.
+        counts: Metric to ``(candidate requests, events, champion requests, events)`` of exactly these seconds.
+        missing: Metric to why it could not be read.
+        conditions: What the conditions that were due measured.
+        users: For plots only: per colour ``requests_per_second``, ``p50_seconds``, ``p99_seconds`` and ``traffic``.
+    """
+
+    at: float
+    stage: str
+    traffic: str
+    seconds: float
+    counts: dict[str, tuple[int, int, int, int]] = {}
+    missing: dict[str, str] = {}
+    conditions: dict[str, Measurement] = {}
+    users: dict[str, dict[str, float]] = {}
+
+
+class StageEnd(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A stage was over after ``looks`` looks in all. ``outage`` says why monitoring was given up, if it was."""
+
+    stage: str
+    looks: int
+    watched: bool
+    outage: str = ""
+
+
+class TracePoint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a metric stood after a look. ``high`` is absent (0) while nothing above is excluded.
+
+    ``log10_evidence`` is the e-value against "no harm"; ``log10_excluded`` the one against "harm of the margin".
+    """
+
+    at: float
+    estimate: float
+    low: float
+    high: float
+    log10_evidence: float
+    log10_excluded: float
+
+
+class MetricState:
+    """Running evidence of one metric."""
+
+    def __init__(self, plan: MetricPlan) -> None:
+        self.plan = plan
+        self.totals = Tick(0, 0, 0, 0)
+        self.stage = Tick(0, 0, 0, 0)
+        self.trace: list[TracePoint] = []
+        self.excluded = False
+        self._recent: deque[Tick] = deque(maxlen=_RECENT_LOOKS)
+        self._harm = RestartedHarmTest(plan.effect, plan.calibration)
+        self._benign = HarmTest(1 / plan.margin, plan.calibration)
+        self._level = LevelTest(plan.tolerate) if 0 < plan.tolerate < 1 else None
+        self._interval = RatioInterval(INTERVAL_CONFIDENCE, plan.calibration)
+
+    def next_stage(self) -> None:
+        self._harm.next_stage()
+        self.stage = Tick(0, 0, 0, 0)
+
+    def add(self, at: float, tick: Tick) -> None:
+        self.totals = _sum(self.totals, tick)
+        self.stage = _sum(self.stage, tick)
+        if tick.candidate:
+            self._recent.append(tick)
+        self._harm.add(tick)
+        self._benign.add(tick.swapped)
+        if self._level is not None:
+            self._level.add(tick.candidate, tick.candidate_events)
+        self._interval.add(tick)
+        self.excluded = self.excluded or self.log_excluded >= -log(PASS_ERROR)
+        found = self._interval.interval
+        self.trace.append(
+            TracePoint(
+                round(at, 3),
+                round(found.estimate, 4),
+                round(found.low, 4),
+                0.0 if isinf(found.high) else round(found.high, 4),
+                round(self.log_e / log(10), 3),
+                round(self.log_excluded / log(10), 3),
+            )
+        )
+
+    @property
+    def rate(self) -> float:
+        """The candidate's events per request, over everything or the last looks, whichever is worse."""
+        requests = sum(tick.candidate for tick in self._recent)
+        recent = sum(tick.candidate_events for tick in self._recent) / requests if requests else 0.0
+        return max(recent, _rate(self.totals.candidate_events, self.totals.candidate))
+
+    @property
+    def tolerated(self) -> bool:
+        return self.rate <= self.plan.tolerate
+
+    @property
+    def log_e(self) -> float:
+        """Evidence of harm; at most 0 (an e-value of 1) while the rate is tolerated."""
+        found = self._harm.log_e
+        return min(0.0, found) if self.tolerated else found
+
+    @property
+    def log_excluded(self) -> float:
+        """Evidence that harm of the margin is excluded, by the ratio or because the rate itself is negligible."""
+        return log_mean_exp([self._benign.log_e, self._level.log_e]) if self._level is not None else self._benign.log_e
+
+    @property
+    def interval(self) -> tuple[float, float, float]:
+        return self._interval.interval
+
+
+class MetricVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One metric of the whole release. ``high`` is 0 while nothing above is excluded; ``threshold`` is ``1 / false_alarm``."""
+
+    name: str
+    verdict: Verdict
+    summary: str
+    candidate_requests: int
+    candidate_events: int
+    champion_requests: int
+    champion_events: int
+    ratio: float
+    low: float
+    high: float
+    evidence: float
+    threshold: float
+    decided_at: float = 0.0
+
+
+class Judgement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The whole release so far. ``problems`` say what evidence is missing, most important first."""
+
+    verdict: Verdict
+    summary: str
+    metrics: tuple[MetricVerdict, ...]
+    conditions: tuple[tuple[str, Verdict, str], ...] = ()
+    problems: tuple[str, ...] = ()
+    evidence: float = 1.0
+    threshold: float = 0.0
+
+
+class Judge:
+    """Folds looks and stage ends, in the order they happened. The cost of a look does not grow with the history.
+
+    Raises ValueError for a plan whose conditions cannot be read.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.metrics = {metric.name: MetricState(metric) for metric in plan.metrics}
+        self.conditions = {condition.name: ConditionState(condition) for condition in plan.conditions}
+        self.failed_at = 0.0
+        self.culprits: tuple[str, ...] = ()
+        self.looks = 0
+        self._stage: str | None = None
+        self._ends: dict[str, StageEnd] = {}
+        self._answered: dict[str, bool] = {}
+        self._peak = 0.0
+
+    def add(self, look: Look) -> Verdict:
+        """Takes in one look; ``fail`` when the release has failed, else ``inconclusive``."""
+        self._enter(look.stage)
+        self.looks += 1
+        for name, counts in look.counts.items():
+            self.metrics[name].add(look.at, Tick(*counts))
+        for condition in self.conditions.values():
+            condition.start(look.at)
+        for name, measurement in look.conditions.items():
+            self.conditions[name].add(look.at, measurement)
+        self._decide(look.at)
+        return Verdict.FAIL if self.failed else Verdict.INCONCLUSIVE
+
+    def end(self, end: StageEnd) -> None:
+        """A stage is over. Watched again under the same name, its last end counts."""
+        self._enter(end.stage)
+        self._ends[end.stage] = end
+        self._answered[end.stage] = self.both_answered
+
+    @property
+    def both_answered(self) -> bool:
+        """Whether both colours answered requests, by every metric, in the present stage."""
+        return bool(self.metrics) and all(state.stage.candidate and state.stage.champion for state in self.metrics.values())
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.failed_at) or self._condition_verdict is Verdict.FAIL
+
+    @property
+    def log_evidence(self) -> float:
+        """Of the whole release now: the mean e-value's logarithm."""
+        return log_mean_exp([state.log_e for state in self.metrics.values()]) if self.metrics else 0.0
+
+    def judgement(self) -> Judgement:
+        """The verdict over everything taken in so far."""
+        metrics = tuple(self._metric(name) for name in self.metrics)
+        conditions = tuple((name, state.verdict, state.summary) for name, state in self.conditions.items())
+        problems = self._problems()
+        verdict, summary = self._overall(metrics, problems)
+        return Judgement(
+            verdict,
+            summary,
+            metrics,
+            conditions,
+            problems,
+            _number(self._peak if self.failed_at else self.log_evidence),
+            round(1 / self.plan.false_alarm, 6),
+        )
+
+    def _enter(self, stage: str) -> None:
+        if self._stage is not None and stage != self._stage:
+            for state in self.metrics.values():
+                state.next_stage()
+        self._stage = stage
+
+    def _decide(self, at: float) -> None:
+        if self.failed_at or not self.metrics or self.log_evidence < -log(self.plan.false_alarm):
+            return
+        self.failed_at, self._peak = at, self.log_evidence
+        names = list(self.metrics)
+        evidence = [state.log_e for state in self.metrics.values()]
+        named = closed_culprits(evidence, self.plan.false_alarm) or (evidence.index(max(evidence)),)
+        self.culprits = tuple(names[index] for index in named)
+
+    @property
+    def _condition_verdict(self) -> Verdict:
+        counted = [state.verdict for state in self.conditions.values() if not state.plan.dry_run]
+        return worst(counted) if counted else Verdict.PASS
+
+    def _overall(self, metrics: Sequence[MetricVerdict], problems: Sequence[str]) -> tuple[Verdict, str]:
+        if self.failed:
+            broken = [state.summary for state in self.conditions.values() if state.verdict is Verdict.FAIL]
+            return Verdict.FAIL, next((metric.summary for metric in metrics if metric.verdict is Verdict.FAIL), *broken[:1])
+        if self._condition_verdict is Verdict.ERROR:
+            return Verdict.ERROR, f"no verdict, {problems[0]}"
+        if problems:
+            return Verdict.INCONCLUSIVE, f"no verdict, {problems[0]}"
+        requests = max(metric.candidate_requests for metric in metrics) if metrics else 0
+        how = "harm is excluded for every metric" if self._excluded else "the planned evidence is in and shows no harm"
+        return Verdict.PASS, f"{how}: {requests} requests to the candidate in {self.looks} looks"
+
+    @property
+    def _excluded(self) -> bool:
+        return bool(self.metrics) and all(state.excluded for state in self.metrics.values())
+
+    def _problems(self) -> tuple[str, ...]:
+        found = [state.summary for state in self.conditions.values() if not state.plan.dry_run and state.verdict is not Verdict.PASS]
+        for state in self.metrics.values():
+            totals = state.totals
+            if not totals.candidate or not totals.champion:
+                who = "candidate" if not totals.candidate else "champion"
+                found.append(f"the {who} answered no request that {state.plan.name} could count")
+            elif state.rate >= ALWAYS_FAILING and state.plan.name == "errors":
+                found.append(f"the candidate fails {state.rate:.0%} of its requests, which cannot pass whatever the champion does")
+        if not found and not self._excluded:
+            found.extend(self._missing_evidence())
+        return tuple(dict.fromkeys(found))
+
+    def _missing_evidence(self) -> list[str]:
+        """Why the planned evidence is not in; empty when it is."""
+        if not self._ends and self.metrics:
+            return ["no stage was watched to its end"]
+        found = [
+            f"monitoring was out in stage {end.stage}: {end.outage}" if end.outage else f"stage {end.stage} was not watched to its end"
+            for end in self._ends.values()
+            if not end.watched
+        ]
+        if self.metrics:
+            silent = [stage for stage, both in self._answered.items() if not both]
+            found.extend(f"not both colours answered requests in stage {stage}" for stage in silent)
+        for state in self.metrics.values():
+            least = min(state.totals.candidate, state.totals.champion)
+            if least < self.plan.min_requests:
+                found.append(f"{least} requests of one colour are fewer than the {self.plan.min_requests} that a verdict needs")
+        return found
+
+    def _metric(self, name: str) -> MetricVerdict:
+        state = self.metrics[name]
+        estimate, low, high = state.interval
+        failed = name in self.culprits
+        verdict = Verdict.FAIL if failed else Verdict.PASS if state.excluded else Verdict.INCONCLUSIVE
+        totals = state.totals
+        return MetricVerdict(
+            name,
+            verdict,
+            _describe(state, verdict),
+            totals.candidate,
+            totals.candidate_events,
+            totals.champion,
+            totals.champion_events,
+            round(estimate, 4),
+            round(low, 4),
+            0.0 if isinf(high) else round(high, 4),
+            _number(state.log_e),
+            round(1 / self.plan.false_alarm, 6),
+            round(self.failed_at, 3) if failed else 0.0,
+        )
+
+
+def _describe(state: MetricState, verdict: Verdict) -> str:
+    totals, plan = state.totals, state.plan
+    candidate = f"{_percent(totals.candidate_events, totals.candidate)} ({totals.candidate_events} of {totals.candidate})"
+    champion = f"{_percent(totals.champion_events, totals.champion)} ({totals.champion_events} of {totals.champion})"
+    estimate, low, high = state.interval
+    upper = "no upper bound" if high == inf else f"{high:.3g}"
+    meaning = {
+        Verdict.FAIL: "harm",
+        Verdict.PASS: f"{plan.margin:g} times worse is excluded",
+        Verdict.INCONCLUSIVE: "within what is tolerated" if state.tolerated else "neither harm nor its absence is proven",
+    }.get(verdict, "")
+    return (
+        f"{plan.name}: candidate {candidate}, champion {champion} {plan.event}; ratio {estimate:.3g}, 95 % interval {low:.3g} to {upper}; "
+        f"{meaning}"
+    )
+
+
+def _sum(left: Tick, right: Tick) -> Tick:
+    return Tick(*(one + other for one, other in zip(left, right, strict=True)))
+
+
+def _rate(events: int, requests: int) -> float:
+    return events / requests if requests else 0.0
+
+
+def _percent(events: int, requests: int) -> str:
+    return f"{100 * events / requests:.3g} %" if requests else "none"
+
+
+def _number(log_e: float) -> float:
+    """An e-value in three digits; never infinite, so that it can be written as JSON."""
+    value = exp(min(log_e, 700.0))
+    return round(value, 2 - int(log10(value))) if value > 1e-300 else 0.0

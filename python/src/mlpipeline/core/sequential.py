@@ -1,0 +1,326 @@
+"""Sequential comparison of two event rates that may be looked at after every tick.
+
+A *tick* is what both colours did in the same seconds: how many requests each answered and how many of these were
+*events* (errors, slow answers). Evidence is measured by **e-processes**: non-negative, starting at 1, with an expectation
+of at most 1 under the null hypothesis at every stopping time. By Ville's inequality ``P(E ever reaches 1/a) <= a``, so
+that looking every two seconds for an hour costs nothing. E-processes are kept as running sums of logarithms: a tick
+costs the same whatever came before it.
+
+What is a theorem and what is calibrated:
+
+* ``binomial_log_likelihood`` with overdispersion 0 is exact for every null ``rate ratio <= effect`` when requests of one
+  tick fail independently given the shared circumstances of that tick (Poisson thinning; for certain events, with rates
+  near 1, sampling without replacement is less dispersed than the binomial, Hoeffding 1963). Circumstances that both
+  colours share may vary in any way. Source: Lindon & Malek, NeurIPS 2022, one-sided.
+* With overdispersion it is exact for beta-binomial counts of that overdispersion, independent from tick to tick. The
+  overdispersion is *calibrated* on the champion's past and carries a reserve; this part is no theorem about your traffic.
+* Capping single ticks is valid when each tick is within total variation ``CONTAMINATION`` of the null
+  (Saha & Ramdas, arXiv 2408.14015).
+* The vote needs only that the candidate's mean share of the events of a tick is at most ``share(effect)`` given the past:
+  any burst, any overdispersion. Raising it to ``1/dependence`` for serial dependence is calibrated.
+* A weighted mean of e-processes is one, under any dependence between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import ceil, exp, inf, log, log1p
+from typing import NamedTuple
+
+import msgspec
+
+CAP = 4.0
+CONTAMINATION = 0.005
+_LOG_CAP = log(CAP)
+_LOG_RESERVE = log1p(CONTAMINATION * (CAP - 1))
+_WIDEST = 40.0
+_HARM_POINTS = 14
+_BETS = (0.1, 0.25, 0.5, 0.75, 0.95)
+_LONGEST_BLOCK = 8
+
+
+class Tick(NamedTuple):
+    """Requests and events of both colours over the same seconds. Events never exceed requests."""
+
+    candidate: int
+    candidate_events: int
+    champion: int
+    champion_events: int
+
+    @property
+    def swapped(self) -> Tick:
+        """The same tick with the roles exchanged."""
+        return Tick(self.champion, self.champion_events, self.candidate, self.candidate_events)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether both answered and an event happened; other ticks say nothing about a ratio."""
+        return self.candidate > 0 and self.champion > 0 and self.candidate_events + self.champion_events > 0
+
+
+class Calibration(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How much rougher than a coin toss the division of events between two equal colours is.
+
+    Args:
+        overdispersion: Beta-binomial intra-tick correlation of the events, 0 (binomial) to 1.
+        dependence: Long-run over short-run variance of ticks, at least 1.
+        ticks: How many past ticks it rests on; 0 for the built-in defaults.
+    """
+
+    overdispersion: float = 0.1
+    dependence: float = 2.0
+    ticks: int = 0
+
+
+def share(ratio: float, tick: Tick) -> float:
+    """The candidate's expected share of a tick's events when its rate is ``ratio`` times the champion's."""
+    weighted = ratio * tick.candidate
+    return weighted / (weighted + tick.champion)
+
+
+def binomial_log_likelihood(events: int, hits: int, probability: float, overdispersion: float) -> float:
+    """``log P(hits of events)`` of a binomial, tempered: divided by ``1 + (events - 1) * overdispersion``.
+
+    The divisor is the factor by which a beta-binomial's variance exceeds the binomial's, so that this is its
+    quasi-likelihood. (The beta-binomial itself turns U-shaped for unequal splits and then finds harm in calm
+    ticks.) The term that does not depend on the probability is left out. The probability lies strictly within (0, 1).
+    """
+    full = hits * log(probability) + (events - hits) * log1p(-probability)
+    return full / (1 + (events - 1) * overdispersion)
+
+
+def log_mean_exp(logarithms: Sequence[float]) -> float:
+    """``log(mean(exp(x)))`` without overflow; ``-inf`` is allowed, an empty sequence is not."""
+    top = max(logarithms)
+    if top == -inf:
+        return -inf
+    return top + log(sum(exp(value - top) for value in logarithms) / len(logarithms))
+
+
+def log_weighted_sum(pairs: Iterable[tuple[float, float]]) -> float:
+    """``log(sum(weight * exp(x)))`` of ``(weight, x)`` pairs with positive weights."""
+    terms = [log(weight) + value for weight, value in pairs if weight > 0]
+    return log_mean_exp(terms) + log(len(terms)) if terms else -inf
+
+
+class HarmTest:
+    """E-process against "the candidate's rate is at most ``effect`` times the champion's".
+
+    Half the mean of capped beta-binomial likelihood ratios over ratios from 1.1 to 40 times ``effect``, half the vote:
+    ``prod (1 + bet * (candidate's share of the events - share(effect)) / share(effect))``, meaned over the bets.
+    Non-inferiority is the same test with the roles swapped and ``effect = 1 / margin``.
+
+    Args:
+        effect: The largest ratio that is no harm.
+    """
+
+    def __init__(self, effect: float, calibration: Calibration) -> None:
+        self._effect = effect
+        self._calibration = calibration
+        step = log(_WIDEST / 1.1) / (_HARM_POINTS - 1)
+        self._ratios = [effect * 1.1 * exp(step * index) for index in range(_HARM_POINTS)]
+        self._likelihood = [0.0] * _HARM_POINTS
+        self._votes = [0.0] * len(_BETS)
+
+    def add(self, tick: Tick) -> None:
+        """Takes in one tick; one without events or without one of the colours changes nothing."""
+        if not tick.comparable:
+            return
+        events, hits = tick.candidate_events + tick.champion_events, tick.candidate_events
+        rho = self._calibration.overdispersion
+        expected = share(self._effect, tick)
+        null = binomial_log_likelihood(events, hits, expected, rho)
+        for index, ratio in enumerate(self._ratios):
+            gain = binomial_log_likelihood(events, hits, share(ratio, tick), rho) - null
+            self._likelihood[index] += min(gain, _LOG_CAP) - _LOG_RESERVE
+        surplus = (hits / events - expected) / expected
+        for index, bet in enumerate(_BETS):
+            self._votes[index] += log1p(bet * surplus)
+
+    @property
+    def log_e(self) -> float:
+        """Natural logarithm of the e-value so far; 0 before any evidence."""
+        votes = log_mean_exp([value / self._calibration.dependence for value in self._votes])
+        return log_mean_exp([log_mean_exp(self._likelihood), votes])
+
+
+class RestartedHarmTest:
+    """A harm test over the whole release and one restarted at each stage, combined into one e-process.
+
+    A candidate that was healthy for long and breaks late would have to outweigh its good past; the restarted test needs
+    not. Weights: one half for the whole, ``1/2 * 1/(s (s + 1))`` for stage ``s``; stages to come stand at 1. A test
+    stops at the end of its stage, which is a stopping time, so the sum stays an e-process.
+    """
+
+    def __init__(self, effect: float, calibration: Calibration) -> None:
+        self._effect = effect
+        self._calibration = calibration
+        self._whole = HarmTest(effect, calibration)
+        self._ended: list[float] = []
+        self._stage = HarmTest(effect, calibration)
+
+    def add(self, tick: Tick) -> None:
+        self._whole.add(tick)
+        self._stage.add(tick)
+
+    def next_stage(self) -> None:
+        """Ends the present stage; its evidence is kept."""
+        self._ended.append(self._stage.log_e)
+        self._stage = HarmTest(self._effect, self._calibration)
+
+    @property
+    def log_e(self) -> float:
+        stages = [*self._ended, self._stage.log_e]
+        weighted = [(0.5 / (number * (number + 1)), value) for number, value in enumerate(stages, start=1)]
+        to_come = 0.5 / (len(stages) + 1)
+        return log_weighted_sum([(0.5, self._whole.log_e), *weighted, (to_come, 0.0)])
+
+
+class LevelTest:
+    """E-process against "the rate is at least ``level``", for one colour alone.
+
+    ``mean over d < level of (d/level)^k ((1-d)/(1-level))^(n-k)``. Assumes that requests are events independently of
+    each other; used only to say that a rate is negligible, never that a release is bad.
+    """
+
+    def __init__(self, level: float) -> None:
+        self._terms = [
+            (log(fraction), log1p(-fraction * level) - log1p(-level)) for fraction in (0.02, 0.1, 0.25, 0.5, 0.75) if level < 1
+        ]
+        self._sums = [0.0] * len(self._terms)
+
+    def add(self, requests: int, events: int) -> None:
+        for index, (hit, miss) in enumerate(self._terms):
+            self._sums[index] += events * hit + (requests - events) * miss
+
+    @property
+    def log_e(self) -> float:
+        return log_mean_exp(self._sums) if self._sums else 0.0
+
+
+class Interval(NamedTuple):
+    """Rate ratio with a confidence sequence. ``high`` is infinity and ``low`` 0 where the data exclude nothing."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+class RatioInterval:
+    """Confidence sequence for the rate ratio: covers the true ratio at *all* ticks with probability ``confidence``.
+
+    Method of mixtures on the (beta-)binomial likelihood: ratio ``r`` is excluded while
+    ``mean over all ratios of L(.) >= L(r) / (1 - confidence)`` (Robbins 1970). The grid is
+    logarithmic; bounds are the first grid points outside, hence never too narrow.
+    """
+
+    _HALF = 40
+    _STEP = log(64) / _HALF
+
+    def __init__(self, confidence: float, calibration: Calibration) -> None:
+        self._threshold = -log1p(-confidence)
+        self._rho = calibration.overdispersion
+        self._ratios = [exp(self._STEP * index) for index in range(-self._HALF, self._HALF + 1)]
+        self._likelihood = [0.0] * len(self._ratios)
+        self._totals = [0, 0, 0, 0]
+
+    def add(self, tick: Tick) -> None:
+        self._totals = [total + now for total, now in zip(self._totals, tick, strict=True)]
+        if not tick.comparable:
+            return
+        events, hits = tick.candidate_events + tick.champion_events, tick.candidate_events
+        for index, ratio in enumerate(self._ratios):
+            self._likelihood[index] += binomial_log_likelihood(events, hits, share(ratio, tick), self._rho)
+
+    @property
+    def interval(self) -> Interval:
+        """Estimate: quotient of the total rates, with half an event added to each so that it is always finite."""
+        requests, events, other_requests, other_events = self._totals
+        estimate = (events + 0.5) / (requests + 1) * (other_requests + 1) / (other_events + 0.5)
+        bar = log_mean_exp(self._likelihood) - self._threshold
+        inside = [index for index, value in enumerate(self._likelihood) if value > bar]
+        if not inside:
+            return Interval(estimate, 0.0, inf)
+        low = 0.0 if inside[0] == 0 else self._ratios[inside[0] - 1]
+        high = inf if inside[-1] == len(self._ratios) - 1 else self._ratios[inside[-1] + 1]
+        return Interval(estimate, low, high)
+
+
+def closed_culprits(log_e: Sequence[float], alpha: float) -> tuple[int, ...]:
+    """Which hypotheses may be named at error ``alpha`` when any number may be true (closed testing with means).
+
+    Hypothesis i is named when the mean e-value of *every* set containing it reaches ``1/alpha``; it is enough to add the
+    smallest others one by one. Source: Vovk & Wang, "E-values", Annals of Statistics 2021.
+    """
+    bar = -log(alpha)
+    order = sorted(range(len(log_e)), key=lambda index: log_e[index])
+    named = []
+    for index in range(len(log_e)):
+        others = [log_e[other] for other in order if other != index]
+        sets = [[log_e[index], *others[:count]] for count in range(len(others) + 1)]
+        if min(log_mean_exp(members) for members in sets) >= bar:
+            named.append(index)
+    return tuple(named)
+
+
+def calibrate(history: Sequence[tuple[int, int]]) -> Calibration:
+    """Calibrates on one colour's own past: ``(requests, events)`` per tick, oldest first.
+
+    Neighbouring blocks of 1, 2, 4 and 8 ticks are compared with each other as if they were two equal colours. The
+    variance of the division of their events over the binomial one is the inflation; the greatest over all lengths,
+    with a reserve of one half, sets the overdispersion, which so also covers slow wander. Before is compared with after
+    here, so wander that two concurrent colours would share counts as roughness: errs to the careful side.
+
+    Returns the built-in defaults while fewer than 30 events or 16 comparable pairs of ticks are known.
+    """
+    inflations, pairs = [], 0
+    length = 1
+    while length <= _LONGEST_BLOCK:
+        squares, expected, used = _division(_blocks(history, length))
+        if used >= (16 if length == 1 else 8) and expected > 0:
+            inflations.append(squares / expected)
+            pairs = max(pairs, used)
+        length *= 2
+    events = sum(count for _, count in history)
+    if not inflations or events < 30:
+        return Calibration()
+    per_pair = 2 * events / max(1, sum(1 for requests, _ in history if requests))
+    greatest = max(inflations)
+    overdispersion = 1.5 * max(0.0, greatest - 1) / max(1.0, per_pair - 1)
+    dependence = 1.25 * greatest / max(1.0, inflations[0])
+    return Calibration(
+        overdispersion=round(min(0.5, max(0.01, overdispersion)), 4),
+        dependence=round(min(8.0, max(1.5, dependence)), 3),
+        ticks=len(history),
+    )
+
+
+def _blocks(history: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int]]:
+    whole = range(0, len(history) - length + 1, length)
+    return [(sum(n for n, _ in history[at : at + length]), sum(k for _, k in history[at : at + length])) for at in whole]
+
+
+def _division(blocks: Sequence[tuple[int, int]]) -> tuple[float, float, int]:
+    squares = expected = 0.0
+    used = 0
+    for (first, hits), (second, other) in zip(blocks, blocks[1:], strict=False):
+        events = hits + other
+        if first and second and events:
+            part = first / (first + second)
+            squares += (hits - events * part) ** 2
+            expected += events * part * (1 - part)
+            used += 1
+    return squares, expected, used
+
+
+def expected_ticks(rate: float, effect: float, true_ratio: float, requests: tuple[float, float], alpha: float) -> int:
+    """About how many ticks the harm test needs to find ``true_ratio``, for planning; ``requests`` per tick and colour.
+
+    ``ln(points / alpha) / (events per tick * KL(share(true) || share(effect)))``, at least 1.
+    """
+    candidate, champion = requests
+    p = true_ratio * candidate / (true_ratio * candidate + champion)
+    q = effect * candidate / (effect * candidate + champion)
+    information = p * log(p / q) + (1 - p) * log((1 - p) / (1 - q))
+    events = rate * (true_ratio * candidate + champion)
+    return max(1, ceil(log(2 * _HARM_POINTS / alpha) / (events * min(information, _LOG_CAP / max(events, 1)))))
