@@ -208,9 +208,12 @@ class Play:
         lost = [answer for answer in failed if answer.colour != colour or answer not in last]
         rollback = broken["switch"]["evidence"].get("rollback", {})
         switches = self.history_count("live")
+        by_model = (
+            "all of these answered by the broken model itself" if not lost else f"{len(lost)} of these not by the broken model"
+        )
+        print(f"\nsummary: {len(self.answers)} requests sent, {len(failed)} failed ({by_model}), {switches} moves of traffic;")
         print(
-            f"\nsummary: {len(self.answers)} requests sent, {len(failed)} failed (all answered by the broken model itself: {not lost}), "
-            f"{switches} moves of traffic, last answer of the broken model {rollback.get('old_last_seconds', 0):.2f} s after the decision"
+            f"         last answer of the broken model {rollback.get('old_last_seconds', 0):.2f} s after the decision to take it back"
         )
         print(f"report:  {self.report}")
         if lost:

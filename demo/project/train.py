@@ -1,6 +1,7 @@
 """Learns whether a flight will land more than 30 minutes late, from what is known before it leaves."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import mlflow.sklearn
@@ -36,5 +37,7 @@ mlflow.sklearn.save_model(
     signature=infer_signature(features, model.predict(features)),
     input_example=features.head(3),
     serialization_format="cloudpickle",
+    # Named, because guessing them makes MLflow load the model in another process, which takes most of a minute.
+    pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "scikit-learn", "pandas", "numpy", "cloudpickle")],
 )
 Path("metrics.json").write_text(json.dumps({"rows": len(train), "late_share": round(float(late.mean()), 4)}))
