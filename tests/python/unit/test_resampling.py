@@ -35,7 +35,7 @@ def numbers(random: np.random.Generator, rows: int, ours: float, theirs: float) 
 
 @pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss", "average_precision", "mae", "r2"])
 def test_lower_bound_is_below_the_true_difference_as_often_as_promised(name: str) -> None:
-    """200 holdouts of 300 rows; fewer covers than this have a probability below 1e-6 at a true coverage of 93 % for nominal 95 %."""
+    """200 holdouts of 300 rows. Fewer covers have a probability below 1e-6 at a true coverage of 93 % where 95 % is promised."""
     make: Callable[..., tuple[Truth, Answers, Answers]] = numbers if METRICS[name].kind == "number" else flights
     strengths = (0.5, 0.6) if METRICS[name].kind == "number" else (1.2, 1.0)
     sign = 1 if METRICS[name].larger_is_better else -1
@@ -96,7 +96,11 @@ def test_score_interval_inverts_the_score_test(gained: int, lost: int, rows: int
     def statistic(delta: float) -> float:
         def unlikely(share: float) -> float:
             chances = (share + delta, share, 1 - 2 * share - delta)
-            return -sum(count * np.log(chance) for count, chance in zip((gained, lost, rows - gained - lost), chances) if count)
+            return -sum(
+                count * np.log(chance)
+                for count, chance in zip((gained, lost, rows - gained - lost), chances, strict=True)
+                if count
+            )
 
         least, most = max(0.0, -delta) + 1e-12, (1 - delta) / 2 - 1e-12
         share = optimize.minimize_scalar(unlikely, bounds=(least, most), method="bounded", options={"xatol": 1e-12}).x

@@ -1,0 +1,145 @@
+"""The holdout: the rows both models are judged on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlpipeline.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CSV_SUFFIXES = {".csv", ".gz", ".zip", ".bz2", ".xz"}
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """Rows of a table.
+
+    Args:
+        digest: ``sha256:...`` of the file.
+        frame: A pandas DataFrame.
+    """
+
+    path: Path
+    digest: str
+    frame: Any
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def columns(self) -> list[str]:
+        return [str(column) for column in self.frame.columns]
+
+    def need(self, column: str, what: str) -> None:
+        """Raises ConfigurationError when there is no such column; ``what`` says what it was for."""
+        if column not in self.columns:
+            raise ConfigurationError(
+                f"the holdout has no column {column!r}, the {what}",
+                facts={"holdout": self.path, "columns": ", ".join(self.columns[:20])},
+                tries=("name one of its columns in mlpipeline.yaml, or write the column in training",),
+            )
+
+    def labels(self, column: str) -> NDArray[Any]:
+        """The label of each row: numbers and booleans as float64, all else as text."""
+        self.need(column, "label (gate.label)")
+        series = self.frame[column]
+        empty = int(series.isna().sum())
+        if empty:
+            raise ConfigurationError(
+                f"{empty} of {len(series)} rows of the holdout have no label",
+                facts={"holdout": self.path, "label": column},
+                tries=("leave rows without a label out of the holdout",),
+            )
+        return _plain(series)
+
+    def groups(self, column: str) -> dict[str, NDArray[Any]]:
+        """Row numbers by value of the column, as text; empty values are a group named ``(empty)``."""
+        import numpy as np
+
+        self.need(column, "slice (gate.metrics[].slices)")
+        series = self.frame[column]
+        names = series.astype(object).where(series.notna(), "(empty)").astype(str).to_numpy().astype(str)
+        values, codes = np.unique(names, return_inverse=True)
+        order = np.argsort(codes, kind="stable")
+        edges = np.searchsorted(codes[order], np.arange(len(values) + 1))
+        return {str(value): order[edges[index] : edges[index + 1]] for index, value in enumerate(values)}
+
+    def write(self, folder: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+        """One file per column for :mod:`score`; returns what it reads them by."""
+        import numpy as np
+
+        written = []
+        for number, column in enumerate(columns):
+            series = self.frame[column]
+            kind = getattr(series.dtype, "kind", "O")
+            if not isinstance(series.dtype, np.dtype) and kind in "fiu":
+                series = series.astype("float64") if series.isna().any() else series.astype(series.dtype.numpy_dtype)
+            if kind in "fiubM" and isinstance(series.dtype, np.dtype):
+                np.save(folder / f"{number}.npy", series.to_numpy())
+                written.append({"name": column, "kind": "array"})
+            else:
+                values = [None if empty else _json(value) for value, empty in zip(series, series.isna(), strict=True)]
+                (folder / f"{number}.json").write_text(json.dumps(values))
+                written.append({"name": column, "kind": "json"})
+        return written
+
+
+def _json(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _plain(series: Any) -> NDArray[Any]:
+    import numpy as np
+
+    if series.dtype.kind in "fiub":
+        numbers: NDArray[Any] = series.to_numpy().astype(float)
+        return numbers
+    return np.asarray(series.astype(str), dtype=str)
+
+
+def read_holdout(path: Path) -> Holdout:
+    """Reads Parquet or CSV. A missing, unreadable or empty file is a ConfigurationError."""
+    import pandas as pd
+
+    tries = ("write it in training (train.command), with the label and the columns the model needs",)
+    facts = {"holdout": path}
+    if not path.is_file():
+        raise ConfigurationError("the holdout does not exist", facts=facts, likely="gate.holdout names another file", tries=tries)
+    try:
+        frame = pd.read_csv(path) if path.suffix.lower() in CSV_SUFFIXES else pd.read_parquet(path)
+    except Exception as error:
+        raise ConfigurationError(
+            "the holdout cannot be read",
+            facts={**facts, "found": f"{type(error).__name__}: {error}"},
+            likely="it was cut off while it was written, or is neither Parquet nor CSV",
+            tries=tries,
+        ) from error
+    if not len(frame):
+        raise ConfigurationError("the holdout has no rows", facts=facts, tries=tries)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Holdout(path, f"sha256:{digest}", frame.reset_index(drop=True))
+
+
+def model_columns(model: Path) -> list[str]:
+    """The input columns the model's signature requires, in order; empty when it names none."""
+    import yaml
+
+    try:
+        description = yaml.safe_load((model / "MLmodel").read_text())
+        inputs = json.loads((description.get("signature") or {}).get("inputs") or "[]")
+    except (OSError, AttributeError, ValueError, yaml.YAMLError) as error:
+        raise ConfigurationError(
+            "the model's description cannot be read",
+            facts={"file": model / "MLmodel", "found": error},
+            tries=("save the model with mlflow.<flavour>.save_model(..., signature=...)",),
+        ) from error
+    return [str(column["name"]) for column in inputs if "name" in column and column.get("required", True)]

@@ -1,0 +1,340 @@
+"""``gate model`` with real MLflow models in a process of their own, and with processes that end badly."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlpipeline.clock import SystemClock
+from mlpipeline.config.model import Config, Latency, MetricGate, ModelGate, NonInferiority, Train
+from mlpipeline.core.traffic import Colour, TrafficPlan
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.ports import Artifact, Deployed, Observed, Target
+from mlpipeline.record.places import Places
+from mlpipeline.record.result import Reason, Result
+from mlpipeline.record.run import Run
+from mlpipeline.verbs import gate_model
+from mlpipeline.verbs.context import Context, World
+from mlpipeline.verbs.gate_model import Subject
+from tiny_model import save_tiny_model
+
+CHAMPION = "sha256:" + "c" * 64
+RUN = Run(id="20261121-120000-abcdef0", service="flights", commit="abcdef0", created="2026-11-21T12:00:00Z")
+ACCURACY = (MetricGate(metric="accuracy", at_least=0.5),)
+NO_WORSE = (MetricGate(metric="accuracy", no_worse_than_champion=NonInferiority(margin=0.05)),)
+
+
+class Standing(Target):
+    """A target of which only the state is asked."""
+
+    def __init__(self, observed: Observed) -> None:
+        self.observed = observed
+
+    def observe(self) -> Observed:
+        return self.observed
+
+
+class Quiet:
+    def say(self, text: str) -> None: ...
+
+    def progress(self, text: str, done: float, total: float) -> None: ...
+
+
+def none_of_these(*_: object) -> Any:
+    raise AssertionError("the model gate asks for neither registry nor metrics")
+
+
+class Project:
+    """A checkout with a trained candidate and a holdout; ``judge`` runs the verb with one gate configuration."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.places = Places(folder / "project", folder / "home", "flights")
+        self.places.project.mkdir(parents=True)
+        self.observed = Observed()
+        self.asked: list[str] = []
+        self.python: Callable[[Subject], Path] = lambda _: Path(sys.executable)
+        self.trained("sha256:" + "a" * 64)
+        self.write(holdout())
+
+    @property
+    def model(self) -> Path:
+        return self.places.project / "model"
+
+    def trained(self, digest: str) -> None:
+        context = self.context(ModelGate())
+        evidence = {"model": "model", "model_digest": digest}
+        context.finish(RUN, "train", 0.0, [Reason("train", Verdict.PASS, "trained")], evidence=evidence)
+
+    def write(self, frame: pd.DataFrame) -> None:
+        frame.to_parquet(self.places.project / "holdout.parquet")
+
+    def champion(self, *, broken: bool = False, seed: int = 1) -> Path:
+        bundle = self.folder / "bundle"
+        save_tiny_model(bundle / "model", broken=broken, seed=seed)
+        artifact = Artifact(CHAMPION, str(bundle), "7", "an-earlier-run")
+        self.observed = Observed({Colour.BLUE: Deployed(Colour.BLUE, artifact, True)}, TrafficPlan.all_to(Colour.BLUE))
+        return bundle
+
+    def context(self, gate: ModelGate) -> Context:
+        world = World(target=lambda: Standing(self.observed), registry=none_of_these, metrics=none_of_these)
+        config = Config(service="flights", train=Train(command="true"), gate=gate)
+        return Context(config, self.places, SystemClock(), Quiet(), world)
+
+    def judge(self, metrics: tuple[MetricGate, ...] = ACCURACY, **gate: Any) -> Result:
+        chosen = ModelGate(**{"holdout": "holdout.parquet", "label": "state", "metrics": metrics, **gate})
+
+        def interpreter(_: Context, subject: Subject) -> Path:
+            self.asked.append(subject.name)
+            return self.python(subject)
+
+        return gate_model.run(self.context(chosen), RUN, interpreter=interpreter)
+
+
+def holdout(rows: int = 400) -> pd.DataFrame:
+    random = np.random.default_rng(11)
+    frame = pd.DataFrame(
+        {
+            "distance": random.uniform(50, 3000, rows),
+            "delay": random.normal(10, 20, rows),
+            "hour": random.integers(0, 24, rows).astype(float),
+            "origin": random.choice(["EWR", "JFK", "LGA"], rows, p=[0.6, 0.395, 0.005]),
+        }
+    )
+    frame["state"] = np.where(frame["delay"] + random.normal(0, 5, rows) > 15, "late", "punctual")
+    return frame
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def verdicts(result: Result) -> Mapping[str, Verdict]:
+    return {reason.check: reason.verdict for reason in result.reasons}
+
+
+def fake_python(folder: Path, code: str) -> Callable[[Subject], Path]:
+    """An interpreter that runs this code instead of the scoring; ``folder``, ``rows`` and ``answer()`` are there to use."""
+    script = folder / "fake.py"
+    script.write_text(
+        "import json, os, sys, time\nfrom pathlib import Path\nimport numpy as np\n"
+        "folder = Path(sys.argv[3])\nrequest = json.loads((folder / 'request.json').read_text())\n"
+        "def answer(values):\n"
+        "    (folder / 'predictions.json').write_text(json.dumps(values))\n"
+        "    (folder / 'answer.json').write_text(json.dumps({'predictions': 'json', 'probabilities': '', 'classes': []}))\n"
+        + code
+    )
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n')
+    python.chmod(0o755)
+    return lambda _: python
+
+
+@pytest.mark.real
+def test_first_release_is_judged_by_thresholds_slices_and_latency(project: Project) -> None:
+    save_tiny_model(project.model)
+    metrics = (
+        MetricGate(metric="roc_auc", at_least=0.8, no_worse_than_champion=NonInferiority(margin=0.01), slices=("origin",)),
+        MetricGate(metric="log_loss", at_most=0.6),
+    )
+    result = project.judge(metrics, positive="late", latency=Latency(p99=60.0, predictions=5))
+    assert result.verdict is Verdict.PASS, result.summary
+    assert verdicts(result) == dict.fromkeys(
+        (
+            "latency.p99",
+            "metric.roc_auc.at_least",
+            "metric.roc_auc.no_worse_than_champion",
+            "metric.roc_auc.slice.origin",
+            "metric.log_loss.at_most",
+        ),
+        Verdict.PASS,
+    )
+    evidence = result.evidence
+    assert (evidence["rows"], evidence["label"], evidence["holdout_uses"]) == (400, "state", 1)
+    assert "champion" not in evidence
+    rows = evidence["metrics"]
+    assert isinstance(rows, list)
+    assert [row.get("slice") for row in rows] == [None, "origin=EWR", "origin=JFK", None]
+    assert evidence["latency"]["predictions"] == 5  # type: ignore[index]
+    assert project.context(ModelGate()).runs.result(RUN.id, "gate-model") == result
+
+
+@pytest.mark.real
+def test_champion_is_scored_once_per_holdout_and_an_unchanged_call_does_no_work(project: Project) -> None:
+    save_tiny_model(project.model)
+    project.champion()
+    result = project.judge(NO_WORSE)
+    assert result.verdict is Verdict.PASS, result.summary
+    (row,) = result.evidence["metrics"]  # type: ignore[misc]
+    assert row["low"] <= row["difference"] <= row["high"]
+    assert result.evidence["champion"] == {"digest": CHAMPION, "model_version": "7"}
+    assert project.asked == ["the candidate", "the champion"]
+
+    assert project.judge(NO_WORSE) == result
+    assert project.asked == ["the candidate", "the champion"]
+
+    project.trained("sha256:" + "b" * 64)
+    again = project.judge(NO_WORSE)
+    assert project.asked == ["the candidate", "the champion", "the candidate"]
+    assert again.evidence["metrics"] == result.evidence["metrics"]
+    assert again.evidence["holdout_uses"] == 2
+
+
+@pytest.mark.real
+def test_a_model_that_raises_on_a_row_is_stopped_with_its_own_words(project: Project) -> None:
+    save_tiny_model(project.model, broken=True)
+    frame = holdout()
+    frame.loc[5, "delay"] = np.nan
+    project.write(frame)
+    result = project.judge()
+    assert result.verdict is Verdict.FAIL
+    assert result.reasons[0].check == "candidate.scoring"
+    assert "cannot predict the holdout: ValueError" in result.summary
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("os._exit(3)", "exit 3"),
+        ("os.kill(os.getpid(), 11)", "crashed with SIGSEGV"),
+        ("pass", "before the predictions were complete"),
+        ("answer(['late'] * 3)", "3 predictions for 400 rows"),
+        ("answer([''] * 400)", "400 of 400 are NaN or empty"),
+        ("answer(['on time'] * 400)", "no prediction is one of the labels"),
+    ],
+)
+def test_a_candidate_that_gives_no_usable_answer_fails_and_says_how(project: Project, code: str, words: str) -> None:
+    save_tiny_model(project.model)
+    project.python = fake_python(project.folder, code)
+    result = project.judge()
+    assert result.verdict is Verdict.FAIL
+    assert words in result.summary
+
+
+def test_a_hanging_candidate_is_ended_at_the_limit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_tiny_model(project.model)
+    project.python = fake_python(
+        project.folder, f"Path({str(project.folder / 'pid')!r}).write_text(str(os.getpid()))\ntime.sleep(600)"
+    )
+    monkeypatch.setattr(gate_model, "SCORING_LIMIT", 2.0)
+    result = project.judge()
+    assert result.verdict is Verdict.FAIL
+    assert "did not predict the holdout in 2 s" in result.summary
+    started = project.folder / "pid"
+    assert not started.exists() or not Path(f"/proc/{started.read_text()}").exists()
+
+
+def test_a_killed_scoring_is_no_verdict_on_the_model(project: Project) -> None:
+    save_tiny_model(project.model)
+    project.python = fake_python(project.folder, "os.kill(os.getpid(), 9)")
+    with pytest.raises(EnvironmentFault, match="ended with SIGKILL"):
+        project.judge()
+
+
+def test_a_champion_that_cannot_be_scored_is_an_error_and_not_the_candidates_fault(project: Project) -> None:
+    save_tiny_model(project.model)
+    project.champion()
+    good = json.dumps(holdout()["state"].tolist())
+    code = f"answer({good}) if request['model'].endswith('project/model') else os._exit(9)"
+    project.python = fake_python(project.folder, code)
+    result = project.judge(NO_WORSE)
+    assert result.verdict is Verdict.ERROR
+    assert verdicts(result) == {"champion.scoring": Verdict.ERROR, "metric.accuracy.no_worse_than_champion": Verdict.ERROR}
+
+
+def test_a_worse_candidate_is_stopped_with_the_numbers(project: Project) -> None:
+    save_tiny_model(project.model)
+    project.champion()
+    labels = holdout()["state"].tolist()
+    worse = ["late"] * 60 + labels[60:]
+    code = f"answer({json.dumps(worse)} if request['model'].endswith('project/model') else {json.dumps(labels)})"
+    project.python = fake_python(project.folder, code)
+    result = project.judge(NO_WORSE)
+    (row,) = result.evidence["metrics"]  # type: ignore[misc]
+    wrong = sum(label != "late" for label in labels[:60])
+    assert result.verdict is Verdict.FAIL
+    assert row["difference"] == pytest.approx(-wrong / 400)
+    assert row["high"] < 0
+    assert "worse than the allowed 0.05" in result.summary
+
+
+def test_a_missing_champion_fails_when_the_policy_says_so(project: Project) -> None:
+    save_tiny_model(project.model)
+    project.python = fake_python(project.folder, f"answer({json.dumps(holdout()['state'].tolist())})")
+    assert project.judge(NO_WORSE, no_champion="fail").verdict is Verdict.FAIL
+    assert project.judge(NO_WORSE, no_champion="pass").verdict is Verdict.PASS
+
+
+def test_nobody_is_called_champion_while_the_router_is_down(project: Project) -> None:
+    save_tiny_model(project.model)
+    project.champion()
+    project.observed = Observed(project.observed.colours, None, "down")
+    with pytest.raises(EnvironmentFault, match="router is down"):
+        project.judge(NO_WORSE)
+
+
+def test_labels_of_one_class_leave_no_area_to_judge(project: Project) -> None:
+    save_tiny_model(project.model)
+    project.write(holdout().assign(state="late"))
+    project.python = fake_python(project.folder, "answer(['late'] * 400)")
+    result = project.judge((MetricGate(metric="roc_auc", at_least=0.5),))
+    assert result.verdict is Verdict.FAIL
+    assert "needs" in result.summary
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [
+        ({"label": "lateness"}, "no column 'lateness', the label"),
+        ({"metrics": (MetricGate(metric="accuracy", at_least=0.5, slices=("airport",)),)}, "no column 'airport', the slice"),
+        ({"metrics": (MetricGate(metric="acuracy", at_least=0.5),)}, "no metric 'acuracy'"),
+        ({"metrics": (MetricGate(metric="accuracy"),)}, "has no rule"),
+        ({"metrics": ()}, "no rule"),
+        ({"holdout": "other.parquet"}, "does not exist"),
+        ({"positive": "Late"}, "'Late' is none of the labels"),
+        ({"metrics": (MetricGate(metric="mae", at_most=0.5),)}, "the label is text"),
+    ],
+)
+def test_a_gate_that_does_not_fit_the_holdout_is_a_configuration_error(
+    project: Project, gate: dict[str, Any], words: str
+) -> None:
+    save_tiny_model(project.model)
+    with pytest.raises(ConfigurationError, match=words):
+        project.judge(**gate)
+    assert project.asked == []
+
+
+@pytest.mark.parametrize(("content", "words"), [(b"PAR1 and then nothing", "cannot be read"), (b"", "cannot be read")])
+def test_a_corrupt_holdout_is_told_apart(project: Project, content: bytes, words: str) -> None:
+    (project.places.project / "holdout.parquet").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=words):
+        project.judge()
+
+
+def test_a_holdout_without_rows_is_refused(project: Project) -> None:
+    project.write(holdout().head(0))
+    with pytest.raises(ConfigurationError, match="has no rows"):
+        project.judge()
+
+
+def test_a_holdout_without_a_label_in_some_rows_is_refused(project: Project) -> None:
+    frame = holdout()
+    frame.loc[[3, 4], "state"] = None
+    project.write(frame)
+    with pytest.raises(ConfigurationError, match="2 of 400 rows of the holdout have no label"):
+        project.judge()
+
+
+def test_without_a_holdout_there_is_no_gate_and_the_result_says_so(project: Project) -> None:
+    result = project.judge(holdout="")
+    assert result.verdict is Verdict.PASS
+    assert "no model gate" in result.summary
