@@ -112,7 +112,7 @@ class App:
 
     async def _answer(self, method: str, headers: dict[bytes, bytes], receive: Receive) -> Reply:
         if method != "POST":
-            return refusal(405, "BAD_REQUEST", f"{SCORING_PATH} takes POST, not {method}")
+            return refusal(405, "BAD_REQUEST", f"{SCORING_PATH} takes POST, not {method}", allow="POST")
         scorer = self._scorer
         if scorer is None:
             return refusal(503, "TEMPORARILY_UNAVAILABLE", "The model is still being loaded.")
@@ -183,7 +183,7 @@ class App:
         if action is None:
             return refusal(404, "ENDPOINT_NOT_FOUND", f"There is no {path} here.")
         if method not in {"GET", "HEAD"}:
-            return refusal(405, "BAD_REQUEST", f"{path} takes GET, not {method}")
+            return refusal(405, "BAD_REQUEST", f"{path} takes GET, not {method}", allow="GET, HEAD")
         return action()
 
     def _health(self) -> Reply:
@@ -213,8 +213,8 @@ class App:
             headers.append((b"connection", b"close"))
         if reply.status == 503:
             headers.append((b"retry-after", b"1"))
-        if reply.status == 405:
-            headers.append((b"allow", b"POST" if b"POST" in reply.body else b"GET, HEAD"))
+        if reply.allow:
+            headers.append((b"allow", reply.allow.encode()))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
 

@@ -129,6 +129,10 @@ class Metrics:
             flying.add_metric(own, counts.in_flight)
             if counts.values:
                 values.add_metric(own, _buckets(VALUE_BUCKETS, counts.values), counts.values_sum)
+                # OpenMetrics knows no sum and count beside negative buckets, so the client library leaves them out; Prometheus does.
+                named = dict(zip(names, own, strict=True))
+                values.add_sample("mlpipeline_prediction_value_count", named, float(sum(counts.values)))
+                values.add_sample("mlpipeline_prediction_value_sum", named, counts.values_sum)
         info = GaugeMetricFamily("mlpipeline_model_info", "Which model this is.", labels=(*self._identity, "digest"))
         info.add_metric((*self._identity.values(), self._digest), 1)
         yield from (requests, seconds, flying, labels, values, nulls, info)

@@ -43,6 +43,7 @@ class Reply:
         seen: What the metrics learn from it.
         problem: What the log says, in one line without the data of the request; empty when all went well.
         details: A traceback for the log.
+        allow: The methods that the path does take, when it refused one.
     """
 
     status: int
@@ -51,12 +52,13 @@ class Reply:
     seen: Seen | None = None
     problem: str = ""
     details: str = ""
+    allow: str = ""
 
 
-def refusal(status: int, error_code: str, message: str) -> Reply:
+def refusal(status: int, error_code: str, message: str, *, allow: str = "") -> Reply:
     """An error in MLflow's shape."""
     body = json.dumps({"error_code": error_code, "message": message}).encode()
-    return Reply(status, body, problem=f"{error_code}: {message}")
+    return Reply(status, body, problem=f"{error_code}: {message}", allow=allow)
 
 
 class Parsed(NamedTuple):
