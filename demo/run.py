@@ -212,9 +212,7 @@ class Play:
             "all of these answered by the broken model itself" if not lost else f"{len(lost)} of these not by the broken model"
         )
         print(f"\nsummary: {len(self.answers)} requests sent, {len(failed)} failed ({by_model}), {switches} moves of traffic;")
-        print(
-            f"         last answer of the broken model {rollback.get('old_last_seconds', 0):.2f} s after the decision to take it back"
-        )
+        print(f"         last answer of the broken model {rollback.get('old_last_seconds', 0):.2f} s after the decision")
         print(f"report:  {self.report}")
         if lost:
             raise WentOtherwise(f"{len(lost)} requests failed that the broken model did not answer, such as {lost[0]}")
