@@ -1,0 +1,185 @@
+"""What Envoy is told, as plain data: the bootstrap it starts with, and the two kinds of files it watches.
+
+Pure functions. Envoy reads JSON where it reads YAML. A route file holds exactly one traffic plan and the plan can be read
+back from it, so that the file (and Envoy's own dump of it) is the truth and nobody has to remember.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from mlpipeline.core.traffic import Colour, TrafficPlan
+
+ROUTES = "mlpipeline"
+"""Name of the route configuration; also in the statistics: ``http.model.rds.mlpipeline``."""
+STATISTICS = "model"
+ROUTE_TYPE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+ENDPOINT_TYPE = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+ROUTER_TYPE = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+MANAGER_TYPE = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+PROTOCOL_TYPE = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+ROUTE_TIMEOUT_SECONDS = 15
+CONNECT_TIMEOUT_SECONDS = 2
+RETRY_ON = "connect-failure,refused-stream,reset-before-request"
+"""Only what cannot have reached the model: a prediction is never asked for twice."""
+AT_ONCE = 10_000
+"""Connections and requests that may be open to one colour; the serving process has its own, smaller limit."""
+
+
+def routes_file(folder: Path) -> Path:
+    return folder / "routes.json"
+
+
+def endpoints_file(folder: Path, colour: Colour) -> Path:
+    return folder / f"endpoints-{colour}.json"
+
+
+def bootstrap(folder: Path, host: str, port: int) -> dict[str, object]:
+    """What Envoy starts with: a listener for users, an admin port on loopback, both colours; the rest comes from files."""
+    return {
+        "node": {"id": "mlpipeline", "cluster": "mlpipeline"},
+        "admin": {"address": _address("127.0.0.1", 0)},
+        "stats_flush_interval": "1s",
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "users",
+                    "address": _address(host, port),
+                    # without this a second router could share the port, and half of the users would be its
+                    "enable_reuse_port": False,
+                    "filter_chains": [
+                        {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": _manager(folder)}]}
+                    ],
+                }
+            ],
+            "clusters": [_cluster(folder, colour) for colour in Colour],
+        },
+    }
+
+
+def routes(plan: TrafficPlan, version: str) -> dict[str, object]:
+    """The file that is one traffic plan. ``version`` comes back in Envoy's statistics once it is applied."""
+    action: dict[str, object] = {
+        "timeout": f"{ROUTE_TIMEOUT_SECONDS}s",
+        "retry_policy": {"retry_on": RETRY_ON, "num_retries": 2},
+    }
+    if plan.share:
+        weights = [{"name": colour, "weight": plan.percent(colour)} for colour in (plan.live, plan.live.other)]
+        action["weighted_clusters"] = {"clusters": weights}
+    else:
+        action["cluster"] = plan.live
+    if plan.mirror:
+        action["request_mirror_policies"] = [{"cluster": plan.live.other}]
+    configuration = {
+        "@type": ROUTE_TYPE,
+        "name": ROUTES,
+        # a route to a colour Envoy does not know must be refused, not answered with 503
+        "validate_clusters": True,
+        "virtual_hosts": [{"name": "users", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": action}]}],
+    }
+    return {"version_info": version, "resources": [configuration]}
+
+
+def plan_of(configuration: object) -> TrafficPlan:
+    """Reads the plan back from a route configuration, ours or Envoy's dump of it. Raises ValueError for a foreign one."""
+    try:
+        host = msgspec.convert(configuration, _RouteConfiguration).virtual_hosts[0]
+        action = host.routes[0].route
+        if action.weighted_clusters is not None:
+            live, other = action.weighted_clusters.clusters
+            return TrafficPlan(live=Colour(live.name), share=other.weight)
+        return TrafficPlan(live=Colour(action.cluster), mirror=bool(action.request_mirror_policies))
+    except (msgspec.ValidationError, IndexError) as error:
+        raise ValueError(f"not a route configuration of mlpipeline: {error}") from error
+
+
+def endpoints(colour: Colour, port: int | None, version: str) -> dict[str, object]:
+    """Where a colour listens on loopback; None while it does not run."""
+    hosts = [] if port is None else [{"endpoint": {"address": _address("127.0.0.1", port)}}]
+    assignment = {"@type": ENDPOINT_TYPE, "cluster_name": colour, "endpoints": [{"lb_endpoints": hosts}] if hosts else []}
+    return {"version_info": version, "resources": [assignment]}
+
+
+def workers() -> int:
+    """Threads for Envoy: it needs few, and the models need the processors."""
+    return max(1, min(4, (os.cpu_count() or 2) // 2))
+
+
+class _Weighted(msgspec.Struct):
+    name: str
+    weight: int = 0
+
+
+class _WeightedClusters(msgspec.Struct):
+    clusters: tuple[_Weighted, _Weighted]
+
+
+class _Action(msgspec.Struct):
+    cluster: str = ""
+    weighted_clusters: _WeightedClusters | None = None
+    request_mirror_policies: list[object] = []
+
+
+class _Route(msgspec.Struct):
+    route: _Action
+
+
+class _Host(msgspec.Struct):
+    routes: list[_Route]
+
+
+class _RouteConfiguration(msgspec.Struct):
+    virtual_hosts: list[_Host]
+
+
+def _manager(folder: Path) -> dict[str, object]:
+    return {
+        "@type": MANAGER_TYPE,
+        "stat_prefix": STATISTICS,
+        "rds": {"route_config_name": ROUTES, "config_source": _watched(routes_file(folder), folder)},
+        "http_filters": [
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER_TYPE, "suppress_envoy_headers": True}}
+        ],
+        # the peer's address decides what is external, and no user can pretend to be a mirrored copy
+        "use_remote_address": True,
+        "internal_address_config": {"cidr_ranges": []},
+        "server_header_transformation": "PASS_THROUGH",
+        "normalize_path": True,
+        "stream_idle_timeout": "60s",
+        "common_http_protocol_options": {"headers_with_underscores_action": "ALLOW"},
+    }
+
+
+def _cluster(folder: Path, colour: Colour) -> dict[str, object]:
+    return {
+        "name": colour,
+        "type": "EDS",
+        "connect_timeout": f"{CONNECT_TIMEOUT_SECONDS}s",
+        "eds_cluster_config": {"eds_config": _watched(endpoints_file(folder, colour), folder)},
+        "circuit_breakers": {
+            "thresholds": [{name: AT_ONCE for name in ("max_connections", "max_pending_requests", "max_requests", "max_retries")}]
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": PROTOCOL_TYPE,
+                # shorter than any server's own limit, so that no request meets a connection that is just being closed
+                "common_http_protocol_options": {"idle_timeout": "3s"},
+                "explicit_http_config": {"http_protocol_options": {}},
+            }
+        },
+    }
+
+
+def _watched(file: Path, folder: Path) -> dict[str, object]:
+    return {
+        "resource_api_version": "V3",
+        "path_config_source": {"path": str(file), "watched_directory": {"path": str(folder)}},
+    }
+
+
+def _address(host: str, port: int) -> dict[str, object]:
+    return {"socket_address": {"address": host, "port_value": port}}
