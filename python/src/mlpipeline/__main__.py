@@ -1,0 +1,5 @@
+"""``python -m mlpipeline``."""
+
+from mlpipeline.cli import program
+
+program()

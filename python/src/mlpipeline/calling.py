@@ -1,0 +1,158 @@
+"""From a parsed command line to a verb's function: arguments file, configuration, run, and how its outcome is told."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlpipeline.commands import SHARED, Command
+from mlpipeline.config.load import Loaded, load
+from mlpipeline.errors import ConfigurationError
+from mlpipeline.record.result import Result
+
+_OVERLAY = "config"
+
+
+def read_arguments(file: Path, command: Command) -> dict[str, Any]:
+    """The options of an arguments file, checked as strictly as the command line."""
+    import difflib
+
+    try:
+        given = msgspec.json.decode(file.read_bytes())
+    except FileNotFoundError as error:
+        raise ConfigurationError("the arguments file does not exist", facts={"file": file}) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError("the arguments file is not JSON", facts={"file": file, "found": error}) from error
+    if not isinstance(given, dict):
+        raise ConfigurationError("the arguments file must hold a JSON object", facts={"file": file})
+    known = {option.key: option for option in (*command.options, *SHARED) if option.name not in {"args", "result", "json"}}
+    options: dict[str, Any] = {}
+    for key, value in given.items():
+        if key == _OVERLAY and isinstance(value, dict):
+            options[_OVERLAY] = value
+            continue
+        option = known.get(key)
+        if option is None:
+            nearest = difflib.get_close_matches(key, [*known, _OVERLAY], n=1, cutoff=0.5)
+            facts: dict[str, object] = {"file": file, "known": ", ".join(sorted([*known, _OVERLAY]))}
+            raise ConfigurationError(
+                f"unknown argument {key!r} of {command.typed}", facts={**facts, **({"nearest": nearest[0]} if nearest else {})}
+            )
+        wanted: Any = list[str] if option.many else option.kind
+        try:
+            options[key] = msgspec.convert(value, wanted)
+        except msgspec.ValidationError as error:
+            raise ConfigurationError(f"argument {key!r} of {command.typed}: {error}", facts={"file": file}) from error
+    return options
+
+
+class Calling:
+    """One verb with its options.
+
+    Args:
+        closing: Where what must be closed at the end is put, such as progress bars.
+    """
+
+    def __init__(
+        self, command: Command, options: Mapping[str, Any], environment: Mapping[str, str], closing: contextlib.ExitStack
+    ) -> None:
+        self._command = command
+        self._options = options
+        self._environment = environment
+        self._closing = closing
+        self._folder: Path | None = None
+
+    def outcome(self) -> Result | str:
+        """Does it: a result, or the text that a verb that only shows something has to show."""
+        own = {option.key: self._options[option.key] for option in self._command.options if option.key in self._options}
+        project = Path(self._options.get("project", ".")).absolute()
+        name = self._command.name
+        if name == "init":
+            return self._module().run(project, **own)  # type: ignore[no-any-return]
+        if name == "verify" and "replay" in own:
+            return self._replayed(Path(own["replay"]))
+        if name == "config":
+            return self._config(project, **own)
+        if name == "doctor":
+            return self._doctor(project)
+        return self._verb(self._loaded(project), project, own)
+
+    def _verb(self, loaded: Loaded, project: Path, own: dict[str, Any]) -> Result | str:
+        from mlpipeline.console import make_console
+        from mlpipeline.verbs.wiring import make_context
+
+        console = make_console(self._environment)
+        self._closing.callback(console.close)
+        context = make_context(loaded.config, project, console, self._environment)
+        for warning in loaded.warnings if self._command.name == "run" else ():
+            console.say(f"note: {warning}")
+        if self._command.run == "none":
+            return self._module().run(context, **self._with_run(own))  # type: ignore[no-any-return]
+        from mlpipeline.verbs.current import Choice, choose_run
+
+        reason = own.pop("reason", "commit")
+        if self._options.get("run"):
+            run = context.runs.get(self._options["run"])
+        else:
+            run = choose_run(context, Choice(self._command.run), reason=reason)
+        self._folder = context.runs.folder(run.id)
+        return self._module().run(context, run, **own)  # type: ignore[no-any-return]
+
+    def _with_run(self, own: dict[str, Any]) -> dict[str, Any]:
+        return own
+
+    def _loaded(self, project: Path) -> Loaded:
+        return load(
+            project,
+            overrides=self._options.get("set", ()),
+            overlay=self._options.get(_OVERLAY),
+            environment=self._environment,
+            defaults=Path(self._options["defaults"]) if self._options.get("defaults") else None,
+        )
+
+    def _module(self) -> Any:
+        return importlib.import_module(f"mlpipeline.verbs.{self._command.name.replace('-', '_')}")
+
+    def _config(self, project: Path, *, schema: bool = False) -> str:
+        from mlpipeline.config import show
+
+        return show.schema() if schema else show.table(self._loaded(project), as_json=bool(self._options.get("json")))
+
+    def _doctor(self, project: Path) -> Result:
+        from mlpipeline.console import make_console
+        from mlpipeline.verbs.wiring import make_context
+
+        console = make_console(self._environment)
+        self._closing.callback(console.close)
+        context = make_context(self._loaded(project).config, project, console, self._environment)
+        return self._module().run(context)  # type: ignore[no-any-return]
+
+    def _replayed(self, file: Path) -> Result:
+        from mlpipeline import __version__
+
+        judged = self._module().replay(file)
+        return Result(
+            verb="verify",
+            service="",
+            run="",
+            verdict=judged.verdict,
+            summary=judged.summary,
+            evidence=judged.evidence,
+            worker=__version__,
+        )
+
+    def told(self, result: Result) -> str:
+        """The result in a few lines for a person: verdict first, then every reason, then where to read on."""
+        lines = [f"{self._command.typed}: {result.verdict}: {result.summary}"]
+        if len(result.reasons) > 1:
+            width = max(len(str(reason.verdict)) for reason in result.reasons)
+            lines.extend(f"  {reason.verdict:<{width}}  {reason.summary}" for reason in result.reasons)
+        for name, link in result.links.items():
+            where = link if "://" in link or self._folder is None else str(self._folder / link)
+            lines.append(f"  {name}: {where}")
+        return "\n".join(lines)

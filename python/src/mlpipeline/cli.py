@@ -1,0 +1,336 @@
+"""The command line: verbs to functions. The only place that prints or exits."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mlpipeline import __version__
+from mlpipeline.commands import COMMANDS, SHARED, Command, Option, find
+from mlpipeline.errors import (
+    EXIT_BUG,
+    EXIT_ENVIRONMENT,
+    EXIT_FAIL,
+    EXIT_INCONCLUSIVE,
+    EXIT_INTERRUPTED,
+    EXIT_PASS,
+    ConfigurationError,
+    EnvironmentFault,
+    Failed,
+    MlpipelineError,
+)
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from mlpipeline.record.result import Result
+
+
+def program() -> None:
+    """The ``mlpipeline`` command: runs and exits."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one verb and returns the exit code; errors are told on standard error."""
+    call = _Call(argv)
+    try:
+        code = call.run()
+        sys.stdout.flush()
+    except MlpipelineError as error:
+        code = call.refused(error)
+    except KeyboardInterrupt:
+        code = call.interrupted()
+    except BrokenPipeError:
+        # The reader went away (`mlpipeline history | head`); the interpreter must not complain about it at its end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_PASS
+    except OSError as error:
+        code = call.machine_fault(error)
+    except Exception:  # noqa: BLE001 - the last line of defence; told as a bug, with its traceback in a file
+        code = call.bug()
+    finally:
+        call.close()
+    return code
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All verbs and options; the reference page is made from it."""
+    parser = _Parser(
+        prog="mlpipeline",
+        description="Takes a machine-learning repository from a commit to a release that is proven in production.",
+        epilog="Exit codes: 0 pass, 10 fail, 11 inconclusive, 2 configuration, 3 environment (worth a retry), 70 bug.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"mlpipeline {__version__}")
+    _add_options(parser, SHARED, before=True)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs", parser_class=_Parser)
+    groups: dict[str, Any] = {}
+    for command in COMMANDS:
+        first, _, second = command.typed.partition(" ")
+        if second:
+            if first not in groups:
+                group = verbs.add_parser(first, help="judge the data or the model", allow_abbrev=False)
+                groups[first] = group.add_subparsers(dest="subject", metavar="WHAT", required=True, parser_class=_Parser)
+            added = groups[first].add_parser(second, help=command.help, description=command.help, allow_abbrev=False)
+        else:
+            added = verbs.add_parser(first, help=command.help, description=command.help, allow_abbrev=False)
+        added.set_defaults(command=command.name)
+        _add_options(added, (*command.options, *SHARED))
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what was probably meant instead of printing the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _usage_error(self, message)
+
+
+def _usage_error(parser: argparse.ArgumentParser, message: str) -> ConfigurationError:
+    import difflib
+
+    if "invalid choice: " in message:
+        typed = message.split("invalid choice: ", 1)[1].split(" (choose", 1)[0].strip("'\"")
+        actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        known = list(actions[0].choices) if actions else []
+        what = f"there is no verb {typed!r}"
+    elif message.startswith("unrecognized arguments: "):
+        typed = message.split(": ", 1)[1].split()[0].split("=")[0]
+        known = sorted({text for action in _all_actions(parser) for text in action.option_strings})
+        what = f"unknown option {typed}" if typed.startswith("-") else f"unexpected argument {typed!r}"
+    else:
+        return ConfigurationError(message, tries=(f"{parser.prog} --help",))
+    nearest = difflib.get_close_matches(typed, known, n=1, cutoff=0.5)
+    facts = {"nearest": nearest[0]} if nearest else {"known": ", ".join(known)}
+    return ConfigurationError(what, facts=facts, tries=(f"{parser.prog} --help",))
+
+
+def _all_actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    actions = list(parser._actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                actions.extend(_all_actions(inner))
+    return actions
+
+
+def _add_options(parser: argparse.ArgumentParser, options: Sequence[Option], *, before: bool = False) -> None:
+    for option in options:
+        # What stands before the verb is kept apart, because the verb's own parser would overwrite it.
+        destination = f"before_{option.key}" if before else option.key
+        if option.kind is bool:
+            parser.add_argument(
+                f"--{option.name}", dest=destination, action="store_true", default=argparse.SUPPRESS, help=option.help
+            )
+            continue
+        parser.add_argument(
+            f"--{option.name}",
+            dest=destination,
+            metavar=option.metavar,
+            type=option.kind,
+            action="append" if option.many else "store",
+            default=argparse.SUPPRESS,
+            help=option.help,
+        )
+
+
+class _Call:
+    """One call of the worker, from its arguments to its exit code."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._argv = list(argv)
+        self._options: dict[str, Any] = {}
+        self._command: Command | None = None
+        self._started = False
+        self._close = contextlib.ExitStack()
+        self._result_file = _after(self._argv, "--result")
+        self._json = "--json" in self._argv
+
+    def run(self) -> int:
+        """Parses and does it."""
+        parser = make_parser()
+        try:
+            parsed = vars(parser.parse_args(self._argv))
+        except SystemExit as leaving:  # --help and --version
+            return int(leaving.code or 0)
+        if parsed.get("command") is None:
+            parser.print_help()
+            return EXIT_PASS
+        self._command = find(parsed["command"])
+        self._options = _merged(parsed, self._command)
+        self._result_file = str(self._options.get("result", "")) or self._result_file
+        self._json = bool(self._options.get("json"))
+        self._started = True
+        return self._do(self._command)
+
+    def _do(self, command: Command) -> int:
+        from mlpipeline.calling import Calling
+
+        environment = dict(os.environ)
+        calling = Calling(command, self._options, environment, self._close)
+        outcome = calling.outcome()
+        if isinstance(outcome, str):
+            print(outcome)
+            return EXIT_PASS
+        self._hand_over(outcome)
+        if not self._json:
+            print(calling.told(outcome))
+        return exit_code(outcome)
+
+    def _hand_over(self, result: Result) -> None:
+        """Writes the result where the caller asked for it."""
+        if not self._result_file and not self._json:
+            return
+        from mlpipeline.record.run import encode
+
+        content = encode(result)
+        if self._json:
+            sys.stdout.write(content.decode())
+        if self._result_file:
+            from mlpipeline.record.files import write_atomically
+
+            write_atomically(Path(self._result_file), content)
+
+    def refused(self, error: MlpipelineError) -> int:
+        """An error that is told without a traceback."""
+        self.close()
+        verb = self._command.typed if self._command else ""
+        _complain(error.render(f"mlpipeline {verb}".strip()))
+        self._error_result(error.what, error)
+        return error.exit_code
+
+    def interrupted(self) -> int:
+        self.close()
+        _complain(
+            "mlpipeline: interrupted    [exit 130]\n  the live version keeps serving; what was done is recorded\n  try  mlpipeline run"
+            " (goes on where this stopped)"
+        )
+        self._error_result("interrupted", None)
+        return EXIT_INTERRUPTED
+
+    def machine_fault(self, error: OSError) -> int:
+        """Full disks and missing permissions are the machine's fault, not a bug."""
+        import errno
+
+        words = {
+            errno.ENOSPC: ("the disk is full", ("df -h", "remove old bundles and environments under $MLPIPELINE_HOME")),
+            errno.EDQUOT: ("the disk quota is used up", ("quota",)),
+            errno.EACCES: ("permission denied", ()),
+            errno.EPERM: ("not permitted", ()),
+            errno.EROFS: ("the file system is read-only", ()),
+            errno.EMFILE: ("too many open files", ("ulimit -n",)),
+            errno.ENOMEM: ("out of memory", ()),
+        }
+        known = words.get(error.errno or 0)
+        if known is None:
+            return self.bug()
+        tries = known[1] or ((f"ls -ld {error.filename}",) if error.filename else ())
+        facts = {"file": error.filename} if error.filename else {}
+        return self.refused(EnvironmentFault(known[0], facts=facts, tries=tries))
+
+    def bug(self) -> int:
+        """Anything unforeseen: short words, the traceback in a file."""
+        self.close()
+        trace = traceback.format_exc()
+        last = trace.strip().splitlines()[-1]
+        place = self._keep(trace)
+        lines = [f"mlpipeline: this is a bug in mlpipeline: {last}    [exit {EXIT_BUG}]"]
+        lines.append(f"  traceback  {place}" if place else trace)
+        lines.append("  try        mlpipeline run (goes on where this stopped), and report the traceback")
+        _complain("\n".join(lines))
+        self._error_result(f"bug in mlpipeline: {last}", None)
+        return EXIT_BUG
+
+    def close(self) -> None:
+        """Takes progress bars away; safe to call twice."""
+        self._close.close()
+
+    def _keep(self, trace: str) -> str:
+        from datetime import UTC, datetime
+
+        folder = Path(self._options.get("project", ".")).absolute() / ".mlpipeline"
+        file = folder / f"crash-{datetime.now(UTC):%Y%m%d-%H%M%S}.log"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"mlpipeline {__version__} {' '.join(self._argv)}\n\n{trace}")
+        except OSError:
+            return ""
+        return str(file)
+
+    def _error_result(self, summary: str, error: MlpipelineError | None) -> None:
+        """Even a call that broke leaves a result for whoever asked for one."""
+        if not self._result_file and not self._json:
+            return
+        from mlpipeline.core.verdict import Verdict
+        from mlpipeline.record.result import Reason, Result
+
+        verdict = Verdict.FAIL if isinstance(error, Failed) else Verdict.ERROR
+        kind = {ConfigurationError: "configuration", EnvironmentFault: "environment", Failed: "candidate"}
+        check = next((word for known, word in kind.items() if isinstance(error, known)), "worker")
+        details = tuple(error.render().splitlines()[1:]) if error else ()
+        result = Result(
+            verb=self._command.name if self._command else "",
+            service="",
+            run=str(self._options.get("run", "")),
+            verdict=verdict,
+            summary=summary,
+            reasons=(Reason(check=f"error.{check}", verdict=verdict, summary=summary, sample=details),),
+            worker=__version__,
+        )
+        try:
+            self._hand_over(result)
+        except OSError as broken:
+            _complain(f"mlpipeline: the result could not be written: {broken}")
+
+
+def exit_code(result: Result) -> int:
+    """What a shell and Jenkins see."""
+    return {"pass": EXIT_PASS, "fail": EXIT_FAIL, "inconclusive": EXIT_INCONCLUSIVE, "error": EXIT_ENVIRONMENT}[
+        str(result.verdict)
+    ]
+
+
+def _merged(parsed: Mapping[str, Any], command: Command) -> dict[str, Any]:
+    """Options before the verb, after it, and of the arguments file; the command line wins."""
+    options: dict[str, Any] = {}
+    for key, value in parsed.items():
+        if key.startswith("before_"):
+            options[key.removeprefix("before_")] = value
+    for key, value in parsed.items():
+        if key.startswith("before_") or key in {"verb", "subject", "command"}:
+            continue
+        options[key] = [*options.get(key, []), *value] if isinstance(value, list) else value
+    if "args" in options:
+        from mlpipeline.calling import read_arguments
+
+        options = {**read_arguments(Path(options["args"]), command), **options}
+    return options
+
+
+def _after(argv: Sequence[str], option: str) -> str:
+    """The value of an option in arguments that may not be parseable as a whole."""
+    for index, text in enumerate(argv):
+        if text == option and index + 1 < len(argv):
+            return argv[index + 1]
+        if text.startswith(f"{option}="):
+            return text.removeprefix(f"{option}=")
+    return ""
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

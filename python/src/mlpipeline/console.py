@@ -1,0 +1,102 @@
+"""How the worker speaks: progress bars on a terminal, plain lines with times elsewhere. All of it on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class PlainConsole:
+    """One line per piece of news, each with its UTC time; progress only every ten seconds and at the end."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._told: dict[str, float] = {}
+
+    def say(self, text: str) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._stream.write(f"{datetime.now(UTC):%H:%M:%SZ} {text}\n")
+            self._stream.flush()
+
+    def progress(self, text: str, done: float, total: float) -> None:
+        now = time.monotonic()
+        finished = total > 0 and done >= total
+        if finished or now - self._told.get(text, -_SECONDS_BETWEEN_LINES) >= _SECONDS_BETWEEN_LINES:
+            self._told[text] = now
+            self.say(f"{text} {_percent(done, total)}")
+        if finished:
+            del self._told[text]
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+class TerminalConsole:
+    """A bar for what is going on, news above it. ``rich`` is imported when the first bar appears."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def say(self, text: str) -> None:
+        if self._bars is not None:
+            self._bars.console.print(text, markup=False, highlight=False)
+            return
+        with contextlib.suppress(BrokenPipeError):
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
+
+    def progress(self, text: str, done: float, total: float) -> None:
+        bars = self._bars or self._open()
+        if text not in self._tasks:
+            self._tasks[text] = bars.add_task(text.replace("[", r"\["), total=total or None)
+        bars.update(self._tasks[text], completed=done, total=total or None)
+        if total > 0 and done >= total:
+            bars.remove_task(self._tasks.pop(text))
+            if not self._tasks:
+                self.close()
+
+    def close(self) -> None:
+        """Takes the bars away, so that the terminal is as it was."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+            self._tasks.clear()
+
+    def _open(self) -> Progress:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            console=Console(file=self._stream),
+            transient=True,
+        )
+        self._bars.start()
+        return self._bars
+
+
+def make_console(environment: Mapping[str, str] | None = None, stream: TextIO | None = None) -> PlainConsole | TerminalConsole:
+    """Bars only where someone can see them: a terminal that is not dumb, and not under CI."""
+    environment = os.environ if environment is None else environment
+    stream = sys.stderr if stream is None else stream
+    shown = stream.isatty() and environment.get("TERM", "") not in {"", "dumb"} and environment.get("CI") != "true"
+    return TerminalConsole(stream) if shown else PlainConsole(stream)
+
+
+def _percent(done: float, total: float) -> str:
+    return f"{min(1.0, done / total):.0%}" if total > 0 else f"{done:g}"
