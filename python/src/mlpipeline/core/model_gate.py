@@ -256,8 +256,8 @@ def judge_latency(p50: float, p99: float, predictions: int, limit: float) -> Fin
     """Seconds of single predictions against the limit for the 99th percentile."""
     good = p99 <= limit
     text = (
-        f"single predictions take {1000 * p50:.3g} ms (p50), {1000 * p99:.3g} ms (p99 of {predictions}); "
-        f"{'within' if good else 'over'} the limit of {1000 * limit:.3g} ms"
+        f"single predictions take {1000 * p50:.4g} ms (p50), {1000 * p99:.4g} ms (p99 of {predictions}); "
+        f"{'within' if good else 'over'} the limit of {1000 * limit:.4g} ms"
     )
     numbers: dict[str, bool | int | float | str] = {
         "p50_seconds": p50,

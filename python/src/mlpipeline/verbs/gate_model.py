@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -52,13 +54,13 @@ class Subject:
     Args:
         name: ``the candidate`` or ``the champion``.
         model: Folder of the MLflow model.
-        lock: The locked requirements of its environment; absent for the candidate, which is not packaged yet.
+        bundle: Its bundle; absent for the candidate, which is not packaged yet.
         code: Folder its own code is imported from.
     """
 
     name: str
     model: Path
-    lock: Path | None = None
+    bundle: Path | None = None
     code: Path | None = None
 
 
@@ -162,8 +164,38 @@ def _champion(context: Context) -> Artifact | None:
 
 
 def _served_environment(context: Context, subject: Subject) -> Path:
-    """The environment the model is served in: the bundle's lock, or the one that ``package`` will write."""
-    raise NotImplementedError
+    """The environment the model is served in: the bundle's own, or the one that ``package`` will lock for the candidate."""
+    from mlpipeline.adapters.environment import Environments, python_for
+
+    package = context.config.package
+    wheelhouse = context.project / package.wheelhouse if package.wheelhouse else None
+    if subject.bundle is not None:
+        return python_for(context.places, subject.bundle, wheelhouse=wheelhouse)
+    environments = Environments(context.places, wheelhouse)
+    context.console.say("gate model: preparing the environment the candidate will be served in")
+    return environments.install(environments.lock(_requirements(context, subject.model), python=_python_version(subject.model)))
+
+
+def _requirements(context: Context, model: Path) -> list[str]:
+    """The model's own requirements and those of the serving process."""
+    from mlpipeline.serving.requirements import REQUIREMENTS
+
+    chosen = context.config.package.requirements
+    file = context.project / chosen if chosen else model / "requirements.txt"
+    if not file.is_file():
+        raise ConfigurationError(
+            "the model's requirements are missing",
+            facts={"file": file},
+            tries=("save the model with MLflow, which writes requirements.txt", "name a file in package.requirements"),
+        )
+    return [*file.read_text().splitlines(), *REQUIREMENTS]
+
+
+def _python_version(model: Path) -> str:
+    """The version the model was saved with (``3.11``), the worker's own when it does not say."""
+    file = model / "python_env.yaml"
+    found = re.search(r"^python:\s*['\"]?(\d+\.\d+)", file.read_text(), re.MULTILINE) if file.is_file() else None
+    return found[1] if found else f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @dataclass(frozen=True)
@@ -272,7 +304,7 @@ class _Judging:
         if self._champion is None:
             return None
         bundle = Path(self._champion.path)
-        subject = Subject("the champion", bundle / "model", bundle / "requirements.lock", bundle / "code")
+        subject = Subject("the champion", bundle / "model", bundle, bundle / "code")
         try:
             scored = self._cached(subject)
             return self._answers(scored, truth, classes)

@@ -88,6 +88,7 @@ def _run(python: Path, folder: Path, name: str, timeout: float, import_path: Seq
         **{key: value for key, value in os.environ.items() if key not in {"PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"}},
         "PYTHONPATH": os.pathsep.join(str(path) for path in import_path),
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONDONTWRITEBYTECODE": "1",
         "DO_NOT_TRACK": "true",
     }
     output = folder / "output.txt"
