@@ -170,14 +170,14 @@ class Scorer:
 
 def load(folder: Path) -> Scorer:
     """Loads the model in ``folder`` as MLflow does. Takes seconds; raises whatever MLflow or the model's code raises."""
+    if not (folder / "MLmodel").is_file():
+        raise FileNotFoundError(f"{folder} is no MLflow model: it has no file named MLmodel")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow.pyfunc
     from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
 
     # Models with their own code may ask whether they are being served.
     os.environ[_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name] = "true"
-    if not (folder / "MLmodel").is_file():
-        raise FileNotFoundError(f"{folder} is no MLflow model: it has no file named MLmodel")
     return Scorer(mlflow.pyfunc.load_model(str(folder)), folder)
 
 
