@@ -22,6 +22,7 @@ LEARNERS = {
 params = yaml.safe_load(Path("params.yaml").read_text())["train"]
 train = pandas.read_parquet("data/train.parquet")
 features, late = train.drop(columns="late"), train["late"]
+sample = features.head(1000)
 model = make_pipeline(
     make_column_transformer(
         (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), CATEGORIES),
@@ -34,8 +35,8 @@ model = make_pipeline(
 mlflow.sklearn.save_model(
     model,
     "model",
-    signature=infer_signature(features, model.predict(features)),
-    input_example=features.head(3),
+    signature=infer_signature(sample, model.predict(sample)),
+    input_example=sample.head(3),
     serialization_format="cloudpickle",
     # Named, because guessing them makes MLflow load the model in another process, which takes most of a minute.
     pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "scikit-learn", "pandas", "numpy", "cloudpickle")],
