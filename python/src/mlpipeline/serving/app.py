@@ -28,6 +28,8 @@ SCORING_PATH = "/invocations"
 MIRROR_SUFFIX = b"-shadow"
 """What Envoy appends to the host of a mirrored request."""
 REQUEST_ID_LIMIT = 128
+COLOUR_HEADER = b"x-mlpipeline-colour"
+"""Names the colour that answered, so that a client can see a switch."""
 
 
 class Gone(Exception):
@@ -209,6 +211,8 @@ class App:
             (b"content-length", str(len(reply.body)).encode()),
             (b"x-request-id", request_id),
         ]
+        if self._settings.colour:
+            headers.append((COLOUR_HEADER, self._settings.colour.encode()))
         if self.draining or reply.status in {408, 413}:
             headers.append((b"connection", b"close"))
         if reply.status == 503:
