@@ -1,0 +1,1 @@
+"""The fast engine of the data gate: DuckDB reads the files and answers all it can in one query."""

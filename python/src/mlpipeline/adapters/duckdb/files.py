@@ -1,0 +1,254 @@
+"""Opening Parquet and CSV, single files, folders and globs, with errors that name the file and the line."""
+
+from __future__ import annotations
+
+import csv
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlpipeline.core.expectations import Kind
+from mlpipeline.errors import ConfigurationError, Failed
+
+if TYPE_CHECKING:
+    import duckdb
+
+PARQUET = (".parquet", ".pq")
+CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+
+MISSING_TEXTS = (
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL"),
+    *("NaN", "None", "n/a", "nan", "null"),
+)
+"""What counts as missing in CSV: the list of ``pandas.read_csv``, because training most likely reads the file with it."""
+
+_KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"), "integer"),
+    "DOUBLE": "number",
+    "FLOAT": "float32",
+    "VARCHAR": "string",
+    "BOOLEAN": "boolean",
+    **dict.fromkeys(
+        ("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE"), "timestamp"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """An opened data file (or several that are one table).
+
+    Args:
+        relation: What stands after FROM; NaN is missing there, as in pandas, and decimals are doubles.
+        types: DuckDB's type of each column, in the order of the file.
+        label: The path as configured, for messages.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    relation: str
+    types: Mapping[str, str]
+    label: str
+    files: tuple[Path, ...]
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        return {name: _KINDS.get(kind, "other") for name, kind in self.types.items()}
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Runs a query. Raises Failed when the file turns out to be damaged."""
+        import duckdb
+
+        try:
+            return self.connection.execute(query).fetchall()
+        except duckdb.Error as error:
+            raise _unreadable(error, self.label, self.files) from error
+
+    def arrow(self, columns: Sequence[str] = ()) -> Any:
+        """The table (or some columns of it) as a ``pyarrow.Table``."""
+        import duckdb
+
+        chosen = ", ".join(quoted(name) for name in columns or self.types)
+        try:
+            return self.connection.execute(f"SELECT {chosen} FROM {self.relation}").to_arrow_table()  # noqa: S608
+        except duckdb.Error as error:
+            raise _unreadable(error, self.label, self.files) from error
+
+    def newest(self, column: str) -> datetime | None:
+        """The latest moment in a column of times, or of text that reads as times; without a zone it is UTC."""
+        name = quoted(column)
+        value = name if self.kinds[column] == "timestamp" else f"TRY_CAST(CAST({name} AS VARCHAR) AS TIMESTAMP)"
+        latest = self.rows(f"SELECT epoch(max({value})) FROM {self.relation}")[0][0]  # noqa: S608
+        return None if latest is None else datetime.fromtimestamp(latest, UTC)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def find(project: Path, configured: str) -> tuple[Path, ...]:
+    """The files that a configured path, folder or glob stands for, sorted; empty when there is none.
+
+    Raises ConfigurationError for a format that is neither Parquet nor CSV, and for a mixture of both.
+    """
+    path = project / configured
+    if path.is_file():
+        found = [path]
+    elif path.is_dir():
+        found = [file for file in path.rglob("*") if file.is_file() and _suffix(file)]
+    elif any(character in configured for character in "*?["):
+        found = [file for file in project.glob(configured) if file.is_file()]
+    else:
+        found = []
+    formats = {_suffix(file) for file in found}
+    if len(formats) > 1 or (found and "" in formats):
+        strange = next((file.name for file in sorted(found) if not _suffix(file)), "")
+        raise ConfigurationError(
+            "the data gate reads Parquet or CSV, one of them per entry",
+            facts={"path": configured, "found": strange or "both formats"},
+            tries=("make one entry per format under data.files", "use a glob such as data/*.parquet"),
+        )
+    return tuple(sorted(found))
+
+
+def open_table(files: Sequence[Path], label: str) -> Table:
+    """Opens the files as one table. Raises Failed, naming file and line where known, when they cannot be read."""
+    import duckdb
+
+    empty = next((file for file in files if file.stat().st_size == 0), None)
+    if empty is not None:
+        raise Failed("the data file is empty (zero bytes)", facts={"file": empty}, tries=("write or pull the file again",))
+    connection = duckdb.connect(
+        config={
+            "autoinstall_known_extensions": False,
+            "temp_directory": str(Path(tempfile.gettempdir()) / "mlpipeline-duckdb"),
+            "preserve_insertion_order": False,
+        }
+    )
+    try:
+        if _suffix(files[0]) == "parquet":
+            source = f"read_parquet({_texts(files)})"
+        else:
+            source = _load_csv(connection, files)
+        described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+        raw = {str(row[0]): str(row[1]) for row in described}
+        clean = ", ".join(f"{_clean(name, kind)} AS {quoted(name)}" for name, kind in raw.items())
+        types = {name: "DOUBLE" if _widened(kind) else kind for name, kind in raw.items()}
+        return Table(connection, f"(SELECT {clean} FROM {source})", types, label, tuple(files))  # noqa: S608
+    except duckdb.Error as error:
+        connection.close()
+        raise _unreadable(error, label, files) from error
+
+
+def quoted(name: str) -> str:
+    """An identifier, safe inside a query."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """A text literal, safe inside a query."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _load_csv(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> str:
+    """Parses the files once into memory; types are guessed from the first rows, and from all rows when these mislead."""
+    import duckdb
+
+    options = (
+        f"header = true, delim = {text(_delimiter(files[0]))}, quote = '\"', escape = '\"', comment = '', skip = 0, "
+        f"null_padding = false, nullstr = [{', '.join(text(value) for value in MISSING_TEXTS)}]"
+    )
+    statement = f"CREATE OR REPLACE TEMP TABLE loaded AS SELECT * FROM read_csv({_texts(files)}, {options}"  # noqa: S608
+    try:
+        connection.execute(f"{statement})")
+    except duckdb.ConversionException:
+        connection.execute(f"{statement}, sample_size = -1)")
+    return "loaded"
+
+
+def _delimiter(file: Path) -> str:
+    with _opened(file) as lines:
+        header = lines.readline()
+    bare = re.sub(r'"[^"]*"', "", header)
+    best = max(",;\t|", key=bare.count)
+    return best if best in bare else ","
+
+
+def _opened(file: Path) -> Any:
+    import gzip
+
+    opener: Any = gzip.open if file.suffix == ".gz" else open
+    return opener(file, "rt", encoding="utf-8-sig", errors="replace", newline="")
+
+
+def _suffix(file: Path) -> str:
+    name = file.name.lower()
+    return "parquet" if name.endswith(PARQUET) else "csv" if name.endswith(CSV) else ""
+
+
+def _texts(files: Sequence[Path]) -> str:
+    """The paths as a list literal; glob characters in a file's own name are taken literally."""
+    return "[" + ", ".join(text(re.sub(r"([*?\[])", r"[\1]", str(file))) for file in files) + "]"
+
+
+def _widened(kind: str) -> bool:
+    return kind.startswith("DECIMAL") or kind in {"HUGEINT", "UHUGEINT"}
+
+
+def _clean(name: str, kind: str) -> str:
+    if _widened(kind):
+        return f"CAST({quoted(name)} AS DOUBLE)"
+    return f"nullif({quoted(name)}, CAST('nan' AS {kind}))" if kind in {"DOUBLE", "FLOAT"} else quoted(name)
+
+
+def _unreadable(error: Exception, label: str, files: Sequence[Path]) -> Failed:
+    message = str(error)
+    named = re.search(r"file = (.+)", message) or re.search(r"file ['\"](.+?)['\"]", message, re.IGNORECASE)
+    file = named.group(1).strip() if named else label
+    line = re.search(r"Line: (\d+)", message)
+    where = f"{file}:{line.group(1)}" if line else file
+    if "not utf-8 encoded" in message:
+        return Failed(
+            "the data file is not UTF-8 text",
+            facts={"file": where},
+            likely="it was written in another encoding, such as Latin-1 or UTF-16, or it is no CSV at all",
+            tries=(f"iconv -f latin1 -t utf-8 {Path(file).name}",),
+        )
+    ragged = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
+    if ragged:
+        return _ragged(where, int(ragged.group(1)), int(ragged.group(2)))
+    if "sniffing file" in message:
+        known = next((path for path in files if str(path) == file), files[0])
+        bad = _first_ragged_line(known)
+        if bad:
+            return _ragged(f"{known}:{bad[0]}", bad[1], bad[2])
+    return Failed(
+        "the data file cannot be read",
+        facts={"file": where, "found": message.splitlines()[0]},
+        likely="it is damaged, cut off, or not what its name says",
+        tries=("write or pull the file again",),
+    )
+
+
+def _ragged(where: str, expected: int, found: int) -> Failed:
+    return Failed(
+        f"a line of the data file has {found} fields, but the header has {expected}",
+        facts={"file": where},
+        likely="a value with an unquoted delimiter or line break, or a file that was cut off",
+    )
+
+
+def _first_ragged_line(file: Path) -> tuple[int, int, int] | None:
+    """Line number, fields expected and found, of the first record that does not fit the header."""
+    with _opened(file) as lines:
+        reader = csv.reader(lines, delimiter=_delimiter(file))
+        try:
+            width = len(next(reader, []))
+            for record in reader:
+                if record and len(record) != width:
+                    return reader.line_num, width, len(record)
+        except csv.Error:
+            return None
+    return None

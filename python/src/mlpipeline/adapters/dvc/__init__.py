@@ -1,0 +1,1 @@
+"""DVC: what it recorded of the data files, read from its own files, and ``dvc pull`` through its command."""

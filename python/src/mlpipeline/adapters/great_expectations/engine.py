@@ -1,0 +1,86 @@
+"""Runs checks with the real library on a pandas frame, in memory, without telemetry, files or progress bars.
+
+Its import takes seconds; nothing here may be imported before a check needs it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlpipeline.core.expectations import Check, Counts, Outcome
+from mlpipeline.errors import ConfigurationError
+
+ENGINE = "gx"
+_PLACE = "mlpipeline_place"
+
+
+def run(table: Any, checks: Sequence[Check], sample_rows: int) -> list[Outcome]:
+    """The outcome of each check, in their order.
+
+    Args:
+        table: A ``pyarrow.Table`` with the columns the checks read; converted to pandas with its default types, so
+            that the library sees what ``pandas.read_parquet`` would show it.
+        sample_rows: How many different failing values an outcome carries at most.
+
+    Raises:
+        ConfigurationError: The library refuses the arguments of a check.
+    """
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    source = context.data_sources.add_pandas("data")
+    definition = source.add_dataframe_asset("data").add_batch_definition_whole_dataframe("data")
+    batch = definition.get_batch({"dataframe": table.to_pandas()})
+    suite = gx.ExpectationSuite(name="gate", expectations=[_expectation(check, place) for place, check in enumerate(checks)])
+    # SUMMARY would count only among the first failing values
+    result_format = {"result_format": "COMPLETE", "partial_unexpected_count": sample_rows}
+    results = batch.validate(suite, result_format=result_format).results
+    outcomes = {}
+    for result in results:  # grouped by column and success, so that the place in the suite travels in the meta data
+        place = int(result.expectation_config.meta[_PLACE])
+        outcomes[place] = _outcome(checks[place], result, table.num_rows, sample_rows)
+    return [outcomes[place] for place in range(len(checks))]
+
+
+def _expectation(check: Check, place: int) -> Any:
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    try:
+        return get_expectation_impl(check.type)(**check.kwargs, meta={_PLACE: place})
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"Great Expectations refuses the arguments of {check.type}",
+            facts={"arguments": check.kwargs, "found": " ".join(str(error).split())[:400]},
+        ) from error
+
+
+def _outcome(check: Check, result: Any, rows: int, sample_rows: int) -> Outcome:
+    details = dict(result.result or {})
+    observed = details.get("observed_value")
+    counts = Counts(
+        int(details.get("element_count") or rows),
+        missing=details.get("missing_count"),
+        unexpected=details.get("unexpected_count"),
+        observed=observed.item() if hasattr(observed, "item") else observed,
+    )
+    entries = details.get("partial_unexpected_counts") or []
+    sample = tuple((str(entry["value"]), int(entry["count"])) for entry in entries if "value" in entry)[:sample_rows]
+    if check.type == "expect_column_values_to_not_be_null" and counts.unexpected:
+        sample = (("null", counts.unexpected),)
+    return Outcome(check, bool(result.success), ENGINE, counts, sample, _exception(result.exception_info))
+
+
+def _exception(information: Any) -> str:
+    """The library nests what was raised by the name of the metric that raised it."""
+    if not isinstance(information, Mapping):
+        return ""
+    if information.get("raised_exception"):
+        return str(information.get("exception_message", "")).strip()
+    for nested in information.values():
+        if isinstance(nested, Mapping) and nested.get("raised_exception"):
+            return str(nested.get("exception_message", "")).strip()
+    return ""

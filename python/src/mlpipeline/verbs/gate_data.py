@@ -1,0 +1,355 @@
+"""``gate data``: the data is there, of a known version, fresh, and what it should be; or the release stops here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mlpipeline.config.model import DataFile, Freshness
+from mlpipeline.core import expectations
+from mlpipeline.core.data_schema import check_schema
+from mlpipeline.core.expectations import Check, Counts, Outcome
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
+from mlpipeline.record.result import Number, Reason, Result
+from mlpipeline.record.run import Run
+from mlpipeline.verbs.context import Context
+
+if TYPE_CHECKING:
+    from mlpipeline.adapters.duckdb.files import Table
+    from mlpipeline.adapters.dvc.tracked import Tracked
+
+VERB = "gate-data"
+_FAILING_FIRST = {Verdict.FAIL: 0, Verdict.ERROR: 1, Verdict.INCONCLUSIVE: 2, Verdict.PASS: 3}
+
+
+class _Findings(msgspec.Struct):
+    """What one file came to."""
+
+    reasons: list[Reason]
+    facts: dict[str, object]
+
+
+def run(context: Context, run: Run) -> Result:
+    """Pulls the data when needed, records its version and checks every configured file."""
+    started = context.clock.monotonic()
+    files = context.config.data.files
+    if not files:
+        nothing = Reason("data", Verdict.PASS, "no data files configured")
+        return context.finish(run, VERB, started, [nothing], evidence={"data_version": {}, "files": {}})
+    plans = {name: _checks(context.project, name, file) for name, file in files.items()}
+    versions, notes = _bring(context)
+    reasons: list[Reason] = list(notes)
+    facts: dict[str, object] = {}
+    for number, (name, file) in enumerate(files.items()):
+        context.console.progress(f"checking {file.path}", number, len(files))
+        findings = _check_file(context, name, file, plans[name])
+        reasons.extend(findings.reasons)
+        facts[name] = findings.facts
+    context.console.progress("data checked", len(files), len(files))
+    reasons.sort(key=lambda reason: _FAILING_FIRST[reason.verdict])
+    return context.finish(
+        run,
+        VERB,
+        started,
+        reasons,
+        summary=_summary(reasons, facts),
+        evidence={"data_version": versions, "files": facts},
+        facts={f"data {path}": version for path, version in versions.items()},
+    )
+
+
+def _summary(reasons: Sequence[Reason], facts: Mapping[str, object]) -> str:
+    failed = [reason for reason in reasons if reason.verdict is Verdict.FAIL]
+    if failed:
+        return f"{len(failed)} of {len(reasons)} data checks failed: {failed[0].summary}"
+    return f"{len(reasons)} checks of {len(facts)} data file(s) passed"
+
+
+def _checks(project: Path, name: str, file: DataFile) -> list[Check]:
+    """Everything the configuration asks of the rows of one file, before any data is touched."""
+    checks: list[Check] = []
+    for number, entry in enumerate(file.expect):
+        source = f"data.files.{name}.expect[{number}]"
+        checks.extend(expectations.from_inline(msgspec.to_builtins(entry), source))
+    if file.suite:
+        path = project / file.suite
+        if not path.is_file():
+            raise ConfigurationError(
+                "the expectation suite does not exist", facts={"file": path, "at": f"data.files.{name}.suite"}
+            )
+        checks.extend(expectations.parse_suite(path.read_bytes(), file.suite))
+    check_schema(_wanted(file), {}, extra="allow", source=f"data.files.{name}.columns")
+    return checks
+
+
+def _wanted(file: DataFile) -> dict[str, str]:
+    """The schema: ``columns``, and the ``type`` of inline expectations."""
+    return {**file.columns, **{entry.column: entry.type for entry in file.expect if entry.type}}
+
+
+def _bring(context: Context) -> tuple[dict[str, str], list[Reason]]:
+    """Pulls with DVC what is needed; the versions of all data by configured path, and notes on them."""
+    from mlpipeline.adapters.dvc import tracked
+
+    root = tracked.repository(context.project)
+    outputs = tracked.tracked(context.project, root) if root else []
+    paths = {name: file.path for name, file in context.config.data.files.items()}
+    _pull(context, root, outputs, list(paths.values()))
+    versions: dict[str, str] = {}
+    notes: list[Reason] = []
+    for name, path in paths.items():
+        versions[path], changed = _version(context.project, path, outputs)
+        if changed:
+            notes.append(Reason(f"data.{name}.version", Verdict.PASS, changed))
+    return versions, notes
+
+
+def _pull(context: Context, root: Path | None, outputs: list[Tracked], paths: Sequence[str]) -> None:
+    from mlpipeline.adapters.dvc import tracked
+    from mlpipeline.adapters.dvc.pull import pull
+
+    policy = context.config.data.pull
+    needed = {output.target: output for path in paths for output in _outputs_of(context.project, path, outputs)}
+    stale = [name for name, output in needed.items() if policy == "always" or not _as_recorded(output)]
+    remote = tracked.default_remote(root) if root else ""
+    if policy == "always" and not remote:
+        raise ConfigurationError(
+            "data.pull is always, but DVC has no default remote",
+            facts={"project": context.project},
+            tries=("dvc remote add -d storage <url>", "data.pull: auto"),
+        )
+    if stale and remote and policy != "never":
+        context.console.say(f"dvc pull {' '.join(stale)}")
+        pull(context.project, stale, remote)
+    for path in paths:
+        _present(context, path, needed, remote)
+
+
+def _outputs_of(project: Path, path: str, outputs: list[Tracked]) -> list[Tracked]:
+    from mlpipeline.adapters.dvc import tracked
+
+    fixed = Path(path[: min((path.find(character) for character in "*?[" if character in path), default=len(path))])
+    place = project / (path if fixed == Path(path) else fixed.parent if not path[: len(str(fixed))].endswith("/") else fixed)
+    above = tracked.covering(place, outputs)
+    return [above] if above else tracked.inside(place, outputs)
+
+
+def _as_recorded(output: Tracked) -> bool:
+    from mlpipeline.adapters.dvc import tracked
+
+    if not output.path.exists():
+        return False
+    return not output.hash or tracked.md5(output.path) == output.hash
+
+
+def _present(context: Context, path: str, needed: Mapping[str, Tracked], remote: str) -> None:
+    from mlpipeline.adapters.duckdb import files
+
+    if files.find(context.project, path):
+        return
+    known = [output for output in needed.values() if not output.path.exists()]
+    facts = {"path": path, "project": context.project}
+    if not known:
+        raise ConfigurationError(
+            "there is no such data file",
+            facts=facts,
+            likely="a misspelt path, a folder without Parquet or CSV in it, or data that was never added to DVC",
+            tries=(f"ls {path}", f"dvc add {path}"),
+        )
+    if not remote:
+        raise ConfigurationError(
+            "the data is not here, and DVC has no default remote to pull it from",
+            facts={**facts, "tracked by": known[0].source},
+            tries=("dvc remote add -d storage <url>", "copy the data here"),
+        )
+    raise EnvironmentFault(
+        "the data is not here",
+        facts={**facts, "tracked by": known[0].source, "remote": remote},
+        likely="data.pull is never" if context.config.data.pull == "never" else "dvc pull left it out",
+        tries=(f"dvc pull {known[0].target}",),
+    )
+
+
+def _version(project: Path, path: str, outputs: list[Tracked]) -> tuple[str, str]:
+    """The version of what lies at a configured path now, and a note when DVC recorded something else."""
+    from mlpipeline.adapters.duckdb import files
+    from mlpipeline.adapters.dvc import tracked
+
+    place = project / path
+    output = tracked.covering(place, outputs)
+    if output is None or not place.exists():
+        return f"sha256:{tracked.sha256(place, files.find(project, path))}", ""
+    version = f"md5:{tracked.md5(place)}"
+    if _as_recorded(output):
+        return version, ""
+    source = output.source.name
+    return version, f"{path} differs from what {source} records; run dvc add or dvc commit, so that this version can be restored"
+
+
+def _check_file(context: Context, name: str, file: DataFile, checks: Sequence[Check]) -> _Findings:
+    from mlpipeline.adapters.duckdb import files
+
+    found = files.find(context.project, file.path)
+    facts: dict[str, object] = {
+        "path": file.path,
+        "rows": 0,
+        "columns": 0,
+        "expectations": len(checks),
+        "failed": 0,
+        "engine": "none",
+    }
+    try:
+        table = files.open_table(found, file.path)
+    except Failed as error:
+        return _Findings([_unreadable(name, error)], {**facts, "failed": len(checks)})
+    try:
+        outcomes, rows = _outcomes(context, table, checks)
+        reasons = [_rows_reason(name, file, rows)]
+        wanted = check_schema(_wanted(file), table.kinds, extra=file.extra_columns, source=name)
+        reasons += [
+            Reason(f"data.{name}.{finding.rule}", Verdict.PASS if finding.holds else Verdict.FAIL, f"{name}: {finding.summary}")
+            for finding in wanted
+        ]
+        if file.freshness is not None:
+            reasons.append(_freshness(context, name, file.freshness, table))
+    except Failed as error:
+        return _Findings([_unreadable(name, error)], {**facts, "failed": len(checks)})
+    finally:
+        table.close()
+    reasons += _named(name, outcomes)
+    engines = sorted({outcome.engine for outcome in outcomes})
+    failed = sum(not outcome.success for outcome in outcomes)
+    facts |= {"rows": rows, "columns": len(table.types), "failed": failed, "engine": "+".join(engines) or "duckdb"}
+    return _Findings(reasons, facts)
+
+
+def _outcomes(context: Context, table: Table, checks: Sequence[Check]) -> tuple[list[Outcome], int]:
+    """Each check answered by the fastest engine that answers it exactly; and the number of rows."""
+    from mlpipeline.adapters.duckdb.engine import answer
+
+    data = context.config.data
+    kinds = table.kinds
+    outcomes: dict[int, Outcome] = {}
+    for place, check in enumerate(checks):
+        if absent := expectations.missing_columns(check, kinds):
+            near = expectations.nearest(absent[0], kinds)
+            hint = f"; did you mean {near}?" if near else ""
+            outcomes[place] = Outcome(check, False, "schema", Counts(0), error=f"column {absent[0]} is missing{hint}")
+    open_places = [place for place in range(len(checks)) if place not in outcomes]
+    fast = [place for place in open_places if data.engine == "auto" and expectations.answerable(checks[place], kinds)]
+    slow = [place for place in open_places if place not in set(fast)]
+    counted = expectations.check("expect_table_row_count_to_be_between", {}, source="rows")
+    answers = answer(table, [counted, *(checks[place] for place in fast)], data.sample_rows)
+    rows = answers[0].counts.elements
+    outcomes.update(zip(fast, answers[1:], strict=True))
+    if slow:
+        from mlpipeline.adapters.great_expectations.engine import run as run_library
+
+        context.console.say(f"{len(slow)} expectation(s) of {table.label} go to Great Expectations")
+        asked = [checks[place] for place in slow]
+        outcomes.update(zip(slow, run_library(table.arrow(_needed(asked)), asked, data.sample_rows), strict=True))
+    return [outcomes[place] for place in range(len(checks))], rows
+
+
+def _needed(checks: Sequence[Check]) -> tuple[str, ...]:
+    """The columns the checks read; none (which means all) when one looks at the whole table or filters rows."""
+    if any(not check.columns or "row_condition" in check.kwargs for check in checks):
+        return ()
+    return tuple(dict.fromkeys(column for check in checks for column in check.columns))
+
+
+def _rows_reason(name: str, file: DataFile, rows: int) -> Reason:
+    if rows == 0:
+        return Reason(f"data.{name}.rows", Verdict.FAIL, f"{file.path} has no rows, only a header or a schema", {"rows": 0})
+    return Reason(f"data.{name}.rows", Verdict.PASS, f"{file.path} has {rows:,} rows", {"rows": rows})
+
+
+def _unreadable(name: str, error: Failed) -> Reason:
+    where = error.facts.get("file", "")
+    found = error.facts.get("found", "")
+    text = f"{error.what}: {where}" + (f" ({found})" if found else "")
+    return Reason(f"data.{name}.readable", Verdict.FAIL, text)
+
+
+def _freshness(context: Context, name: str, rule: Freshness, table: Table) -> Reason:
+    check = f"data.{name}.freshness"
+    now = _moment(rule.now, name) if rule.now else context.clock.now()
+    if rule.column and rule.column not in table.types:
+        near = expectations.nearest(rule.column, table.types)
+        return Reason(check, Verdict.FAIL, f"column {rule.column} is missing" + (f"; did you mean {near}?" if near else ""))
+    if rule.column:
+        newest = table.newest(rule.column)
+        if newest is None:
+            return Reason(check, Verdict.FAIL, f"column {rule.column} holds no times")
+    else:
+        newest = datetime.fromtimestamp(max(file.stat().st_mtime for file in table.files), UTC)
+    age = (now - newest).total_seconds()
+    shown = f"newest data is {_spoken(age)} old ({newest:%Y-%m-%dT%H:%M:%SZ}), allowed {_spoken(rule.within)}"
+    verdict = Verdict.PASS if age <= rule.within else Verdict.FAIL
+    return Reason(check, verdict, f"{name}: {shown}", {"age_seconds": round(age, 3), "within_seconds": float(rule.within)})
+
+
+def _moment(text: str, name: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{text!r} is no ISO time", facts={"at": f"data.files.{name}.freshness.now"}, tries=("now: 2013-06-30T00:00:00Z",)
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _spoken(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds))) if seconds >= 0 else f"-{timedelta(seconds=round(-seconds))}"
+
+
+def _named(name: str, outcomes: Sequence[Outcome]) -> list[Reason]:
+    """A reason for each outcome; the same check of the same columns twice gets a number."""
+    seen: dict[str, int] = {}
+    reasons = []
+    for outcome in outcomes:
+        base = f"data.{name}.{outcome.check.type}.{outcome.check.subject}"
+        seen[base] = seen.get(base, 0) + 1
+        reasons.append(_reason(base if seen[base] == 1 else f"{base}.{seen[base]}", name, outcome))
+    return reasons
+
+
+def _reason(check: str, name: str, outcome: Outcome) -> Reason:
+    counts = outcome.counts
+    numbers: dict[str, Number] = {"rows": counts.elements}
+    if counts.missing is not None:
+        numbers["missing"] = counts.missing
+    if counts.unexpected is not None:
+        numbers["unexpected"] = counts.unexpected
+    if isinstance(counts.observed, bool | int | float | str):
+        numbers["observed"] = counts.observed
+    short = outcome.check.type.removeprefix("expect_").replace("_", " ")
+    return Reason(
+        check,
+        Verdict.PASS if outcome.success else Verdict.FAIL,
+        f"{name}: {outcome.check.subject}: {short}{_arguments(outcome.check)}: {_found(outcome)}",
+        numbers,
+        tuple(f"{value} ({times}x)" for value, times in outcome.sample),
+    )
+
+
+def _arguments(check: Check) -> str:
+    shown = {key: value for key, value in check.kwargs.items() if key not in {"column", "column_A", "column_B", "column_list"}}
+    text = ", ".join(f"{key}={value}" for key, value in shown.items())
+    return f" ({text[:120]}{'...' if len(text) > 120 else ''})" if text else ""
+
+
+def _found(outcome: Outcome) -> str:
+    if outcome.error:
+        return outcome.error.splitlines()[0][:300]
+    counts = outcome.counts
+    if counts.unexpected is None:
+        return f"found {counts.observed}" if counts.observed is not None else "no value" if not outcome.success else "holds"
+    considered = counts.elements - (counts.missing or 0)
+    share = f" ({counts.unexpected / considered:.2%})" if considered else ""
+    return f"{counts.unexpected:,} of {considered:,} rows break it{share}"
