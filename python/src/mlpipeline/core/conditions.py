@@ -11,6 +11,7 @@ never hides a failure; ending before ``count`` measurements is inconclusive, nev
 from __future__ import annotations
 
 import ast
+import contextlib
 import operator
 from collections.abc import Callable, Sequence
 from math import isfinite
@@ -78,10 +79,8 @@ def parse(expression: str) -> ast.expr:
         raise ValueError(f"cannot read {expression!r}: {error.msg}") from error
     if not isinstance(tree, ast.Compare | ast.BoolOp) and not (isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.Not)):
         raise ValueError(f"{expression!r} is no condition: it has to compare something, such as result < 0.01")
-    try:
+    with contextlib.suppress(Ambiguous, IndexError, ZeroDivisionError):
         _truth(tree, (0.5,))
-    except (Ambiguous, IndexError, ZeroDivisionError):
-        pass
     return tree
 
 

@@ -326,14 +326,18 @@ class Judge:
         return bool(self.metrics) and all(state.excluded for state in self.metrics.values())
 
     def _problems(self) -> tuple[str, ...]:
-        found = [state.summary for state in self.conditions.values() if not state.plan.dry_run and state.verdict is not Verdict.PASS]
+        found = [
+            state.summary for state in self.conditions.values() if not state.plan.dry_run and state.verdict is not Verdict.PASS
+        ]
         for state in self.metrics.values():
             totals = state.totals
             if not totals.candidate or not totals.champion:
                 who = "candidate" if not totals.candidate else "champion"
                 found.append(f"the {who} answered no request that {state.plan.name} could count")
             elif state.rate >= ALWAYS_FAILING and state.plan.name == "errors":
-                found.append(f"the candidate fails {state.rate:.0%} of its requests, which cannot pass whatever the champion does")
+                found.append(
+                    f"the candidate fails {state.rate:.0%} of its requests, which cannot pass whatever the champion does"
+                )
         if not found and not self._excluded:
             found.extend(self._missing_evidence())
         return tuple(dict.fromkeys(found))
@@ -343,7 +347,9 @@ class Judge:
         if not self._ends and self.metrics:
             return ["no stage was watched to its end"]
         found = [
-            f"monitoring was out in stage {end.stage}: {end.outage}" if end.outage else f"stage {end.stage} was not watched to its end"
+            f"monitoring was out in stage {end.stage}: {end.outage}"
+            if end.outage
+            else f"stage {end.stage} was not watched to its end"
             for end in self._ends.values()
             if not end.watched
         ]
@@ -391,7 +397,8 @@ def _describe(state: MetricState, verdict: Verdict) -> str:
         Verdict.INCONCLUSIVE: "within what is tolerated" if state.tolerated else "neither harm nor its absence is proven",
     }.get(verdict, "")
     return (
-        f"{plan.name}: candidate {candidate}, champion {champion} {plan.event}; ratio {estimate:.3g}, 95 % interval {low:.3g} to {upper}; "
+        f"{plan.name}: candidate {candidate}, champion {champion} {plan.event}; "
+        f"ratio {estimate:.3g}, 95 % interval {low:.3g} to {upper}; "
         f"{meaning}"
     )
 

@@ -23,6 +23,7 @@ What is a theorem and what is calibrated:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from math import ceil, exp, inf, log, log1p
 from typing import NamedTuple
@@ -303,7 +304,7 @@ def _blocks(history: Sequence[tuple[int, int]], length: int) -> list[tuple[int, 
 def _division(blocks: Sequence[tuple[int, int]]) -> tuple[float, float, int]:
     squares = expected = 0.0
     used = 0
-    for (first, hits), (second, other) in zip(blocks, blocks[1:], strict=False):
+    for (first, hits), (second, other) in itertools.pairwise(blocks):
         events = hits + other
         if first and second and events:
             part = first / (first + second)

@@ -6,19 +6,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlpipeline.core.traffic import Colour
+import msgspec
+
+from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement, parse
+from mlpipeline.core.judge import Judge, Judgement, Look, MetricPlan, MetricVerdict, Plan, StageEnd, TracePoint
+from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.record.files import write_atomically
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.looking import ROUTER, SERVING, Reader, Roles, queries
 
+__all__ = ["JudgedRelease", "Roles", "StageOutcome", "Watch", "replay", "run"]
 
-@dataclass(frozen=True)
-class Roles:
-    """Who is compared: the colour being released with the colour users are on."""
-
-    candidate: Colour
-    champion: Colour
+VERB = "verify"
+RELEASE_EVIDENCE = "evidence.json"
+"""Of a release: all stages of ``switch``, in the run's folder."""
+WATCH_EVIDENCE = "verify-evidence.json"
+"""Of the verb on its own, so that looking never changes what a release is judged by."""
+_SILENT_LOOKS = 5
+_SILENT_REQUESTS = 200
 
 
 @dataclass(frozen=True)
@@ -42,34 +51,412 @@ class JudgedRelease:
     evidence: dict[str, object]
 
 
+class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``evidence.json``: everything a verdict rests on, in the order it happened, and how each metric stood after each look."""
+
+    schema: int
+    plan: Plan
+    looks: tuple[Look, ...] = ()
+    ends: tuple[StageEnd, ...] = ()
+    trace: dict[str, tuple[TracePoint, ...]] = {}
+    judgement: Judgement | None = None
+
+
 class Watch:
     """Watches one release. Earlier evidence of the run is loaded, so that a resumed switch keeps it.
 
     Args:
         prometheus: URL of the Prometheus that scrapes the target.
+        file: Name of the evidence in the run's folder; evidence of other rules or colours is not continued.
     """
 
-    def __init__(self, context: Context, run: Run, roles: Roles, *, prometheus: str) -> None:
-        raise NotImplementedError
+    def __init__(
+        self, context: Context, run: Run, roles: Roles, *, prometheus: str, file: str = RELEASE_EVIDENCE, resume: bool = True
+    ) -> None:
+        self._context = context
+        self._run = run
+        self._roles = roles
+        self._settings = context.config.verify
+        self._source = context.world.metrics(prometheus)
+        self._reader = Reader(self._source, context.config.service, roles, self._settings.interval)
+        self._name = file
+        self._path = context.runs.folder(run.id) / file
+        self._judge: Judge | None = None
+        self._looks: list[Look] = []
+        self._ends: list[StageEnd] = []
+        self._silence = _Silence()
+        if resume:
+            self._resume()
 
     def check(self) -> None:
-        """Raises EnvironmentFault or ConfigurationError before any traffic moves."""
-        raise NotImplementedError
+        """Raises EnvironmentFault when Prometheus cannot be reached or does not see both colours within
+        ``rollout.hold``, ConfigurationError for conditions or an objective it cannot answer. Moves nothing."""
+        self._check_settings()
+        for condition in self._conditions():
+            self._source.instant(condition.query)
+        now = self._wait_for_both()
+        if self._judge is None:
+            self._judge = Judge(self._planned(now))
 
     def watch(self, stage: str, seconds: float, *, traffic: Literal["mirror", "live"]) -> StageOutcome:
-        """Looks until the stage is over, or at once when the candidate failed."""
-        raise NotImplementedError
+        """Looks every ``verify.interval`` and returns at once on a failure, else after ``seconds``.
+
+        An outage of the monitoring (unreachable, stale, or a colour silent while users send) extends the stage by its
+        length; more than ``rollout.hold`` of it in one stage makes the stage inconclusive.
+        """
+        judge = self._judging()
+        clock, hold = self._context.clock, self._context.config.rollout.hold
+        began = last = clock.monotonic()
+        silent_seconds, outage, looks, measured = 0.0, "", 0, 0.0
+        self._silence = _Silence()
+        self._base_line(stage, traffic)
+        while not judge.failed and measured < seconds and silent_seconds <= hold:
+            clock.sleep(min(self._settings.interval, seconds - measured) if not outage else self._settings.interval)
+            outage = self._look(stage, traffic)
+            looks += 1
+            now = clock.monotonic()
+            if outage:
+                silent_seconds += now - last
+                self._context.console.say(f"verify: {stage}: holding, {outage}")
+            else:
+                measured += now - last
+            last = now
+            self._context.console.progress(self._progress(stage, outage), min(measured, seconds), seconds)
+        given_up = outage if silent_seconds > hold else ""
+        watched = not judge.failed and not given_up
+        self._ended(StageEnd(stage, judge.looks, watched, given_up))
+        return self._outcome(stage, given_up, clock.monotonic() - began, looks)
 
     def conclude(self) -> JudgedRelease:
-        """The verdict over the whole release."""
-        raise NotImplementedError
+        """The verdict over the whole release; inconclusive when nothing was watched."""
+        self._write()
+        return _judged(self._judging(), self._name, self._looks)
+
+    def _check_settings(self) -> None:
+        if not (self._settings.errors.enabled or self._settings.latency.enabled or self._settings.conditions):
+            raise ConfigurationError(
+                "nothing is verified: errors and latency are off and there is no condition",
+                facts={"key": "verify"},
+                tries=("verify.errors.enabled: true",),
+            )
+        for condition in self._conditions():
+            try:
+                ConditionState(condition)
+                for expression in (condition.success, condition.failure):
+                    if expression:
+                        parse(expression)
+            except ValueError as error:
+                raise ConfigurationError(
+                    str(error), facts={"key": f"verify.conditions, {condition.name}"}, tries=("success: result < 0.01",)
+                ) from error
+
+    def _wait_for_both(self) -> float:
+        """Until Prometheus has scraped both colours; returns its time."""
+        clock = self._context.clock
+        deadline = clock.monotonic() + self._context.config.rollout.hold
+        while True:
+            now = self._reader.now()
+            reason = self._reader.absent(self._reader.scrapes(now), now)
+            if not reason:
+                return now
+            if clock.monotonic() >= deadline:
+                raise EnvironmentFault(
+                    f"the comparison has no data: {reason}",
+                    facts={"query": queries(self._context.config.service)[SERVING]},
+                    likely="it does not scrape the colour, or the labels service and colour do not tell colours apart",
+                    tries=("mlpipeline status", "look at the targets page of Prometheus"),
+                )
+            clock.sleep(min(1.0, self._settings.interval))
+
+    def _planned(self, now: float) -> Plan:
+        scrapes = self._reader.scrapes(now)
+        metrics = []
+        errors, latency = self._settings.errors, self._settings.latency
+        if errors.enabled:
+            source = ROUTER if self._reader.router_seen(scrapes) else SERVING
+            metrics.append(MetricPlan("errors", "answered with 5xx or not at all", source, errors.tolerate, errors.margin))
+        if latency.enabled:
+            bound = self._reader.bound(scrapes, latency.objective)
+            moved = (
+                "" if bound == latency.objective else f" (the bucket bound nearest to the objective of {latency.objective:g} s)"
+            )
+            metrics.append(
+                MetricPlan("latency", f"slower than {bound:g} s{moved}", SERVING, latency.tolerate, latency.margin, bound=bound)
+            )
+        return Plan(
+            service=self._context.config.service,
+            run=self._run.id,
+            candidate=self._roles.candidate,
+            champion=self._roles.champion,
+            false_alarm=self._settings.false_alarm,
+            interval=self._settings.interval,
+            min_requests=self._settings.min_requests,
+            metrics=tuple(
+                msgspec.structs.replace(metric, calibration=self._reader.calibration(metric, now, self._settings.interval))
+                for metric in metrics
+            ),
+            conditions=self._conditions(),
+            queries=queries(self._context.config.service),
+        )
+
+    def _conditions(self) -> tuple[ConditionPlan, ...]:
+        names = {
+            "service": self._context.config.service,
+            "candidate": str(self._roles.candidate),
+            "champion": str(self._roles.champion),
+        }
+        plans = []
+        for condition in self._settings.conditions:
+            fields = msgspec.structs.asdict(condition)
+            for name, value in names.items():
+                fields["query"] = fields["query"].replace("{{" + name + "}}", value)
+            plans.append(ConditionPlan(**fields))
+        return tuple(plans)
+
+    def _judging(self) -> Judge:
+        if self._judge is None:
+            self._judge = Judge(self._planned(self._wait_for_both()))
+        return self._judge
+
+    def _base_line(self, stage: str, traffic: Literal["mirror", "live"]) -> None:
+        """Requests of the time between two stages followed another plan and count for neither."""
+        try:
+            self._reader.look(stage, traffic, ())
+        except EnvironmentFault as fault:
+            self._context.console.say(f"verify: {stage}: no base line yet, {fault.what}")
+
+    def _look(self, stage: str, traffic: Literal["mirror", "live"]) -> str:
+        """One look; returns why it was an outage, or nothing."""
+        judge = self._judging()
+        metrics = judge.plan.metrics
+        try:
+            look = self._reader.look(stage, traffic, metrics)
+        except EnvironmentFault as fault:
+            at = self._context.clock.now().timestamp()
+            look = Look(round(at, 3), stage, traffic, 0.0, missing=dict.fromkeys((m.name for m in metrics), fault.what))
+        look = msgspec.structs.replace(look, conditions=self._measured(judge, look.at))
+        self._looks.append(look)
+        judge.add(look)
+        self._write()
+        return next(iter(look.missing.values()), "") or self._silence.add(look)
+
+    def _measured(self, judge: Judge, at: float) -> dict[str, Measurement]:
+        found = {}
+        for name, state in judge.conditions.items():
+            state.start(at)
+            if state.due(at):
+                try:
+                    samples = self._source.instant(state.plan.query)
+                    found[name] = Measurement(tuple(repr(sample.value) for sample in samples))
+                except (EnvironmentFault, ConfigurationError) as error:
+                    found[name] = Measurement(error=error.what)
+        return found
+
+    def _ended(self, end: StageEnd) -> None:
+        self._ends.append(end)
+        self._judging().end(end)
+        self._write()
+
+    def _outcome(self, stage: str, given_up: str, seconds: float, looks: int) -> StageOutcome:
+        judge = self._judging()
+        judgement = judge.judgement()
+        if judge.failed:
+            verdict, summary = Verdict.FAIL, judgement.summary
+        elif given_up:
+            verdict, summary = Verdict.INCONCLUSIVE, f"monitoring was out longer than rollout.hold: {given_up}"
+        elif judge.metrics and not judge.both_answered:
+            verdict, summary = Verdict.INCONCLUSIVE, f"not both colours answered requests in stage {stage}"
+        else:
+            verdict, summary = Verdict.PASS, f"{stage}: no harm seen in {looks} looks, {_standing(judgement)}"
+        return StageOutcome(verdict, summary, _reasons(judgement, verdict, summary), round(seconds, 3), looks)
+
+    def _progress(self, stage: str, outage: str) -> str:
+        if outage:
+            return f"{stage}: holding, {outage}"
+        return f"{stage}: {_standing(self._judging().judgement())}"
+
+    def _resume(self) -> None:
+        try:
+            evidence = _read(self._path)
+        except (FileNotFoundError, ConfigurationError):
+            return
+        if not self._same_rules(evidence.plan):
+            return
+        self._judge = _folded(evidence)
+        self._looks, self._ends = list(evidence.looks), list(evidence.ends)
+
+    def _same_rules(self, plan: Plan) -> bool:
+        settings = self._settings
+        rules = {name: rule for name, rule in (("errors", settings.errors), ("latency", settings.latency)) if rule.enabled}
+        known = {metric.name: (metric.tolerate, metric.margin) for metric in plan.metrics}
+        return (
+            plan.run == self._run.id
+            and (plan.candidate, plan.champion) == (self._roles.candidate, self._roles.champion)
+            and (plan.false_alarm, plan.min_requests) == (settings.false_alarm, settings.min_requests)
+            and known == {name: (rule.tolerate, rule.margin) for name, rule in rules.items()}
+            and plan.conditions == self._conditions()
+        )
+
+    def _write(self) -> None:
+        judge = self._judging()
+        evidence = Evidence(
+            schema=1,
+            plan=judge.plan,
+            looks=tuple(self._looks),
+            ends=tuple(self._ends),
+            trace={name: tuple(state.trace) for name, state in judge.metrics.items()},
+            judgement=judge.judgement(),
+        )
+        write_atomically(self._path, msgspec.json.encode(evidence) + b"\n")
+
+
+class _Silence:
+    """Notices a colour that answers nothing for long while the other answers plenty."""
+
+    def __init__(self) -> None:
+        self._looks = self._candidate = self._champion = 0
+
+    def add(self, look: Look) -> str:
+        if not look.counts:
+            return ""
+        candidate = max(counts[0] for counts in look.counts.values())
+        champion = max(counts[2] for counts in look.counts.values())
+        if candidate and champion:
+            self._looks = self._candidate = self._champion = 0
+            return ""
+        self._looks += 1
+        self._candidate += candidate
+        self._champion += champion
+        if self._looks < _SILENT_LOOKS or max(self._candidate, self._champion) < _SILENT_REQUESTS:
+            return ""
+        who, number = ("candidate", self._champion) if self._champion >= self._candidate else ("champion", self._candidate)
+        return f"the {who} answered nothing while the other answered {number} requests"
 
 
 def run(context: Context, run: Run, *, seconds: float | None = None) -> Result:
-    """Watches the plan that the target follows now."""
-    raise NotImplementedError
+    """Watches the plan that the target follows now; without a concurrent control the verdict is inconclusive.
+
+    Args:
+        seconds: How long; ``rollout.bake`` when not given.
+    """
+    started = context.clock.monotonic()
+    target = context.world.target()
+    plan = target.observe().plan
+    if plan is None or not (plan.mirror or 0 < plan.share < 100):
+        reason = Reason("verify.control", Verdict.INCONCLUSIVE, _no_control(plan))
+        return context.finish(run, VERB, started, (reason,))
+    roles = _roles(context, run, plan)
+    prometheus = context.config.verify.prometheus or target.monitoring()
+    watch = Watch(context, run, roles, prometheus=prometheus, file=WATCH_EVIDENCE, resume=False)
+    watch.check()
+    watch.watch(VERB, context.config.rollout.bake if seconds is None else seconds, traffic="mirror" if plan.mirror else "live")
+    judged = watch.conclude()
+    return context.finish(
+        run,
+        VERB,
+        started,
+        judged.reasons,
+        verdict=judged.verdict,
+        summary=judged.summary,
+        evidence=judged.evidence,
+        links={"evidence": WATCH_EVIDENCE},
+    )
 
 
 def replay(file: Path) -> JudgedRelease:
-    """Recomputes a verdict from its recorded evidence alone."""
-    raise NotImplementedError
+    """Recomputes a verdict from its recorded evidence alone; writes nothing.
+
+    A verdict that differs from the recorded one is reported as inconclusive: the file was changed, or another version
+    judged it. Raises ConfigurationError for a file that is no evidence.
+    """
+    try:
+        evidence = _read(file)
+    except FileNotFoundError as error:
+        raise ConfigurationError("there is no such evidence file", facts={"file": file}, tries=("mlpipeline status",)) from error
+    judge = _folded(evidence)
+    judged = _judged(judge, file.name, evidence.looks)
+    recorded = evidence.judgement
+    if recorded is not None and msgspec.json.encode(recorded) != msgspec.json.encode(judge.judgement()):
+        summary = f"the recorded verdict {recorded.verdict} is not what its looks say, which is {judged.verdict}"
+        reason = Reason("verify.replay", Verdict.INCONCLUSIVE, summary)
+        return JudgedRelease(Verdict.INCONCLUSIVE, summary, (reason, *judged.reasons), judged.evidence)
+    return judged
+
+
+def _read(file: Path) -> Evidence:
+    try:
+        evidence = msgspec.json.decode(file.read_bytes(), type=Evidence)
+        Judge(evidence.plan)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ConfigurationError("this is no evidence of a release", facts={"file": file, "found": error}) from error
+    return evidence
+
+
+def _folded(evidence: Evidence) -> Judge:
+    judge = Judge(evidence.plan)
+    ends = list(evidence.ends)
+    for number, look in enumerate(evidence.looks):
+        while ends and ends[0].looks <= number:
+            judge.end(ends.pop(0))
+        judge.add(look)
+    for end in ends:
+        judge.end(end)
+    return judge
+
+
+def _judged(judge: Judge, file: str, looks: list[Look] | tuple[Look, ...]) -> JudgedRelease:
+    judgement = judge.judgement()
+    return JudgedRelease(
+        judgement.verdict,
+        judgement.summary,
+        _reasons(judgement, judgement.verdict, judgement.summary),
+        {
+            "file": file,
+            "looks": len(looks),
+            "stages": list(dict.fromkeys(look.stage for look in looks)),
+            "false_alarm": judge.plan.false_alarm,
+            "evidence": judgement.evidence,
+            "threshold": judgement.threshold,
+            "metrics": [msgspec.to_builtins(metric) for metric in judgement.metrics],
+            "conditions": [
+                {"name": name, "verdict": str(verdict), "summary": text} for name, verdict, text in judgement.conditions
+            ],
+        },
+    )
+
+
+def _reasons(judgement: Judgement, verdict: Verdict, summary: str) -> tuple[Reason, ...]:
+    """The deciding ones first. While the whole passes, metrics that show no harm pass with it."""
+    reasons = [_metric_reason(metric, verdict) for metric in judgement.metrics]
+    reasons.extend(Reason(f"verify.condition.{name}", found, text) for name, found, text in judgement.conditions)
+    if verdict in (Verdict.INCONCLUSIVE, Verdict.ERROR):
+        told = dict.fromkeys((summary.removeprefix("no verdict, "), *judgement.problems))
+        reasons = [*(Reason("verify.evidence", verdict, text) for text in told), *reasons]
+    return tuple(sorted(reasons, key=lambda reason: reason.verdict is not verdict))
+
+
+def _metric_reason(metric: MetricVerdict, whole: Verdict) -> Reason:
+    verdict = Verdict.PASS if whole is Verdict.PASS and metric.verdict is not Verdict.FAIL else metric.verdict
+    numbers: dict[str, bool | int | float | str] = {
+        name: value for name, value in msgspec.structs.asdict(metric).items() if name not in ("name", "verdict", "summary")
+    }
+    return Reason(f"verify.{metric.name}", verdict, metric.summary, numbers)
+
+
+def _standing(judgement: Judgement) -> str:
+    requests = max((metric.candidate_requests for metric in judgement.metrics), default=0)
+    return f"{requests} requests to the candidate, evidence of harm {judgement.evidence:g} of {judgement.threshold:g}"
+
+
+def _no_control(plan: TrafficPlan | None) -> str:
+    if plan is None:
+        return "no verdict, no traffic is routed, so there is nothing to compare"
+    return f"no verdict, all traffic goes to {plan.live if plan.share == 0 else plan.live.other}: there is no concurrent control"
+
+
+def _roles(context: Context, run: Run, plan: TrafficPlan) -> Roles:
+    """The candidate is the colour this run deployed; without a deployment the one that is not live."""
+    deployed = context.runs.result(run.id, "deploy")
+    colour = deployed.evidence.get("colour") if deployed else None
+    candidate = Colour(colour) if isinstance(colour, str) else plan.live.other
+    return Roles(candidate=candidate, champion=candidate.other)

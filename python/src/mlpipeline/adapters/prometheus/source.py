@@ -6,11 +6,13 @@ is retried (the next look is the retry), and partial answers are refused.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from mlpipeline.config.model import Verify
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.ports import Sample
 
@@ -25,17 +27,17 @@ class PrometheusSource:
 
     Args:
         url: Its base URL, with the path prefix if it has one; ``https`` verifies the certificate.
-        timeout: Seconds per request.
-        headers: Sent with each request; ``$NAME`` and ``${NAME}`` come from ``environment``.
-        environment: The environment variables that headers may name.
+        settings: Its ``timeout`` bounds each request (seconds); its ``headers`` are sent with each, ``$NAME`` and
+            ``${NAME}`` replaced from the environment.
+        environment: The environment variables that headers may name; the process' own when not given.
 
     Raises:
         ConfigurationError: A header names a variable that is not set, or the URL is none.
     """
 
-    def __init__(
-        self, url: str, *, timeout: float = 10.0, headers: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, url: str, settings: Verify | None = None, environment: Mapping[str, str] | None = None) -> None:
+        settings = settings or Verify()
+        environment = os.environ if environment is None else environment
         if not url.startswith(("http://", "https://")):
             raise ConfigurationError(
                 f"{url!r} is not the URL of a Prometheus",
@@ -43,8 +45,8 @@ class PrometheusSource:
                 tries=("write it with its scheme, such as http://prometheus:9090",),
             )
         self._url = url.rstrip("/")
-        self._timeout = timeout
-        self._headers = {name: _filled(name, text, environment or {}) for name, text in (headers or {}).items()}
+        self._timeout = float(settings.timeout)
+        self._headers = {name: _filled(name, text, environment) for name, text in settings.headers.items()}
         self._client: PrometheusConnect | None = None
 
     def instant(self, query: str, at: float | None = None) -> Sequence[Sample]:
@@ -63,7 +65,8 @@ class PrometheusSource:
         first, last = (datetime.fromtimestamp(moment, UTC) for moment in (start, end))
         found = self._ask(query, lambda client: client.custom_query_range(query, first, last, f"{step:g}"))
         return {
-            tuple(sorted(row["metric"].items())): [(float(moment), float(value)) for moment, value in row["values"]] for row in found
+            tuple(sorted(row["metric"].items())): [(float(moment), float(value)) for moment, value in row["values"]]
+            for row in found
         }
 
     def _ask(self, query: str, call: Any) -> Any:
@@ -112,7 +115,10 @@ class PrometheusSource:
 
     def _fault(self, what: str, query: str, likely: str) -> EnvironmentFault:
         return EnvironmentFault(
-            what, facts={"server": self._url, "query": query}, likely=likely, tries=(f"curl {self._url}/-/ready", "run the same again")
+            what,
+            facts={"server": self._url, "query": query},
+            likely=likely,
+            tries=(f"curl {self._url}/-/ready", "run the same again"),
         )
 
 
@@ -133,7 +139,7 @@ def _filled(header: str, text: str, environment: Mapping[str, str]) -> str:
 def _samples(found: Any) -> list[Sample]:
     if found and not isinstance(found[0], Mapping):
         return [Sample({}, float(found[1]), float(found[0]))]
-    samples = []
+    samples: list[Sample] = []
     for row in found:
         points = row["values"] if "values" in row else [row["value"]]
         samples.extend(Sample(row["metric"], float(value), float(moment)) for moment, value in points)

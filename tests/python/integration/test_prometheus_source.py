@@ -1,0 +1,99 @@
+"""The metric source against a real Prometheus, and against what is none."""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from mlpipeline.adapters.prometheus import PrometheusSource
+from mlpipeline.config.model import Duration, Verify
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from prometheus_server import MetricsPage, free_port, running_prometheus, wait_for
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, MetricsPage]]:
+    with MetricsPage() as page:
+        page.text = 'answers_total{code="2xx"} 5\nanswers_total{code="5xx"} 0\nbroken NaN\n'
+        with running_prometheus(tmp_path_factory.mktemp("prometheus"), {"page": {page.address: {"service": "churn"}}}) as url:
+            source = PrometheusSource(url)
+            wait_for(lambda: len(source.instant("answers_total[1m]")) >= 4, "two scrapes")
+            yield url, page
+
+
+def test_an_instant_query_answers_labels_value_and_time(server: tuple[str, MetricsPage]) -> None:
+    found = PrometheusSource(server[0]).instant('answers_total{code="2xx"}')
+    assert [(sample.labels["service"], sample.value) for sample in found] == [("churn", 5.0)]
+
+
+def test_a_range_selector_answers_each_scrape_with_its_own_time(server: tuple[str, MetricsPage]) -> None:
+    times = [sample.at for sample in PrometheusSource(server[0]).instant('answers_total{code="2xx"}[1m]')]
+    assert len(times) >= 2
+    assert times == sorted(set(times))
+
+
+def test_a_scalar_is_one_sample_without_labels(server: tuple[str, MetricsPage]) -> None:
+    (sample,) = PrometheusSource(server[0]).instant("time()")
+    assert sample.labels == {}
+    assert sample.value == pytest.approx(sample.at, abs=1)
+
+
+def test_an_unseen_series_is_absent_and_nan_stays_nan(server: tuple[str, MetricsPage]) -> None:
+    source = PrometheusSource(server[0])
+    assert source.instant("no_such_series") == []
+    assert math.isnan(source.instant("broken")[0].value)
+
+
+def test_a_range_query_answers_points_by_sorted_labels(server: tuple[str, MetricsPage]) -> None:
+    source = PrometheusSource(server[0])
+    now = source.instant("time()")[0].value
+    found = source.series('answers_total{code="5xx"}', now - 5, now, 1)
+    ((labels, points),) = found.items()
+    assert list(labels) == sorted(labels)
+    assert {value for _, value in points} == {0.0}
+
+
+def test_a_broken_query_is_the_configurations_fault(server: tuple[str, MetricsPage]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        PrometheusSource(server[0]).instant("sum(rate(")
+    assert "sum(rate(" in caught.value.render()
+    assert "parse error" in caught.value.render()
+
+
+def test_an_unreachable_server_is_the_environments_fault() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(EnvironmentFault, match="cannot be reached") as caught:
+        PrometheusSource(url).instant("up")
+    assert url in caught.value.render()
+
+
+def test_a_server_that_never_answers_is_given_up() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        source = PrometheusSource(f"http://127.0.0.1:{silent.getsockname()[1]}", Verify(timeout=Duration(0.2)))
+        with pytest.raises(EnvironmentFault, match=r"within 0\.2 s"):
+            source.instant("up")
+
+
+def test_something_else_on_the_port_is_said_so() -> None:
+    with MetricsPage() as page:
+        page.text = "[1, 2"
+        with pytest.raises(EnvironmentFault):
+            PrometheusSource(f"http://{page.address}").instant("up")
+
+
+def test_headers_take_secrets_from_the_environment_only() -> None:
+    with pytest.raises(ConfigurationError, match="TOKEN"):
+        PrometheusSource("http://localhost:1", Verify(headers={"Authorization": "Bearer $TOKEN"}), {})
+    PrometheusSource("http://localhost:1", Verify(headers={"Authorization": "Bearer ${TOKEN}"}), {"TOKEN": "x"})
+
+
+def test_a_url_needs_its_scheme() -> None:
+    with pytest.raises(ConfigurationError, match="prometheus:9090"):
+        PrometheusSource("prometheus:9090")
