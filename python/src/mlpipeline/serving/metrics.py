@@ -129,7 +129,7 @@ class Metrics:
             flying.add_metric(own, counts.in_flight)
             if counts.values:
                 values.add_metric(own, _buckets(VALUE_BUCKETS, counts.values), counts.values_sum)
-                # Beside negative buckets the client library leaves sum and count out, as OpenMetrics wants; our queries need them.
+                # With negative bounds the client library leaves out sum and count, as OpenMetrics asks; Prometheus needs them.
                 named = dict(zip(names, own, strict=True))
                 values.add_sample("mlpipeline_prediction_value_count", named, float(sum(counts.values)))
                 values.add_sample("mlpipeline_prediction_value_sum", named, counts.values_sum)

@@ -1,0 +1,145 @@
+"""The serving process beside ``mlflow models serve``: the same model, the same requests, the same machine, one after the other.
+
+Prints the time until ready, requests per second and latencies of both, and their ratios.
+Run with the worker's Python: ``python bench/serving.py [--seconds 5] [--connections 8] [--rounds 3]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "python"))
+
+from tiny_model import save_tiny_model, tiny_request
+
+READY_WITHIN_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one server did under load. Latencies in seconds, sorted."""
+
+    seconds: float
+    latencies: list[float]
+    failed: int
+
+    @property
+    def per_second(self) -> float:
+        return len(self.latencies) / self.seconds
+
+    def quantile(self, share: float) -> float:
+        return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def running(command: list[str], port: int, folder: Path) -> Iterator[float]:
+    """Starts a server, waits until it answers a ping, gives the seconds this took, and ends it."""
+    start = time.monotonic()
+    with (folder / "server.log").open("wb") as log:
+        # MLflow starts its server by its bare name, which is only found beside this very Python.
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True)
+    try:
+        while not answers(port):
+            if process.poll() is not None or time.monotonic() - start > READY_WITHIN_SECONDS:
+                raise SystemExit(f"{command[2]} did not start:\n{(folder / 'server.log').read_text()}")
+            time.sleep(0.05)
+        yield time.monotonic() - start
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+async def one_client(port: int, request: bytes, end: float, latencies: list[float]) -> int:
+    """Sends the request again and again over one connection. Returns how many answers were not 200."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    failed = 0
+    while (start := time.perf_counter()) < end:
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n", 1)[0])
+        await reader.readexactly(length)
+        failed += not head.startswith(b"HTTP/1.1 200")
+        latencies.append(time.perf_counter() - start)
+    writer.close()
+    return failed
+
+
+async def load(port: int, seconds: float, connections: int) -> Load:
+    body = tiny_request()
+    head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    latencies: list[float] = []
+    start = time.perf_counter()
+    clients = (one_client(port, head.encode() + body, start + seconds, latencies) for _ in range(connections))
+    failed = sum(await asyncio.gather(*clients))
+    return Load(time.perf_counter() - start, sorted(latencies), failed)
+
+
+def measure(command: list[str], port: int, folder: Path, arguments: argparse.Namespace) -> tuple[float, Load]:
+    """Seconds until ready, and the round with the median throughput after one round to warm up."""
+    with running(command, port, folder) as ready:
+        asyncio.run(load(port, 1.0, arguments.connections))
+        rounds = [asyncio.run(load(port, arguments.seconds, arguments.connections)) for _ in range(arguments.rounds)]
+    middle = statistics.median_low([one.per_second for one in rounds])
+    return ready, next(one for one in rounds if one.per_second == middle)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of load per round")
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2, help="of our server")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = save_tiny_model(folder / "model")
+        ours, theirs = free_port(), free_port()
+        own = [sys.executable, "-m", "mlpipeline.serving", "--model", str(model), "--port", str(ours), "--threads"]
+        flow = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model), "--env-manager", "local", "-p", str(theirs)]
+        ready, result = measure([*own, str(arguments.threads)], ours, folder, arguments)
+        other_ready, other = measure(flow, theirs, folder, arguments)
+    rows = (
+        ("ready after, s", ready, other_ready),
+        ("requests per second", result.per_second, other.per_second),
+        ("latency p50, ms", result.quantile(0.5) * 1000, other.quantile(0.5) * 1000),
+        ("latency p99, ms", result.quantile(0.99) * 1000, other.quantile(0.99) * 1000),
+        ("failed", float(result.failed), float(other.failed)),
+    )
+    print(f"serving: {arguments.connections} keep-alive connections, one row per request, median of {arguments.rounds} rounds")
+    print(f"{'':22}{'mlpipeline':>12}{'mlflow':>12}{'ratio':>10}")
+    for label, mine, its in rows:
+        print(f"{label:22}{mine:12.2f}{its:12.2f}{f'{mine / its:9.2f}x' if its else '-':>10}")
+
+
+if __name__ == "__main__":
+    main()
