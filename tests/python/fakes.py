@@ -1,4 +1,4 @@
-"""Stand-ins for the outside world: each subclasses its port, keeps plain lists of what was asked, and can fail or crash on demand."""
+"""Stand-ins for the outside world: subclasses of the ports that note what was asked, and fail or crash on demand."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+
 from mlpipeline.config.model import Config, Train
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import EnvironmentFault, Failed

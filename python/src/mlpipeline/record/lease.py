@@ -1,0 +1,147 @@
+"""One worker per service: a lock the kernel frees when its holder dies, and a note in it that names the holder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from weakref import WeakSet
+
+import msgspec
+
+from mlpipeline.errors import Held
+
+_PROBE_SECONDS = 0.25
+"""How long an acquisition outlasts readers, who hold the lock for an instant to ask whether it is free."""
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who holds a service.
+
+    Args:
+        since: UTC, ISO 8601.
+        token: Grows by one with each acquisition, so that a writer who lost the lease is told apart.
+    """
+
+    pid: int
+    host: str
+    user: str
+    run: str
+    since: str
+    token: int = 0
+
+
+class Lease:
+    """Held from :meth:`acquire` to :meth:`release` or the death of this process; never by a child of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle = -1
+        self.token = 0
+
+    def acquire(self, holder: Holder, *, after: int = 0) -> Holder:
+        """Takes the lease and writes the holder, with its token, into it.
+
+        Args:
+            after: The token will be greater than this too, should the note have been lost.
+
+        Raises:
+            Held: Another worker has it; the message names it.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if not _locked(handle):
+            known = _read(handle)
+            os.close(handle)
+            raise _held_by(known, self._path)
+        known = _read(handle)
+        named = msgspec.structs.replace(holder, token=max(known.token if known else 0, after) + 1)
+        _write(handle, named)
+        self._handle, self.token = handle, named.token
+        _open.add(self)
+        return named
+
+    def release(self) -> None:
+        """Frees the lease. The note stays: its token must never be used again."""
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+        _open.discard(self)
+
+
+def holder(path: Path) -> Holder | None:
+    """Who holds the lease now; ``None`` when nobody does. Never waits."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read(handle) or Holder(pid=0, host="", user="", run="", since="")
+    else:
+        return None
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    deadline = time.monotonic() + _PROBE_SECONDS
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
+def _read(handle: int) -> Holder | None:
+    """The note; nothing when it is empty or half written, which a holder's first instant allows."""
+    try:
+        return msgspec.json.decode(os.pread(handle, 1 << 16, 0), type=Holder)
+    except msgspec.DecodeError:
+        return None
+
+
+def _write(handle: int, note: Holder) -> None:
+    """Padded in place: a rename would put the lock on a file nobody opens any more, and a cut would show it empty."""
+    content = msgspec.json.encode(note)
+    size = os.fstat(handle).st_size
+    os.pwrite(handle, content.ljust(size, b" "), 0)
+    os.fsync(handle)
+
+
+def _held_by(known: Holder | None, path: Path) -> Held:
+    facts = {"lease": str(path)}
+    if known is not None:
+        facts = {
+            "held by": f"process {known.pid} on {known.host}",
+            "started by": known.user or "unknown",
+            "run": known.run or "none",
+            "since": known.since,
+            **facts,
+        }
+    return Held(
+        "another worker holds this service; nothing was changed",
+        facts=facts,
+        likely="two runs were started for one service",
+        tries=("wait until it ends, then run the same command again", "mlpipeline status"),
+    )
+
+
+_open: WeakSet[Lease] = WeakSet()
+
+
+def _not_in_children() -> None:
+    for lease in list(_open):
+        lease._forget()
+
+
+os.register_at_fork(after_in_child=_not_in_children)

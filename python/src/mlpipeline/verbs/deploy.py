@@ -1,0 +1,102 @@
+"""``deploy``: the candidate beside the live version, without users, answering."""
+
+from __future__ import annotations
+
+from mlpipeline.core.release import Abandon, Begin, Phase, Ready, Standing, Version
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import ConfigurationError, Failed
+from mlpipeline.record.result import Reason, Result
+from mlpipeline.record.run import Run
+from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.holding import held
+from mlpipeline.verbs.releasing import Releasing, deployed_version, smoke
+
+
+def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Result:
+    """Deploys what this run packaged to the colour that is not live.
+
+    Args:
+        allow_quarantined: A person decided that a version that was taken back may be tried again.
+
+    Raises:
+        Failed: The version is quarantined, or does not start.
+        ConfigurationError: Nothing was packaged, or another release is in progress.
+    """
+    started = context.clock.monotonic()
+    version = deployed_version(context, run, "deploy")
+    with held(context, run) as token:
+        releasing = Releasing(context, token)
+        releasing.pay_debts()
+        if not allow_quarantined:
+            _refuse_quarantined(releasing, version)
+        _refuse_another(releasing, run)
+        try:
+            releasing.happen(Begin(run=run.id, version=version))
+            return _judge(context, run, releasing, started)
+        except Failed:
+            _abandon(releasing)
+            raise
+
+
+def _refuse_quarantined(releasing: Releasing, version: Version) -> None:
+    barred = releasing.state.quarantined.get(version.digest)
+    if barred is not None:
+        raise Failed(
+            "this version was taken back before and is quarantined",
+            facts={"digest": version.digest, "reason": barred.reason, "taken back in": f"run {barred.run}"},
+            tries=("change the model, its data or its code", "mlpipeline deploy --allow-quarantined    # a person's decision"),
+        )
+
+
+def _refuse_another(releasing: Releasing, run: Run) -> None:
+    release = releasing.release
+    if release is None or release.run == run.id:
+        return
+    holds = release.phase in (Phase.SWITCHING, Phase.SWITCHED, Phase.SETTLING, Phase.RETURNING)
+    plan = releasing.see().plan
+    if holds or (plan is not None and plan.percent(release.colour) > 0):
+        following = "settle" if release.phase in (Phase.SWITCHED, Phase.SETTLING) else "switch"
+        raise ConfigurationError(
+            "another release is in progress on this service",
+            facts={"run": release.run, "phase": release.phase, "colour": release.colour},
+            tries=(f"mlpipeline {following} --run {release.run}    # go on with it", "mlpipeline rollback    # take it back"),
+        )
+
+
+def _judge(context: Context, run: Run, releasing: Releasing, started: float) -> Result:
+    release = releasing.release
+    assert release is not None, "Begin always leaves a release"  # noqa: S101
+    standing = Standing(release.colour, release.candidate)
+    answered = smoke(context, releasing, standing)
+    first = release.champion is None
+    if answered.verdict is Verdict.PASS and release.phase is Phase.PREPARING:
+        releasing.happen(Ready())
+    elif answered.verdict is not Verdict.PASS:
+        _abandon(releasing)
+    known = f", version {release.candidate.model_version}" if release.candidate.model_version else ""
+    beside = "the first release" if first else f"beside {release.colour.other}, no users"
+    ready = Reason(
+        "deploy.ready", Verdict.PASS, f"{release.colour} is ready with {release.candidate.digest[:19]}{known} ({beside})"
+    )
+    return context.finish(
+        run,
+        "deploy",
+        started,
+        [ready, answered],
+        evidence={
+            "colour": str(release.colour),
+            "digest": release.candidate.digest,
+            "model_version": release.candidate.model_version,
+            "first": first,
+        },
+        facts={
+            "colour": str(release.colour),
+            "digest": release.candidate.digest,
+            "model_version": release.candidate.model_version,
+        },
+    )
+
+
+def _abandon(releasing: Releasing) -> None:
+    if releasing.release is not None and releasing.release.phase is Phase.PREPARING:
+        releasing.happen(Abandon())

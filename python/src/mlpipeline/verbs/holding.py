@@ -1,0 +1,47 @@
+"""Taking a service for the life of a verb; verbs within verbs of the same process share the lease."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlpipeline.clock import iso
+from mlpipeline.record.journal import Journal
+from mlpipeline.record.lease import Holder, Lease
+from mlpipeline.record.run import Run
+from mlpipeline.verbs.context import Context
+
+_mine: dict[Path, Lease] = {}
+
+
+@contextmanager
+def held(context: Context, run: Run | None) -> Iterator[int]:
+    """Holds the service and gives the fencing token.
+
+    Raises:
+        Held: Another worker has it.
+    """
+    path = context.places.lease
+    if path in _mine:
+        yield _mine[path].token
+        return
+    lease = Lease(path)
+    lease.acquire(
+        Holder(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            user=context.actor,
+            run=run.id if run else "",
+            since=iso(context.clock.now()),
+        ),
+        after=Journal(context.places.journal).read().token,
+    )
+    _mine[path] = lease
+    try:
+        yield lease.token
+    finally:
+        del _mine[path]
+        lease.release()

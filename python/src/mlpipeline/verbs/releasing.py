@@ -1,0 +1,279 @@
+"""Carries out what ``core.release`` decides: journal first, then the effect, then the ledger."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from mlpipeline.core.release import (
+    Conclude,
+    Debt,
+    Deploy,
+    Effect,
+    Event,
+    Paid,
+    PayDebts,
+    Phase,
+    Release,
+    Retire,
+    Returned,
+    Route,
+    Seen,
+    Stage,
+    Standing,
+    State,
+    Version,
+    WatchStage,
+    decide,
+    stages_of,
+)
+from mlpipeline.core.traffic import Colour
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.ports import Artifact, Moved, Observed
+from mlpipeline.record.journal import Journal
+from mlpipeline.record.result import Reason
+from mlpipeline.record.run import Run
+from mlpipeline.verbs.context import Context
+
+
+@dataclass(frozen=True)
+class Done:
+    """What the effects of one event came to.
+
+    Args:
+        moved: Of the last route that was carried out.
+        waiting: What the caller has to do itself: watch a stage or judge the release.
+    """
+
+    moved: Moved | None = None
+    waiting: WatchStage | Conclude | None = None
+
+
+class Releasing:
+    """One service under a lease.
+
+    Args:
+        token: The lease's fencing token.
+    """
+
+    def __init__(self, context: Context, token: int) -> None:
+        self._context = context
+        self._journal = Journal(context.places.journal)
+        self._token = token
+        self.target = context.world.target()
+        self.stages = stages(context)
+        self.state = self._journal.read()
+
+    @property
+    def release(self) -> Release | None:
+        return self.state.release
+
+    def see(self) -> Seen:
+        """The target's word, read anew."""
+        return seen(self.target.observe())
+
+    def happen(self, event: Event) -> Done:
+        """Journals what follows from the event and carries it out.
+
+        Raises:
+            ConfigurationError: The event does not apply now; nothing was changed.
+        """
+        step = decide(self.state, self.see(), self.stages, event)
+        if step.refused:
+            raise ConfigurationError(step.refused, facts=self._facts(), tries=("mlpipeline status",))
+        self._write(step.state)
+        done = Done()
+        for effect in step.effects:
+            done = self._carry_out(effect, done)
+        return done
+
+    def finish_return(self) -> None:
+        """To be called when users are back: ends the release and tells the ledger."""
+        release = self.state.release
+        if release is None or release.phase is not Phase.RETURNING:
+            return
+        facts = {"digest": release.candidate.digest, "model_version": release.candidate.model_version, "reason": release.why}
+        if release.candidate.digest in self.state.quarantined:
+            self._note_once("quarantined", release.run, facts)
+        back = release.champion.digest if release.champion else ""
+        self._note_once("rolled-back", release.run, {**facts, "to": back})
+        self.happen(Returned())
+
+    def pay_debts(self) -> bool:
+        """Tells the registry what is owed; false, and said aloud, when it cannot be reached."""
+        try:
+            self._pay()
+        except EnvironmentFault as fault:
+            owed = ", ".join(f"{debt.alias} -> {debt.version or 'nobody'}" for debt in self.state.owed)
+            self._context.console.say(f"OWED: the registry was not told ({fault.what}); owed: {owed}; the next verb tries again")
+            return False
+        return True
+
+    def _pay(self) -> None:
+        if not self.state.owed:
+            return
+        registry = self._context.world.registry()
+        for debt in self.state.owed:
+            if debt.version:
+                registry.set_alias(self._context.config.service, debt.alias, debt.version)
+            else:
+                registry.delete_alias(self._context.config.service, debt.alias)
+            self._paid(debt)
+
+    def _paid(self, debt: Debt) -> None:
+        self._write(decide(self.state, Seen(), (), Paid(debt)).state)
+
+    def _write(self, state: State) -> None:
+        self.state = self._journal.write(state, token=self._token)
+
+    def _carry_out(self, effect: Effect, done: Done) -> Done:
+        if isinstance(effect, WatchStage | Conclude):
+            return Done(moved=done.moved, waiting=effect)
+        if isinstance(effect, Route):
+            moved = self.target.route(
+                effect.plan, prove_within=self._context.config.rollout.settle_switch if effect.prove else 0.0
+            )
+            self._note_live()
+            return Done(moved=moved)
+        if isinstance(effect, Deploy):
+            self._context.console.say(f"{effect}")
+            self.target.deploy(effect.colour, artifact(effect.version))
+        elif isinstance(effect, PayDebts):
+            self._tell_registry()
+        else:
+            self._retire(effect)
+        return done
+
+    def _tell_registry(self) -> None:
+        if self.state.release is not None and self.state.release.phase is Phase.SETTLING:
+            self._pay()
+        else:
+            self.pay_debts()
+
+    def _retire(self, effect: Retire) -> None:
+        """A rollback does not fail because the bad colour would not end; the next deploy replaces it."""
+        settling = self.state.release is not None and self.state.release.phase is Phase.SETTLING
+        try:
+            self.target.retire(effect.colour)
+        except EnvironmentFault as fault:
+            if settling:
+                raise
+            self._context.console.say(f"{effect.colour} could not be retired: {fault.what}")
+
+    def _note_live(self) -> None:
+        facts = live_facts(self.see())
+        if not facts:
+            return
+        last = next((entry for entry in reversed(self._context.ledger.read()) if entry.event == "live"), None)
+        if last is None or last.facts != facts:
+            self._context.note("live", run=self.state.release.run if self.state.release else "", facts=facts)
+
+    def _note_once(self, event: str, run: str, facts: dict[str, str]) -> None:
+        """A crash between the note and the end of the return must not note it twice."""
+        for entry in reversed(self._context.ledger.read()):
+            if entry.event in (event, "switch"):
+                if entry.event == event and entry.run == run and entry.facts == facts:
+                    return
+                break
+        self._context.note(event, run=run, facts=facts)
+
+    def _facts(self) -> dict[str, object]:
+        release = self.state.release
+        if release is None:
+            return {"service": self._context.config.service}
+        return {"service": self._context.config.service, "release": f"run {release.run}, {release.phase}"}
+
+
+def stages(context: Context) -> tuple[Stage, ...]:
+    rollout = context.config.rollout
+    return stages_of(mirror=rollout.mirror, steps=rollout.steps, step=rollout.step, bake=rollout.bake, control=rollout.control)
+
+
+def seen(observed: Observed) -> Seen:
+    """The target's answer in the state machine's words."""
+    return Seen(
+        plan=observed.plan,
+        ready={colour: standing.artifact.digest for colour, standing in observed.colours.items() if standing.ready},
+        deployed={colour: version(standing.artifact) for colour, standing in observed.colours.items()},
+    )
+
+
+def version(made: Artifact) -> Version:
+    return Version(digest=made.digest, path=made.path, model_version=made.model_version, run=made.run)
+
+
+def artifact(released: Version) -> Artifact:
+    return Artifact(digest=released.digest, path=released.path, model_version=released.model_version, run=released.run)
+
+
+def live_facts(now: Seen) -> dict[str, str]:
+    """What a ``live`` entry says: the colour that users moved to, its percent, and the colour the others are on."""
+    plan = now.plan
+    if plan is None or plan.live not in now.deployed:
+        return {}
+    gained = plan.live.other if plan.share and plan.live.other in now.deployed else plan.live
+    facts = _named(now, gained) | {"share": str(plan.percent(gained))}
+    if 0 < plan.percent(gained) < 100:
+        facts |= {f"other_{name}": text for name, text in _named(now, gained.other).items()}
+        facts["other_share"] = str(plan.percent(gained.other))
+    return facts
+
+
+def _named(now: Seen, colour: Colour) -> dict[str, str]:
+    known = now.deployed[colour]
+    return {"colour": str(colour), "digest": known.digest, "model_version": known.model_version}
+
+
+def moved_numbers(moved: Moved | None) -> dict[str, int | float]:
+    return msgspec.to_builtins(moved) if moved is not None else {}
+
+
+def smoke(context: Context, releasing: Releasing, standing: Standing) -> Reason:
+    """One scoring request, or the readiness probe where there is nothing to send. 200 passes."""
+    request, source = smoke_request(context, Path(standing.version.path))
+    status, body = releasing.target.probe(standing.colour, request)
+    verdict = Verdict.PASS if status == 200 else Verdict.FAIL
+    summary = f"{standing.colour} answered {status} to {source}"
+    sample = () if verdict is Verdict.PASS else (body[:500].decode(errors="replace"),)
+    return Reason("deploy.smoke", verdict, summary, numbers={"status": status}, sample=sample)
+
+
+def smoke_request(context: Context, bundle: Path) -> tuple[bytes, str]:
+    """The configured request, else the model's own example (scoring protocol first), else nothing but ``/ready``."""
+    chosen = context.config.rollout.smoke
+    if chosen:
+        file = context.project / chosen
+        if not file.is_file():
+            raise ConfigurationError(
+                "rollout.smoke names a file that does not exist",
+                facts={"file": file},
+                tries=("write a scoring request as JSON there",),
+            )
+        return file.read_bytes(), chosen
+    for name in ("serving_input_example.json", "input_example.json"):
+        file = bundle / "model" / name
+        if file.is_file():
+            return _scoring(file.read_bytes()), f"the model's {name}"
+    return b"", "/ready"
+
+
+def _scoring(content: bytes) -> bytes:
+    """MLflow stores a table example as a bare pandas split; the scoring protocol wraps it."""
+    plain = json.loads(content)
+    if isinstance(plain, dict) and set(plain) <= {"columns", "index", "data"} and "data" in plain:
+        return json.dumps({"dataframe_split": plain}).encode()
+    return content
+
+
+def deployed_version(context: Context, run: Run, for_verb: str) -> Version:
+    """What this run packaged, with the registry's version when it was registered."""
+    package = context.needed(run, "package", for_verb)
+    registered = context.runs.result(run.id, "register")
+    known = registered.evidence.get("version", "") if registered is not None and registered.verdict is Verdict.PASS else ""
+    return Version(
+        digest=str(package.evidence["digest"]), path=str(package.evidence["path"]), model_version=str(known), run=run.id
+    )
