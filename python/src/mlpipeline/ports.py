@@ -150,7 +150,10 @@ class ModelVersion(msgspec.Struct, frozen=True):
 
 
 class Registry(Protocol):
-    """The model registry. Raises EnvironmentFault when it cannot be reached."""
+    """Trainings and the model registry. Raises EnvironmentFault when it cannot be reached."""
+
+    def log_training(self, tags: Mapping[str, str], metrics: Mapping[str, float], params: Mapping[str, str]) -> str:
+        """Logs a training once per ``tags['mlpipeline.run']`` and ``tags['mlpipeline.model']``; returns its id there."""
 
     def register(
         self, name: str, model: Path, tags: Mapping[str, str], metrics: Mapping[str, float], params: Mapping[str, str]

@@ -94,7 +94,16 @@ def run_command(
         intent = _Started(mark=secrets.token_hex(16), command=command, worker=os.getpid())
         _write(record, intent)
         try:
-            return _run(command, intent, folder, environment, log, record, limit_seconds, say, grace_seconds)
+            return _run(
+                intent,
+                folder=folder,
+                environment=environment,
+                log=log,
+                record=record,
+                limit_seconds=limit_seconds,
+                say=say,
+                grace_seconds=grace_seconds,
+            )
         finally:
             # Whatever ended it: nothing the command started may stay.
             _end_marked(intent.mark, grace_seconds)
@@ -113,8 +122,8 @@ def end_orphan(record: Path, *, grace_seconds: float = 10.0, say: Callable[[str]
 
 
 def _run(
-    command: str,
     intent: _Started,
+    *,
     folder: Path,
     environment: Mapping[str, str],
     log: Path,
@@ -127,7 +136,7 @@ def _run(
     with log.open("wb") as output:
         try:
             process = subprocess.Popen(
-                ["/bin/sh", "-c", command],
+                ["/bin/sh", "-c", intent.command],
                 cwd=folder,
                 env={**environment, MARK: intent.mark},
                 stdin=subprocess.DEVNULL,
@@ -137,7 +146,7 @@ def _run(
             )
         except OSError as error:
             raise EnvironmentFault(
-                "the command could not be started", facts={"command": command, "folder": folder, "system": error}
+                "the command could not be started", facts={"command": intent.command, "folder": folder, "system": error}
             ) from error
     lines = _Lines(log, say)
     try:

@@ -1,0 +1,344 @@
+"""Content-addressed bundles: a model with everything that runs it, named by the digest of its contents.
+
+A bundle is a folder ``bundles/<hex digest>/`` with ``manifest.json``, which lists every other file with its SHA-256, size and
+mode. The digest is that of the manifest's bytes. Nothing in it depends on when, where or by whom it was made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.record.files import sync_folder, write_atomically
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+_BLOCK_BYTES = 1 << 20
+_YOUNG_SECONDS = 2.0
+_ABANDONED_SECONDS = 24 * 3600.0
+_BYTECODE = frozenset({"__pycache__", ".ipynb_checkpoints"})
+
+
+class File(msgspec.Struct, frozen=True, order=True):
+    """One file of a bundle. ``path`` is relative, with slashes; ``sha256`` is hex; ``mode`` is ``0644`` or ``0755``."""
+
+    path: str
+    sha256: str
+    size: int
+    mode: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a bundle is made of, sorted by path. ``lock`` is the digest of ``requirements.lock``, ``python`` like ``3.11``."""
+
+    files: tuple[File, ...]
+    lock: str
+    python: str
+    schema: int = SCHEMA
+
+    def encoded(self) -> bytes:
+        """The canonical bytes: sorted keys, no spaces."""
+        return msgspec.json.encode(self, order="sorted") + b"\n"
+
+    @property
+    def digest(self) -> str:
+        """``sha256:...``, the identity of the bundle."""
+        return f"sha256:{hashlib.sha256(self.encoded()).hexdigest()}"
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files together."""
+        return sum(file.size for file in self.files)
+
+    def part(self, folder: str) -> str:
+        """What :func:`folder_digest` says of one folder of the bundle, taken from the list, not from the files."""
+        inside = {file.path.removeprefix(f"{folder}/"): file.sha256 for file in self.files if file.path.startswith(f"{folder}/")}
+        return _listed(inside)
+
+
+class Built(msgspec.Struct, frozen=True):
+    """A bundle in its place. ``made`` is false when it stood there already."""
+
+    path: Path
+    manifest: Manifest
+    made: bool
+
+
+class Digests:
+    """SHA-256 of files, remembered by path, size, times and inode, so that an unchanged file is not read again.
+
+    A file younger than two seconds is not remembered: it could still change within the same tick of the file system's clock.
+    """
+
+    def __init__(self, memory: Path) -> None:
+        self._memory = memory
+        self._known: dict[str, tuple[str, str]] = {}
+        if memory.is_file():
+            with contextlib.suppress(msgspec.DecodeError):
+                self._known = msgspec.json.decode(memory.read_bytes(), type=dict[str, tuple[str, str]])
+        self._used: dict[str, tuple[str, str]] = {}
+
+    def known(self, file: Path) -> str:
+        """The remembered digest (hex), or an empty text when the file has to be read."""
+        key, (state, digest) = str(file), self._known.get(str(file), ("", ""))
+        if not digest or state != _state(file.stat()):
+            return ""
+        self._used[key] = (state, digest)
+        return digest
+
+    def of(self, file: Path) -> str:
+        """The digest (hex), read only when the file is not remembered."""
+        return self.known(file) or self._read(file)
+
+    def remember(self, file: Path, digest: str, before: os.stat_result, *, ours: bool = False) -> None:
+        """Keeps the digest of a file that was read completely since ``before``, unless it changed or is young.
+
+        A file that is ``ours`` is written once and never again, so its age does not matter.
+        """
+        settled = ours or time.time() - max(before.st_mtime, before.st_ctime) > _YOUNG_SECONDS
+        if settled and _state(before) == _state(file.stat()):
+            self._known[str(file)] = self._used[str(file)] = (_state(before), digest)
+
+    def save(self) -> None:
+        """Writes the memory; what was not asked for since the start is forgotten."""
+        write_atomically(self._memory, msgspec.json.encode(self._used, order="sorted"))
+
+    def _read(self, file: Path) -> str:
+        before = file.stat()
+        with file.open("rb") as source:
+            digest = hashlib.file_digest(source, "sha256").hexdigest()
+        self.remember(file, digest, before)
+        return digest
+
+
+def files_under(folder: Path, prefix: str) -> dict[str, Path]:
+    """Files to put into a bundle: path inside it to file, bytecode and the like left out, links followed.
+
+    ``folder`` may be a single file. Raises ConfigurationError when there is nothing.
+    """
+    if folder.is_file():
+        return {prefix: folder}
+    found = {
+        str(PurePosixPath(prefix, *file.relative_to(folder).parts)): file
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not _BYTECODE.intersection(file.relative_to(folder).parts) and file.suffix != ".pyc"
+    }
+    if not found:
+        raise ConfigurationError("there is nothing to put into the bundle", facts={"folder": folder})
+    return found
+
+
+def folder_digest(folder: Path, digests: Digests) -> str:
+    """``sha256:...`` over names and contents of all files of the folder, wherever it lies."""
+    return _listed({path: digests.of(file) for path, file in files_under(folder, "").items()})
+
+
+def build(
+    bundles: Path, sources: Mapping[str, Path], texts: Mapping[str, str], *, lock: str, python: str, digests: Digests
+) -> Built:
+    """Puts files and texts (path inside the bundle to source) together, or finds the bundle that has exactly them.
+
+    Each file is read once: its digest is taken while it is copied. The bundle appears under its name by one rename. A bundle
+    of this name with missing or changed files is replaced.
+
+    Raises EnvironmentFault when the disk is full, having left nothing behind, or when a source changed while it was read.
+    """
+    try:
+        bundles.mkdir(parents=True, exist_ok=True)
+        _sweep(bundles)
+        known = {path: digests.known(file) for path, file in sources.items()}
+        if all(known.values()):
+            manifest = _manifest(known, sources, texts, lock, python)
+            place = _place(bundles, manifest)
+            if place.is_dir() and not broken_files(place, digests):
+                return Built(place, manifest, made=False)
+        return _copy(bundles, sources, texts, lock=lock, python=python, digests=digests)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _full(bundles, sources) from error
+        if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError):
+            raise EnvironmentFault(
+                "a file for the bundle could not be read or written",
+                facts={"file": error.filename, "system": error.strerror},
+                likely="something else changes the project's files at the same time, or they belong to another user",
+            ) from error
+        raise
+
+
+def load(bundle: Path) -> Manifest:
+    """The manifest of a bundle. Raises EnvironmentFault when it is missing or not the one the folder is named after."""
+    file = bundle / MANIFEST
+    try:
+        content = file.read_bytes()
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise EnvironmentFault(
+            "this is not a bundle", facts={"folder": bundle, "found": error}, tries=("mlpipeline package",)
+        ) from error
+    if hashlib.sha256(content).hexdigest() != bundle.name:
+        raise _changed(bundle, [MANIFEST])
+    return manifest
+
+
+def verify(bundle: Path) -> Manifest:
+    """Reads every file of the bundle and compares it with the manifest. Raises EnvironmentFault when anything differs."""
+    manifest = load(bundle)
+    with tempfile.TemporaryDirectory() as folder:
+        broken = broken_files(bundle, Digests(Path(folder, "none")))
+    if broken:
+        raise _changed(bundle, broken)
+    return manifest
+
+
+def broken_files(bundle: Path, digests: Digests) -> list[str]:
+    """Names of files that are missing, changed or too many. Files that ``digests`` remembers are not read again."""
+    try:
+        manifest = load(bundle)
+    except EnvironmentFault:
+        return [MANIFEST]
+    broken = []
+    for file in manifest.files:
+        place = bundle / file.path
+        intact = place.is_file() and place.stat().st_size == file.size and _mode(place) == file.mode
+        if not intact or digests.of(place) != file.sha256:
+            broken.append(file.path)
+    # Python writes bytecode beside the modules it imports; it is never read into a digest.
+    extra = set(files_under(bundle, "")) - {file.path for file in manifest.files} - {MANIFEST}
+    return broken + sorted(extra)
+
+
+def _listed(hashes: Mapping[str, str]) -> str:
+    lines = (f"{digest}  {path}\n" for path, digest in sorted(hashes.items()))
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+def _manifest(
+    hashes: Mapping[str, str], sources: Mapping[str, Path], texts: Mapping[str, str], lock: str, python: str
+) -> Manifest:
+    files = [File(path, hashes[path], file.stat().st_size, _mode(file)) for path, file in sources.items()]
+    for path, text in texts.items():
+        content = text.encode()
+        files.append(File(path, hashlib.sha256(content).hexdigest(), len(content), "0644"))
+    return Manifest(files=tuple(sorted(files)), lock=lock, python=python)
+
+
+def _copy(
+    bundles: Path, sources: Mapping[str, Path], texts: Mapping[str, str], *, lock: str, python: str, digests: Digests
+) -> Built:
+    temporary = Path(tempfile.mkdtemp(dir=bundles, prefix=".new-"))
+    try:
+        hashes = {path: _copy_file(file, temporary / path, digests) for path, file in sources.items()}
+        for path, text in texts.items():
+            _write(temporary / path, text.encode())
+        manifest = _manifest(hashes, sources, texts, lock, python)
+        wrong = [file.path for file in manifest.files if (temporary / file.path).stat().st_size != file.size]
+        if wrong:
+            raise EnvironmentFault("a file changed while it was packaged", facts={"file": wrong[0]}, tries=("run it again",))
+        _write(temporary / MANIFEST, manifest.encoded())
+        for folder in (temporary, *(path for path in temporary.rglob("*") if path.is_dir())):
+            folder.chmod(0o755)
+            sync_folder(folder)
+        place = _place(bundles, manifest)
+        made = _move(temporary, place, digests)
+        for listed in manifest.files if made else ():
+            digests.remember(place / listed.path, listed.sha256, (place / listed.path).stat(), ours=True)
+        return Built(place, manifest, made)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move(temporary: Path, place: Path, digests: Digests) -> bool:
+    """Gives the finished folder its name; false when an intact bundle stands there already."""
+    try:
+        temporary.rename(place)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        if not broken_files(place, digests):
+            return False
+        place.rename(temporary.with_name(f"{temporary.name}-broken"))
+        temporary.rename(place)
+        shutil.rmtree(temporary.with_name(f"{temporary.name}-broken"), ignore_errors=True)
+    sync_folder(place.parent)
+    return True
+
+
+def _copy_file(source: Path, target: Path, digests: Digests) -> str:
+    """Copies and returns the digest of exactly the bytes that were written."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with source.open("rb") as reader, target.open("xb") as writer:
+        before = os.fstat(reader.fileno())
+        while block := reader.read(_BLOCK_BYTES):
+            digest.update(block)
+            writer.write(block)
+        os.fchmod(writer.fileno(), int(_mode(source), 8))
+        writer.flush()
+        os.fsync(writer.fileno())
+    digests.remember(source, digest.hexdigest(), before)
+    return digest.hexdigest()
+
+
+def _write(target: Path, content: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as writer:
+        writer.write(content)
+        os.fchmod(writer.fileno(), 0o644)
+        writer.flush()
+        os.fsync(writer.fileno())
+
+
+def _mode(file: Path) -> str:
+    """Only whether it can be executed; the rest depends on who made the file."""
+    return "0755" if file.stat().st_mode & stat.S_IXUSR else "0644"
+
+
+def _state(found: os.stat_result) -> str:
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino} {found.st_dev}"
+
+
+def _place(bundles: Path, manifest: Manifest) -> Path:
+    return bundles / manifest.digest.removeprefix("sha256:")
+
+
+def _sweep(bundles: Path) -> None:
+    """Removes what killed builds left, once nobody can be writing there any more."""
+    for folder in _abandoned(bundles):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _abandoned(bundles: Path) -> Iterator[Path]:
+    for folder in bundles.glob(".new-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
+                yield folder
+
+
+def _full(bundles: Path, sources: Mapping[str, Path]) -> EnvironmentFault:
+    needed = sum(file.stat().st_size for file in sources.values())
+    free = shutil.disk_usage(bundles).free if bundles.is_dir() else 0
+    return EnvironmentFault(
+        "the disk is full, the bundle was not written and nothing of it was left behind",
+        facts={"folder": bundles, "needed": f"{needed / 1e6:.1f} MB", "free": f"{free / 1e6:.1f} MB"},
+        tries=(f"free some space: df -h {bundles}", "keep the state on a larger disk: MLPIPELINE_HOME=/path"),
+    )
+
+
+def _changed(bundle: Path, broken: list[str]) -> EnvironmentFault:
+    return EnvironmentFault(
+        "the bundle was changed after it was packaged",
+        facts={"bundle": bundle, "files": ", ".join(broken[:5]) + (f" and {len(broken) - 5} more" if len(broken) > 5 else "")},
+        likely="someone edited a file, or the disk lost data",
+        tries=("mlpipeline package",),
+    )

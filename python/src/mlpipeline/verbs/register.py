@@ -1,0 +1,63 @@
+"""``register``: makes the bundle's model a version in the registry, with its lineage, and calls it ``candidate``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.record.result import Reason, Result
+from mlpipeline.record.run import Run
+from mlpipeline.verbs.context import Context
+
+VERB = "register"
+CANDIDATE = "candidate"
+
+
+def run(context: Context, run: Run) -> Result:
+    """Registers the model once per bundle and run, and moves the alias ``candidate`` to it.
+
+    Raises EnvironmentFault when MLflow cannot be reached; nothing is lost, the next call goes on.
+    """
+    started = context.clock.monotonic()
+    trained = context.needed(run, "train", VERB).evidence
+    packaged = context.needed(run, "package", VERB).evidence
+    name, registry = context.config.service, context.world.registry()
+    version = registry.register(
+        name,
+        Path(str(packaged["path"])) / "model",
+        _tags(context, run, trained, packaged),
+        msgspec.convert(trained.get("metrics", {}), dict[str, float]),
+        msgspec.convert(trained.get("params", {}), dict[str, str]),
+    )
+    if CANDIDATE not in version.aliases:
+        registry.set_alias(name, CANDIDATE, version.version)
+    evidence = {"name": name, "version": version.version}
+    previous = context.runs.result(run.id, VERB)
+    if previous is not None and previous.verdict is Verdict.PASS and previous.evidence == evidence:
+        context.console.say(f"register: nothing to do, this is version {version.version} of {name}")
+        return previous
+    reason = Reason(check=VERB, verdict=Verdict.PASS, summary=f"version {version.version} of {name}, alias {CANDIDATE}")
+    return context.finish(
+        run,
+        VERB,
+        started,
+        [reason],
+        evidence=evidence,
+        facts={"model_version": version.version, "digest": str(packaged["digest"])},
+    )
+
+
+def _tags(context: Context, run: Run, trained: Mapping[str, object], packaged: Mapping[str, object]) -> dict[str, str]:
+    return {
+        "mlpipeline.run": run.id,
+        "mlpipeline.digest": str(packaged["digest"]),
+        "mlpipeline.model": str(trained.get("model_digest", "")),
+        "mlpipeline.service": context.config.service,
+        "mlpipeline.commit": str(trained.get("commit", run.commit)),
+        "mlpipeline.dirty": str(trained.get("dirty", run.dirty)),
+        "mlpipeline.data_version": msgspec.json.encode(trained.get("data_version", {}), order="sorted").decode(),
+        "mlpipeline.record": str(context.runs.folder(run.id)),
+    }

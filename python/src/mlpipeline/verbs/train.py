@@ -1,0 +1,303 @@
+"""``train``: runs the project's training command and records what it made, of what, and where."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from mlpipeline.adapters import environment as environments
+from mlpipeline.adapters.bundle import Digests, folder_digest
+from mlpipeline.adapters.git import Checkout, checkout
+from mlpipeline.adapters.mlflow import check_reachable, read_model, tracking_uri
+from mlpipeline.adapters.process import Outcome, run_command
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
+from mlpipeline.record.files import write_atomically
+from mlpipeline.record.result import Reason, Result
+from mlpipeline.record.run import Run
+from mlpipeline.verbs.context import Context
+
+VERB = "train"
+LOG = "train.log"
+_OUTSIDE = frozenset({"SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"})
+"""Signals that come from somebody else; a program that crashes dies of others."""
+
+
+class Trained(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a finished training made, kept in the run's folder before it is logged: a lost server loses no training.
+
+    Args:
+        inputs: Digest of everything it was made of.
+        before: ``sha256:...`` of the model that stood there before; empty when there was none.
+    """
+
+    inputs: str
+    model_digest: str
+    seconds: float
+    environment: dict[str, str] = {}
+    before: str = ""
+
+
+def run(context: Context, run: Run) -> Result:
+    """Trains unless the model of exactly these inputs is there already.
+
+    Raises Failed when the training failed, hung, or left no model that can be served (the result says so too),
+    EnvironmentFault when it was killed from outside or MLflow cannot be reached, ConfigurationError without a commit.
+    """
+    started = context.clock.monotonic()
+    state = _checked_out(context, run)
+    versions = _data_version(context, run)
+    inputs = _inputs(context, state, versions)
+    digests = Digests(context.places.work / "digests-model.json")
+    trained = _known(context, run, inputs, digests)
+    previous = context.runs.result(run.id, VERB)
+    if trained is not None and previous is not None and previous.verdict is Verdict.PASS:
+        context.console.say(f"train: nothing to do, the model of these inputs is there: {trained.model_digest[:19]}")
+        return previous
+    check_reachable(tracking_uri(context.config.tracking, context.places))
+    try:
+        if trained is None:
+            trained = _train(context, run, inputs, digests)
+        return _record(context, run, started, state, versions=versions, trained=trained)
+    except Failed as failure:
+        reason = Reason(
+            check="train", verdict=Verdict.FAIL, summary=failure.what, sample=tuple(failure.render(VERB).splitlines())
+        )
+        context.finish(run, VERB, started, [reason], evidence=_lineage(state, versions), links=_links(context, run))
+        raise
+
+
+def model_folder(context: Context) -> Path:
+    """Where the training leaves the model."""
+    return context.project / context.config.train.model
+
+
+def _train(context: Context, run: Run, inputs: str, digests: Digests) -> Trained:
+    """Runs the command. Whatever earlier results said of another model no longer holds."""
+    folder = model_folder(context)
+    before = folder_digest(folder, digests) if _filled(folder) else ""
+    _note(context, run).unlink(missing_ok=True)
+    surroundings = _environment(context, run)
+    train = context.config.train
+    context.console.say(f"train: {train.command}")
+    outcome = run_command(
+        train.command,
+        folder=context.project,
+        environment=surroundings,
+        log=context.runs.folder(run.id) / LOG,
+        record=context.places.work / "train.json",
+        limit_seconds=train.timeout,
+        say=context.console.say,
+    )
+    _judge(context, run, outcome)
+    read_model(folder)
+    trained = Trained(
+        inputs=inputs,
+        model_digest=folder_digest(folder, digests),
+        seconds=outcome.seconds,
+        environment=environments.fingerprint(surroundings, context.project),
+        before=before,
+    )
+    digests.save()
+    context.runs.drop_results_after(run.id, VERB)
+    write_atomically(_note(context, run), msgspec.json.encode(trained))
+    return trained
+
+
+def _record(
+    context: Context, run: Run, started: float, state: Checkout, *, versions: Mapping[str, str], trained: Trained
+) -> Result:
+    """Logs the training to MLflow and writes the result."""
+    train = context.config.train
+    model = read_model(model_folder(context))
+    metrics = _metrics(context)
+    params = _params(context)
+    tags = {
+        "mlpipeline.run": run.id,
+        "mlpipeline.model": trained.model_digest,
+        "mlpipeline.service": context.config.service,
+        "mlpipeline.commit": state.commit,
+        "mlpipeline.dirty": state.dirty,
+        "mlpipeline.data_version": msgspec.json.encode(versions, order="sorted").decode(),
+        **({"mlpipeline.training_run": model.run_id} if model.run_id else {}),
+    }
+    tracked = context.world.registry().log_training(tags, metrics, params)
+    same = " (unchanged: the command found nothing to do)" if trained.before == trained.model_digest else ""
+    reason = Reason(
+        check="train",
+        verdict=Verdict.PASS,
+        summary=f"trained in {trained.seconds:.1f} s, model {trained.model_digest[:19]}{same}",
+        numbers={"train_seconds": trained.seconds, **metrics},
+    )
+    return context.finish(
+        run,
+        VERB,
+        started,
+        [reason],
+        evidence={
+            **_lineage(state, versions),
+            "inputs": trained.inputs,
+            "params": params,
+            "metrics": metrics,
+            "environment": trained.environment,
+            "model": train.model,
+            "model_digest": trained.model_digest,
+            "mlflow_run": tracked,
+            "train_seconds": trained.seconds,
+        },
+        links=_links(context, run),
+        facts={"model_digest": trained.model_digest},
+    )
+
+
+def _checked_out(context: Context, run: Run) -> Checkout:
+    train = context.config.train
+    written = [path for path in (train.metrics, train.model, context.config.gate.holdout) if path]
+    state = checkout(context.project, written=written)
+    if state.commit != run.commit:
+        raise ConfigurationError(
+            "another commit is checked out than the one this run is of",
+            facts={"run": run.id, "its commit": run.commit[:12], "checked out": state.commit[:12]},
+            tries=(f"git checkout {run.commit[:12]}", "mlpipeline run (starts a run of what is checked out)"),
+        )
+    return state
+
+
+def _data_version(context: Context, run: Run) -> dict[str, str]:
+    gate = context.runs.result(run.id, "gate-data")
+    return msgspec.convert(gate.evidence.get("data_version", {}), dict[str, str]) if gate is not None else {}
+
+
+def _inputs(context: Context, state: Checkout, versions: Mapping[str, str]) -> str:
+    described = {
+        "commit": state.commit,
+        "dirty": state.dirty,
+        "data_version": dict(versions),
+        "command": context.config.train.command,
+        "model": context.config.train.model,
+    }
+    return f"sha256:{hashlib.sha256(msgspec.json.encode(described, order='sorted')).hexdigest()}"
+
+
+def _known(context: Context, run: Run, inputs: str, digests: Digests) -> Trained | None:
+    """The finished training of these inputs, when its model still stands there untouched."""
+    note, folder = _note(context, run), model_folder(context)
+    if not note.is_file() or not _filled(folder):
+        return None
+    trained = msgspec.json.decode(note.read_bytes(), type=Trained)
+    if trained.inputs != inputs or trained.model_digest != folder_digest(folder, digests):
+        return None
+    digests.save()
+    return trained
+
+
+def _note(context: Context, run: Run) -> Path:
+    return context.runs.folder(run.id) / "trained.json"
+
+
+def _filled(folder: Path) -> bool:
+    return (folder / "MLmodel").is_file()
+
+
+def _environment(context: Context, run: Run) -> dict[str, str]:
+    """The caller's own, so that the project's Python on the PATH is used, with where to log to and which run this is."""
+    tracking = context.config.tracking
+    return {
+        **(context.environment or os.environ),
+        "MLFLOW_TRACKING_URI": tracking_uri(tracking, context.places),
+        "MLFLOW_EXPERIMENT_NAME": tracking.experiment or context.config.service,
+        "MLPIPELINE_RUN": run.id,
+        "DVC_NO_ANALYTICS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _judge(context: Context, run: Run, outcome: Outcome) -> None:
+    train = context.config.train
+    facts = {
+        "command": train.command,
+        "after": f"{outcome.seconds:.1f} s",
+        "log": context.runs.folder(run.id) / LOG,
+        "last lines": "\n".join(outcome.tail[-8:]) or "(no output)",
+    }
+    if outcome.kind == "hung":
+        raise Failed(
+            f"the training did not end within its time limit of {train.timeout:g} s and was ended",
+            facts=facts,
+            likely="it hangs, or needs more time than train.timeout allows",
+            tries=("read the log", f"train: {{timeout: {train.timeout * 2:g}}}"),
+        )
+    if outcome.kind == "killed":
+        facts = {**facts, "signal": outcome.signal}
+        what = f"the training was killed by {outcome.signal}"
+        if outcome.signal in _OUTSIDE:
+            raise EnvironmentFault(
+                what,
+                facts=facts,
+                likely="the machine ran out of memory" if outcome.signal == "SIGKILL" else "somebody ended it",
+                tries=("run it again", "dmesg | grep -i 'killed process'"),
+            )
+        raise Failed(what, facts=facts, likely="a library crashed", tries=("read the log",))
+    if outcome.kind == "failed":
+        raise Failed(
+            f"the training failed with exit code {outcome.code}",
+            facts=facts,
+            likely="the command is not on the PATH" if outcome.code == 127 else "",
+            tries=("read the log", f"run it by hand: {train.command}"),
+        )
+
+
+def _metrics(context: Context) -> dict[str, float]:
+    """Finite numbers of the metrics file, nested names joined by dots."""
+    name = context.config.train.metrics
+    if not name:
+        return {}
+    file = context.project / name
+    try:
+        content = msgspec.json.decode(file.read_bytes().replace(b"NaN", b"null"))
+    except (OSError, msgspec.DecodeError) as error:
+        raise Failed(
+            "the training left no readable metrics file",
+            facts={"file": file, "found": error},
+            tries=("write it as JSON", "leave train.metrics out"),
+        ) from error
+    numbers = {
+        key: value for key, value in _flat(content).items() if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return {key: float(value) for key, value in numbers.items() if math.isfinite(value)}
+
+
+def _params(context: Context) -> dict[str, str]:
+    """All values of the parameters file as text, nested names joined by dots; nothing without the file."""
+    import yaml
+
+    file = context.project / context.config.train.params
+    if not context.config.train.params or not file.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(file.read_bytes())
+    except yaml.YAMLError as error:
+        raise ConfigurationError("the parameters file is not YAML", facts={"file": file, "found": error}) from error
+    return {key: str(value) for key, value in _flat(content).items()}
+
+
+def _flat(content: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(content, dict):
+        return {prefix.rstrip("."): content} if prefix else {}
+    flat: dict[str, object] = {}
+    for key, value in content.items():
+        flat.update(_flat(value, f"{prefix}{key}."))
+    return flat
+
+
+def _lineage(state: Checkout, versions: Mapping[str, str]) -> dict[str, object]:
+    return {"commit": state.commit, "branch": state.branch, "dirty": state.dirty, "data_version": dict(versions)}
+
+
+def _links(context: Context, run: Run) -> dict[str, str]:
+    return {"log": LOG} if (context.runs.folder(run.id) / LOG).is_file() else {}
