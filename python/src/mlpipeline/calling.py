@@ -78,8 +78,6 @@ class Calling:
             return self._replayed(Path(own["replay"]))
         if name == "config":
             return self._config(project, **own)
-        if name == "doctor":
-            return self._doctor(project)
         return self._verb(self._loaded(project), project, own)
 
     def _verb(self, loaded: Loaded, project: Path, own: dict[str, Any]) -> Result | str:
@@ -92,7 +90,7 @@ class Calling:
         for warning in loaded.warnings if self._command.name == "run" else ():
             console.say(f"note: {warning}")
         if self._command.run == "none":
-            return self._module().run(context, **self._with_run(own))  # type: ignore[no-any-return]
+            return self._module().run(context, **own)  # type: ignore[no-any-return]
         from mlpipeline.verbs.current import Choice, choose_run
 
         reason = own.pop("reason", "commit")
@@ -102,9 +100,6 @@ class Calling:
             run = choose_run(context, Choice(self._command.run), reason=reason)
         self._folder = context.runs.folder(run.id)
         return self._module().run(context, run, **own)  # type: ignore[no-any-return]
-
-    def _with_run(self, own: dict[str, Any]) -> dict[str, Any]:
-        return own
 
     def _loaded(self, project: Path) -> Loaded:
         return load(
@@ -119,18 +114,13 @@ class Calling:
         return importlib.import_module(f"mlpipeline.verbs.{self._command.name.replace('-', '_')}")
 
     def _config(self, project: Path, *, schema: bool = False) -> str:
+        if schema:
+            from mlpipeline.config.schema import written_schema
+
+            return written_schema().rstrip("\n")
         from mlpipeline.config import show
 
-        return show.schema() if schema else show.table(self._loaded(project), as_json=bool(self._options.get("json")))
-
-    def _doctor(self, project: Path) -> Result:
-        from mlpipeline.console import make_console
-        from mlpipeline.verbs.wiring import make_context
-
-        console = make_console(self._environment)
-        self._closing.callback(console.close)
-        context = make_context(self._loaded(project).config, project, console, self._environment)
-        return self._module().run(context)  # type: ignore[no-any-return]
+        return show.table(self._loaded(project), as_json=bool(self._options.get("json")))
 
     def _replayed(self, file: Path) -> Result:
         from mlpipeline import __version__

@@ -16,6 +16,7 @@ from mlpipeline import __version__
 from mlpipeline.commands import COMMANDS, SHARED, Command, Option, find
 from mlpipeline.errors import (
     EXIT_BUG,
+    EXIT_CONFIGURATION,
     EXIT_ENVIRONMENT,
     EXIT_FAIL,
     EXIT_INCONCLUSIVE,
@@ -104,7 +105,7 @@ def _usage_error(parser: argparse.ArgumentParser, message: str) -> Configuration
         known = list(actions[0].choices) if actions else []
         what = f"there is no verb {typed!r}"
     elif message.startswith("unrecognized arguments: "):
-        typed = message.split(": ", 1)[1].split()[0].split("=")[0]
+        typed = message.split(": ", 1)[1].split(maxsplit=1)[0].split("=", maxsplit=1)[0]
         known = sorted({text for action in _all_actions(parser) for text in action.option_strings})
         what = f"unknown option {typed}" if typed.startswith("-") else f"unexpected argument {typed!r}"
     else:
@@ -211,8 +212,9 @@ class _Call:
     def interrupted(self) -> int:
         self.close()
         _complain(
-            "mlpipeline: interrupted    [exit 130]\n  the live version keeps serving; what was done is recorded\n  try  mlpipeline run"
-            " (goes on where this stopped)"
+            f"mlpipeline: interrupted    [exit {EXIT_INTERRUPTED}]\n"
+            "  live  the version that users are on keeps serving\n"
+            "  try   mlpipeline run (goes on where this stopped)"
         )
         self._error_result("interrupted", None)
         return EXIT_INTERRUPTED
@@ -293,7 +295,11 @@ class _Call:
 
 
 def exit_code(result: Result) -> int:
-    """What a shell and Jenkins see."""
+    """What a shell and Jenkins see. An error that only a change of the project can mend is not worth a retry."""
+    if result.verdict == "error" and any(
+        reason.check.startswith("configuration.") for reason in result.reasons if reason.verdict == "error"
+    ):
+        return EXIT_CONFIGURATION
     return {"pass": EXIT_PASS, "fail": EXIT_FAIL, "inconclusive": EXIT_INCONCLUSIVE, "error": EXIT_ENVIRONMENT}[
         str(result.verdict)
     ]

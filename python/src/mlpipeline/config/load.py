@@ -71,7 +71,7 @@ def load(
 
 def digest(config: Config) -> str:
     """``sha256:...`` of the effective values, whatever layer they came from."""
-    return f"sha256:{hashlib.sha256(msgspec.json.encode(config, order='sorted')).hexdigest()}"
+    return f"sha256:{hashlib.sha256(msgspec.json.encode(config, order='sorted', enc_hook=float)).hexdigest()}"
 
 
 def leaves(value: object, way: Way = ()) -> Iterator[tuple[Way, object]]:

@@ -96,6 +96,7 @@ def build(wanted: Any, value: object, way: Way, problems: list[Problem]) -> Any:
 
 
 def _section(kind: Any, value: object, way: Way, problems: list[Problem]) -> Any:
+    value = {} if value is None and way else value  # a heading whose lines are all commented out
     if not isinstance(value, dict):
         problems.append(_wrong_type(kind, value, way, "a section with keys"))
         return None
@@ -119,6 +120,7 @@ def _section(kind: Any, value: object, way: Way, problems: list[Problem]) -> Any
 
 
 def _named(kind: Any, value: object, way: Way, problems: list[Problem]) -> Any:
+    value = {} if value is None else value
     if not isinstance(value, dict):
         problems.append(_wrong_type(kind, value, way, "names with values"))
         return {}

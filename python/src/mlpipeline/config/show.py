@@ -26,10 +26,3 @@ def table(loaded: Loaded, *, as_json: bool = False) -> str:
         lines.append(f"{name:<{widths[0]}}  {value:<{min(widths[1], 40)}}  {came}")
     lines.extend(f"note: {warning}" for warning in loaded.warnings)
     return "\n".join(lines)
-
-
-def schema() -> str:
-    """The committed JSON schema of ``mlpipeline.yaml``."""
-    from importlib.resources import files
-
-    return (files("mlpipeline") / "config" / "mlpipeline.schema.json").read_text("utf-8").rstrip("\n")

