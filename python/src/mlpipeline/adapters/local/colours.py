@@ -46,6 +46,7 @@ class ColourProcess:
         folder: Path,
         service: str,
         colour: Colour,
+        *,
         settings: Local,
         clock: Clock,
         python_for: Callable[[Artifact], Path],

@@ -45,7 +45,7 @@ def main() -> None:
         for source, destination in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(source, destination)
         _write_record(order["record"], order["argv"])
-        os.execve(order["argv"][0], order["argv"], order["environment"])
+        os.execve(order["argv"][0], order["argv"], order["environment"])  # noqa: S606
     except OSError as error:
         os.write(answer, str(error).encode())
     os._exit(127)

@@ -21,11 +21,14 @@ from mlpipeline.record.files import write_atomically
 
 START_SECONDS = 30.0
 CONFIRM_SECONDS = 15.0
+PORT_RELEASE_SECONDS = 5.0
 POLL_SECONDS = 0.003
 ADMIN_FILTER = r"^cluster\.(blue|green)\.|^http\.model\."
 """The statistics worth scraping."""
 
-_COUNTS = re.compile(r"^cluster\.(blue|green)\.(external\.upstream_rq_completed|external\.upstream_rq_5xx|upstream_rq_active): (\d+)$", re.M)
+_COUNTS = re.compile(
+    r"^cluster\.(blue|green)\.(external\.upstream_rq_completed|external\.upstream_rq_5xx|upstream_rq_active): (\d+)$", re.M
+)
 
 
 class Envoy:
@@ -82,9 +85,19 @@ class Envoy:
         return None
 
     def require_port(self) -> None:
-        """Raises an EnvironmentFault that names the holder when somebody else has the users' port."""
-        if self.process.running() is None:
-            require_free(self._host, self._port, f"the router of {self._service}", "target.local.port")
+        """Raises an EnvironmentFault that names the holder when somebody else has the users' port.
+
+        A router that was just killed may hold it a moment longer than it is seen to run.
+        """
+        deadline = self._clock.monotonic() + (PORT_RELEASE_SECONDS if self.process.record else 0)
+        while self.process.running() is None:
+            try:
+                return require_free(self._host, self._port, f"the router of {self._service}", "target.local.port")
+            except EnvironmentFault:
+                if self._clock.monotonic() >= deadline:
+                    raise
+            self._clock.sleep(POLL_SECONDS)
+        return None
 
     def ensure(self) -> None:
         """Starts it with the files as they are, unless it runs."""
@@ -122,7 +135,7 @@ class Envoy:
         refused_before = self._refusals()
         self._write(file, files.routes(plan, version))
         self.ensure()
-        confirmed = f"http.{files.STATISTICS}.rds.{files.ROUTES}.version_text: \"{version}\""
+        confirmed = f'http.{files.STATISTICS}.rds.{files.ROUTES}.version_text: "{version}"'
         try:
             self._until(
                 lambda: confirmed in self._statistics(rf"rds\.{files.ROUTES}\.version_text"),

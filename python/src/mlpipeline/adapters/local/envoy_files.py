@@ -144,9 +144,9 @@ def _manager(folder: Path) -> dict[str, object]:
         "http_filters": [
             {"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER_TYPE, "suppress_envoy_headers": True}}
         ],
-        # the peer's address decides what is external, and no user can pretend to be a mirrored copy
+        # every user is external, also one on this machine, and none can pretend to be a mirrored copy, which is internal
         "use_remote_address": True,
-        "internal_address_config": {"cidr_ranges": []},
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "server_header_transformation": "PASS_THROUGH",
         "normalize_path": True,
         "stream_idle_timeout": "60s",
@@ -161,7 +161,7 @@ def _cluster(folder: Path, colour: Colour) -> dict[str, object]:
         "connect_timeout": f"{CONNECT_TIMEOUT_SECONDS}s",
         "eds_cluster_config": {"eds_config": _watched(endpoints_file(folder, colour), folder)},
         "circuit_breakers": {
-            "thresholds": [{name: AT_ONCE for name in ("max_connections", "max_pending_requests", "max_requests", "max_retries")}]
+            "thresholds": [dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), AT_ONCE)]
         },
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {

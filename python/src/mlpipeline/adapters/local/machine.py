@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -75,5 +74,5 @@ def _open_sockets(process: Path) -> set[str]:
     with suppress(OSError):
         for entry in (process / "fd").iterdir():
             with suppress(OSError):
-                found.add(os.readlink(entry))
+                found.add(str(entry.readlink()))
     return found

@@ -8,6 +8,7 @@ from pathlib import Path
 from mlpipeline.adapters.local import proof
 from mlpipeline.adapters.local.colours import ColourProcess
 from mlpipeline.adapters.local.envoy import Envoy
+from mlpipeline.adapters.local.processes import ManagedProcess
 from mlpipeline.adapters.local.scraper import Scraper
 from mlpipeline.config.model import Local
 from mlpipeline.core.traffic import Colour, TrafficPlan
@@ -17,6 +18,7 @@ from mlpipeline.record.places import Places
 
 POLL_SECONDS = 0.02
 PROBE_SECONDS = 60.0
+SHUTDOWN_SECONDS = 10.0
 
 
 class LocalTarget:
@@ -45,7 +47,8 @@ class LocalTarget:
         self._envoy = Envoy(folder / "router", settings.host, settings.port, service, clock)
         self._scraper = Scraper(folder / "prometheus", service, clock)
         self._colours = {
-            colour: ColourProcess(folder / colour, service, colour, settings, clock, python_for) for colour in Colour
+            colour: ColourProcess(folder / colour, service, colour, settings=settings, clock=clock, python_for=python_for)
+            for colour in Colour
         }
 
     @property
@@ -141,12 +144,15 @@ class LocalTarget:
         self._tell_scraper()
         return self._scraper.ensure()
 
+    def processes(self) -> dict[str, ManagedProcess]:
+        """Every process of this service by name: ``router``, ``blue``, ``green``, ``prometheus``."""
+        colours = {str(colour): process.process for colour, process in self._colours.items()}
+        return {"router": self._envoy.process, **colours, "prometheus": self._scraper.process}
+
     def shutdown(self) -> None:
-        """Ends the router, both colours and Prometheus, by their records; requests in flight are lost. Files stay."""
-        self._envoy.process.stop(5)
-        for process in self._colours.values():
-            process.stop()
-        self._scraper.process.stop(10)
+        """Ends everything of this service, by its records; requests in flight are lost. Files stay."""
+        for process in self.processes().values():
+            process.stop(SHUTDOWN_SECONDS)
 
     def _replace(self, colour: Colour, artifact: Artifact, restarts: int) -> None:
         if self._colours[colour].standing is not None:

@@ -1,0 +1,99 @@
+"""What the contract suite of the Target port needs to know about one kind of target.
+
+A world makes targets, artifacts and accidents. The suite in ``contract/test_target_contract.py`` knows nothing else of the kind, so
+that the same promises hold wherever green and blue run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from tiny_service import Behaviour, make_bundle
+
+from mlpipeline.adapters.local import LocalTarget
+from mlpipeline.adapters.local.machine import free_port
+from mlpipeline.clock import SystemClock
+from mlpipeline.config.model import Duration, Local
+from mlpipeline.core.traffic import Colour
+from mlpipeline.ports import Artifact, Target
+from mlpipeline.record.places import Places
+
+
+class TargetWorld(Protocol):
+    """One service on one kind of target, fresh for each test."""
+
+    @property
+    def address(self) -> str:
+        """Where users reach the service, ``http://host:port``."""
+
+    def target(self, fence: Callable[[], None] | None = None) -> Target:
+        """As a worker that has just been started makes it: it remembers nothing."""
+
+    def artifact(self, behaviour: Behaviour) -> Artifact:
+        """A package whose serving process behaves so."""
+
+    def kill_colour(self, colour: Colour) -> None:
+        """The colour's process dies without warning."""
+
+    def kill_router(self) -> None:
+        """The router dies without warning."""
+
+    def close(self) -> None:
+        """Ends everything the test started."""
+
+
+class LocalWorld:
+    """Processes of this machine behind a real Envoy.
+
+    Args:
+        folder: Of this test alone.
+    """
+
+    service = "contract"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._settings = Local(port=free_port(), ready_timeout=Duration(60), drain_timeout=Duration(5))
+        self.places = Places(project=folder, home=folder / "home", service=self.service)
+
+    @property
+    def address(self) -> str:
+        return f"http://{self._settings.host}:{self._settings.port}"
+
+    @property
+    def port(self) -> int:
+        return self._settings.port
+
+    def target(self, fence: Callable[[], None] | None = None) -> LocalTarget:
+        return LocalTarget(
+            self.places, self.service, self._settings, SystemClock(), lambda _artifact: Path(sys.executable), fence=fence
+        )
+
+    def artifact(self, behaviour: Behaviour) -> Artifact:
+        return make_bundle(self._folder / "bundles", behaviour)
+
+    def kill_colour(self, colour: Colour) -> None:
+        self._kill(colour)
+
+    def kill_router(self) -> None:
+        self._kill("router")
+
+    def _kill(self, name: str) -> None:
+        target = self.target()
+        process = target.processes()[name]
+        record = process.running()
+        assert record is not None, f"{name} does not run"
+        os.kill(record.pid, signal.SIGKILL)
+        while process.running() is not None:
+            pass
+
+    def close(self) -> None:
+        self.target().shutdown()
+
+
+WORLDS: dict[str, Callable[[Path], TargetWorld]] = {"local": LocalWorld}
