@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mlpipeline.serving.metrics import VALUE_BUCKETS
+from mlpipeline.serving.rows import reader_for
 from mlpipeline.serving.scoring import CSV, JSON, PARQUET, Scorer, load
 from tiny_model import COLUMNS, save_tiny_model, tiny_request
 
@@ -159,6 +160,87 @@ def model_of(function: Any, *, params: bool = False) -> object:
             return function(model_input)
 
     return Plain()
+
+
+def body_of(form: str, names: list[str], rows: list[list[Any]]) -> bytes:
+    if form == "records":
+        return as_json(dataframe_records=[dict(zip(names, row, strict=True)) for row in rows])
+    if form == "split in another order":
+        return as_json(dataframe_split={"columns": names[::-1], "data": [row[::-1] for row in rows]})
+    return as_json(dataframe_split={"columns": names, "data": rows})
+
+
+def frame_of_mlflow(schema: Any, body: bytes) -> Any:
+    """What MLflow hands to a model with this signature."""
+    from mlflow.models.utils import _enforce_schema
+    from mlflow.pyfunc import scoring_server
+
+    data, _ = scoring_server._split_data_and_params(body)
+    return _enforce_schema(scoring_server.infer_and_parse_data(data, schema), schema)
+
+
+@pytest.mark.parametrize("form", ["split", "split in another order", "records"])
+@pytest.mark.parametrize(
+    ("types", "rows"),
+    [
+        ("double double", [[1, 2.5], [None, 3]]),
+        ("double double", [[1, 2]]),
+        ("double double", [[None, None]]),
+        ("double double", [[2**70, math.inf], [math.nan, -0.0]]),
+        ("long string", [[1, "x"], [2, "ü"]]),
+        ("boolean double", [[True, 1]]),
+        ("string double", [["", None]]),
+        ("long long", [[2**63 - 1, -(2**63)]]),
+    ],
+)
+def test_the_short_way_hands_the_model_the_same_frame(types: str, rows: list[list[Any]], form: str) -> None:
+    import pandas
+    from mlflow.types import ColSpec, Schema
+
+    schema = Schema([ColSpec(kind, name) for kind, name in zip(types.split(), "ab", strict=True)])
+    reader = reader_for(schema)
+    assert reader is not None
+    body = body_of(form, ["a", "b"], rows)
+    frame = reader.read(body)
+    assert frame is not None
+    pandas.testing.assert_frame_equal(frame, frame_of_mlflow(schema, body))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        as_json(dataframe_split={"columns": ["a", "b"], "data": [[1.0, True]]}),
+        as_json(dataframe_split={"columns": ["a", "b"], "data": [[1.0, "2"]]}),
+        as_json(dataframe_split={"columns": ["a", "b"], "data": [[1.0]]}),
+        as_json(dataframe_split={"columns": ["a", "a"], "data": [[1.0, 2.0]]}),
+        as_json(dataframe_split={"columns": ["a", "b", "c"], "data": [[1.0, 2.0, 3.0]]}),
+        as_json(dataframe_split={"columns": ["a", ["b"]], "data": [[1.0, 2.0]]}),
+        as_json(dataframe_split={"columns": ["a", "b"], "data": []}),
+        as_json(dataframe_split={"columns": ["a", "b"], "index": [3], "data": [[1.0, 2.0]]}),
+        as_json(dataframe_records=[{"a": 1.0}]),
+        as_json(dataframe_records=[{"a": 1.0, "b": [2.0]}]),
+        as_json(dataframe_records=[{"a": 1.0, "b": 2.0}], params={"x": 1}),
+        as_json(dataframe_records=[{"a": 1.0, "b": 10**400}]),
+        as_json(inputs={"a": [1.0], "b": [2.0]}),
+        b"{",
+        b"\xff",
+        b"[]",
+    ],
+)
+def test_whatever_is_not_plain_is_left_to_mlflow(body: bytes) -> None:
+    from mlflow.types import ColSpec, Schema
+
+    reader = reader_for(Schema([ColSpec("double", "a"), ColSpec("double", "b")]))
+    assert reader is not None
+    assert reader.read(body) is None
+
+
+@pytest.mark.parametrize("kind", ["integer", "float", "datetime", "binary"])
+def test_a_signature_with_types_that_need_a_cast_is_left_to_mlflow(kind: str) -> None:
+    from mlflow.types import ColSpec, Schema
+
+    assert reader_for(Schema([ColSpec(kind, "a")])) is None
+    assert reader_for(Schema([ColSpec("double", "a", required=False)])) is None
 
 
 def test_a_model_without_signature_takes_every_form(tmp_path: Path) -> None:

@@ -12,14 +12,16 @@ import json
 import os
 import traceback
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
+from functools import partial
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlpipeline.serving.metrics import NOT_A_NUMBER, VALUE_BUCKETS, Seen
+from mlpipeline.serving.rows import reader_for
 
 if TYPE_CHECKING:
     import numpy
@@ -62,11 +64,15 @@ def refusal(status: int, error_code: str, message: str, *, allow: str = "") -> R
 
 
 class Parsed(NamedTuple):
-    """A request as the model gets it. ``bare``: answered without the ``predictions`` key, as chat clients expect."""
+    """A request as the model gets it.
+
+    ``bare``: answered without the ``predictions`` key, as chat clients expect. ``enforced``: already as the signature wants it.
+    """
 
     data: Any
     params: dict[str, Any] | None = None
     bare: bool = False
+    enforced: bool = False
 
 
 class NotSupported(Exception):
@@ -85,6 +91,8 @@ class Scorer:
         self._folder = folder
         self._schema = model.metadata.get_input_schema()
         self._takes_params = "params" in inspect.signature(model.predict).parameters
+        self._direct = _direct_predict(model)
+        self._rows = reader_for(self._schema) if self._direct is not None else None
         self.mlflow_version: str = VERSION
         self.columns: tuple[str, ...] = (
             tuple(self._schema.input_names()) if self._schema is not None and self._schema.has_input_names() else ()
@@ -138,6 +146,8 @@ class Scorer:
 
     def _parse(self, body: bytes, content_type: str) -> Parsed:
         media_type = _media_type(content_type)
+        if media_type == JSON and self._rows is not None and (frame := self._rows.read(body)) is not None:
+            return Parsed(frame, enforced=True)
         if media_type == JSON:
             return Parsed(*self._mlflow._parse_json_data(body, self._model.metadata, self._schema))
         if media_type == CSV:
@@ -153,6 +163,8 @@ class Scorer:
         from mlflow.exceptions import MlflowException
 
         try:
+            if parsed.enforced and self._direct is not None:
+                return self._direct(parsed.data)
             if self._takes_params:
                 return self._model.predict(parsed.data, params=parsed.params)
             return self._model.predict(parsed.data)
@@ -179,6 +191,20 @@ def load(folder: Path) -> Scorer:
     # Models with their own code may ask whether they are being served.
     os.environ[_MLFLOW_IS_IN_SERVING_ENVIRONMENT.name] = "true"
     return Scorer(mlflow.pyfunc.load_model(str(folder)), folder)
+
+
+def _direct_predict(model: PyFuncModel) -> Callable[[Any], Any] | None:
+    """The model's own function behind MLflow's enforcement, for data that needs none; nothing where enforcement does more."""
+    metadata = model.metadata
+    function = getattr(model, "_predict_fn", None)
+    if function is None or metadata.get_params_schema() is not None:
+        return None
+    if metadata._is_signature_from_type_hint() or metadata._is_type_hint_from_example():
+        return None
+    params = inspect.signature(function).parameters.get("params")
+    if params is not None and params.kind != inspect.Parameter.VAR_KEYWORD:
+        return partial(function, params=None)
+    return partial(function)
 
 
 def _media_type(content_type: str) -> str:
