@@ -152,11 +152,12 @@ def _numbers(measured: Measured, compared: Comparison) -> dict[str, bool | int |
 
 
 def _values(measured: Measured, compared: Comparison) -> str:
-    """``roc_auc 0.7652 against 0.7841``, then how much better or worse that is with its bounds."""
+    """``roc_auc 0.7652 against the champion's 0.7841``, then how much better or worse that is, and the difference's bounds."""
+    change = "worse" if compared.difference < 0 else "better"
     direction = "" if METRICS[measured.rules.metric].larger_is_better else ", smaller is better"
     return (
         f"{measured.rules.metric} {short(compared.candidate)} against the champion's {short(compared.champion)}{direction}: "
-        f"better by {signed(compared.difference)} [{signed(compared.low)}, {signed(compared.high)}]"
+        f"{change} by {short(abs(compared.difference))} [{signed(compared.low)}, {signed(compared.high)}]"
     )
 
 

@@ -1,0 +1,61 @@
+"""``report``: one page per release, and JUnit XML of every step, from the run's record alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import EnvironmentFault
+from mlpipeline.record.files import write_atomically
+from mlpipeline.record.ledger import Entry
+from mlpipeline.record.result import Reason, Result
+from mlpipeline.record.run import Run
+from mlpipeline.reports.junit import junit
+from mlpipeline.reports.page import Recorded, Release, build, standing_of
+from mlpipeline.verbs.context import Context
+
+VERB = "report"
+EVIDENCE = "evidence.json"
+
+
+def run(context: Context, run: Run) -> Result:
+    """Writes ``report/`` and ``junit/`` into the run's folder; works for a run that was stopped anywhere."""
+    started = context.clock.monotonic()
+    folder = context.runs.folder(run.id)
+    results = {verb: result for verb, result in context.runs.results(run.id).items() if verb != VERB}
+    recorded, trouble = _recorded(folder / EVIDENCE)
+    entries, broken = _entries(context, run)
+    release = Release(run, results, recorded, entries, "; ".join(text for text in (trouble, broken) if text))
+    _write(folder / "report", build(release))
+    _write(folder / "junit", {f"{verb}.xml": junit(result) for verb, result in results.items()})
+    words = standing_of(release).words
+    reason = Reason("report.written", Verdict.PASS, f"{words}; the page covers {len(results)} steps")
+    return context.finish(run, VERB, started, [reason], links={"report": "report/index.html", "junit": "junit"})
+
+
+def _recorded(file: Path) -> tuple[Recorded | None, str]:
+    """What was watched in production; a damaged record is told on the page, not hidden."""
+    if not file.is_file():
+        return None, ""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Recorded), ""
+    except msgspec.DecodeError as error:
+        return None, f"the evidence of production cannot be read ({error})"
+
+
+def _entries(context: Context, run: Run) -> tuple[list[Entry], str]:
+    try:
+        return [entry for entry in context.ledger.read() if entry.run == run.id], ""
+    except EnvironmentFault as fault:
+        return [], f"{fault.what} ({fault.facts.get('found', '')})"
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> None:
+    """The folder with exactly these files; the page comes last, so that it never shows plots that are not there."""
+    for name in sorted(files, key=lambda name: name == "index.html"):
+        write_atomically(folder / name, files[name])
+    for stale in folder.iterdir() if folder.is_dir() else ():
+        if stale.name not in files and stale.is_file():
+            stale.unlink()

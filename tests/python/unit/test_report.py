@@ -1,0 +1,85 @@
+"""The verb ``report``: a page and JUnit files of whatever the run has, written again as the run goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+
+from fakes import FakeWorld
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.record.result import Result
+from mlpipeline.verbs import report
+from mlpipeline.verbs.context import Context
+from release_sample import RUN, offline, released, watched
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    made = FakeWorld(tmp_path, RUN.service).context()
+    made.runs.create(RUN)
+    return made
+
+
+def given(context: Context, results: dict[str, Result]) -> Path:
+    for one in results.values():
+        context.runs.write(one)
+    return context.runs.folder(RUN.id)
+
+
+def test_a_run_stopped_at_a_gate_has_a_page_and_a_failing_case(context: Context) -> None:
+    folder = given(context, offline(Verdict.FAIL))
+    made = report.run(context, RUN)
+    assert made.verdict is Verdict.PASS
+    assert made.summary.startswith("Stopped at gate model")
+    assert "Stopped at gate model" in (folder / made.links["report"]).read_text()
+    suites = {file.stem: ElementTree.parse(file).getroot()[0] for file in (folder / made.links["junit"]).iterdir()}
+    assert set(suites) == {"gate-data", "train", "gate-model"}
+    assert {name: suite.get("failures") for name, suite in suites.items()} == {"gate-data": "0", "train": "0", "gate-model": "1"}
+
+
+def test_the_page_of_a_later_call_has_no_files_of_the_earlier_one(context: Context) -> None:
+    folder = given(context, released(Verdict.FAIL))
+    (folder / "evidence.json").write_bytes(msgspec.json.encode(watched(Verdict.FAIL)))
+    report.run(context, RUN)
+    assert (folder / "report" / "errors.svg").is_file()
+    given(context, released())
+    (folder / "evidence.json").write_bytes(msgspec.json.encode(watched()))
+    report.run(context, RUN)
+    page = (folder / "report" / "index.html").read_text()
+    files = {file.name for file in (folder / "report").iterdir()}
+    assert "Released" in page
+    assert "errors.svg" not in files
+    assert all(name in page for name in files - {"index.html"})
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"looks": 3}', b"\x00\x01"])
+def test_damaged_evidence_is_told_on_the_page(context: Context, content: bytes) -> None:
+    folder = given(context, released())
+    (folder / "evidence.json").write_bytes(content)
+    report.run(context, RUN)
+    assert "the evidence of production cannot be read" in (folder / "report" / "index.html").read_text()
+
+
+def test_a_changed_ledger_is_told_on_the_page(context: Context) -> None:
+    given(context, offline())
+    context.note("live", run=RUN.id, facts={"colour": "green"})
+    context.note("settled", run=RUN.id)
+    ledger = context.places.ledger
+    ledger.write_bytes(ledger.read_bytes().replace(b"green", b"azure"))
+    with pytest.raises(Exception, match="the ledger was changed"):
+        context.ledger.read()
+    folder = context.runs.folder(RUN.id)
+    with pytest.raises(Exception, match="the ledger was changed"):
+        report.run(context, RUN)
+    assert "the ledger was changed after it was written" in (folder / "report" / "index.html").read_text()
+
+
+def test_the_report_is_no_step_of_the_release(context: Context) -> None:
+    folder = given(context, offline())
+    report.run(context, RUN)
+    report.run(context, RUN)
+    assert "step-report" not in (folder / "report" / "index.html").read_text()
+    assert not (folder / "junit" / "report.xml").exists()
