@@ -189,7 +189,7 @@ class Watch:
             candidate=self._roles.candidate,
             champion=self._roles.champion,
             false_alarm=self._settings.false_alarm,
-            interval=self._settings.interval,
+            interval=float(self._settings.interval),
             min_requests=self._settings.min_requests,
             metrics=tuple(
                 msgspec.structs.replace(metric, calibration=self._reader.calibration(metric, now, self._settings.interval))
@@ -207,7 +207,9 @@ class Watch:
         }
         plans = []
         for condition in self._settings.conditions:
-            fields = msgspec.structs.asdict(condition)
+            # Plain numbers: a Duration is a float of the configuration's own and has no place in a record.
+            known = msgspec.structs.asdict(condition).items()
+            fields = {name: float(value) if isinstance(value, float) else value for name, value in known}
             for name, value in names.items():
                 fields["query"] = fields["query"].replace("{{" + name + "}}", value)
             plans.append(ConditionPlan(**fields))

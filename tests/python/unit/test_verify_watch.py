@@ -1,0 +1,415 @@
+"""The verb verify and the watch that switch uses, against a simulated service scraped each second."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from fakes import START, FakeClock, FakeMetrics, FakeWorld
+from mlpipeline.config.model import Condition, Duration, ErrorRule, LatencyRule, Rollout, Verify
+from mlpipeline.core.traffic import Colour, TrafficPlan
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.ports import Sample
+from mlpipeline.record.run import Run
+from mlpipeline.verbs import verify
+from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.verify import Roles, Watch
+
+ROLES = Roles(candidate=Colour.GREEN, champion=Colour.BLUE)
+RUN = Run(id="r1", service="iris", commit="c" * 40, created="2026-03-01T03:00:00Z")
+BOUNDS = (0.1, 0.25, 0.5)
+
+
+@dataclass
+class Behaviour:
+    """Of one colour per second."""
+
+    requests: int = 20
+    errors: int = 0
+    slow: int = 0
+    traffic: str = "live"
+    scraped: bool = True
+
+
+@dataclass
+class Simulated(FakeMetrics):
+    """Both colours' counters, advanced and scraped once per second of the fake clock."""
+
+    clock: FakeClock
+    router: bool = True
+    now: Callable[[float], None] = lambda _: None
+    colours: dict[str, Behaviour] = field(default_factory=lambda: {"blue": Behaviour(), "green": Behaviour(traffic="mirror")})
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._totals: dict[tuple[tuple[str, str], ...], float] = {}
+        self._scrapes: list[tuple[float, dict[tuple[tuple[str, str], ...], float]]] = []
+        self._passed = -30
+        self.advance()
+
+    def advance(self) -> None:
+        while self._passed < int(self.clock.passed):
+            self._passed += 1
+            self.now(self._passed)
+            scrape: dict[tuple[tuple[str, str], ...], float] = {}
+            for colour, behaviour in self.colours.items():
+                self._count(colour, behaviour)
+            for labels, total in self._totals.items():
+                colour = dict(labels).get("colour")
+                if colour is None or self.colours[colour].scraped:
+                    scrape[labels] = total
+            self._scrapes.append((START.timestamp() + self._passed, scrape))
+
+    def restart(self, colour: str) -> None:
+        self._totals = {labels: 0.0 if dict(labels).get("colour") == colour else total for labels, total in self._totals.items()}
+
+    def _count(self, colour: str, behaviour: Behaviour) -> None:
+        for traffic in ("live", "mirror"):
+            on = behaviour.traffic == traffic
+            served = behaviour.requests if on else 0
+            for code, number in (("2xx", served - behaviour.errors * on), ("5xx", behaviour.errors * on)):
+                self._add(number, "mlpipeline_requests_total", colour=colour, traffic=traffic, code=code, instance=colour)
+            for bound in BOUNDS:
+                fast = served if bound == 0.5 else served - behaviour.slow * on
+                self._add(
+                    fast, "mlpipeline_request_seconds_bucket", colour=colour, traffic=traffic, le=str(bound), instance=colour
+                )
+            self._add(served, "mlpipeline_request_seconds_bucket", colour=colour, traffic=traffic, le="+Inf", instance=colour)
+            if self.router:
+                kind = "external" if traffic == "live" else "internal"
+                for digit, number in (("2", served - behaviour.errors * on), ("5", behaviour.errors * on)):
+                    name = f"envoy_cluster_{kind}_upstream_rq_xx"
+                    self._add(number, name, envoy_cluster_name=colour, envoy_response_code_class=digit, instance="envoy")
+
+    def _add(self, number: float, name: str, **labels: str) -> None:
+        key = tuple(sorted({"__name__": name, "service": "iris", "job": "j", **labels}.items()))
+        self._totals[key] = self._totals.get(key, 0.0) + number
+
+    def instant(self, query: str, at: float | None = None) -> Sequence[Sample]:
+        self._reach(query)
+        self.advance()
+        now = START.timestamp() + self.clock.passed
+        if query == "time()":
+            return [Sample({}, now, now)]
+        if query in self.instants:
+            return self.instants[query]
+        if not query.endswith("s]"):
+            return []
+        window, wanted = (
+            float(query[query.rindex("[") + 1 : -2]),
+            "envoy" if "envoy" in query else "mlpipeline_requests_total|mlp",
+        )
+        router = wanted == "envoy"
+        return [
+            Sample(dict(labels), value, moment)
+            for moment, scrape in self._scrapes
+            if now - window <= moment <= now
+            for labels, value in scrape.items()
+            if ("envoy" in dict(labels)["__name__"]) is router
+        ]
+
+
+def make(
+    tmp_path: Path, *, router: bool = True, rollout: Rollout | None = None, **settings: object
+) -> tuple[FakeWorld, Simulated, Context]:
+    world = FakeWorld(tmp_path, verify=Verify(**settings), rollout=rollout or Rollout())  # type: ignore[arg-type]
+    metrics = Simulated(clock=world.clock, router=router)
+    world.metrics = metrics
+    return world, metrics, world.context()
+
+
+def watching(context: Context) -> Watch:
+    return Watch(context, RUN, ROLES, prometheus="http://prometheus")
+
+
+def evidence(context: Context, name: str = "evidence.json") -> Path:
+    return context.runs.folder(RUN.id) / name
+
+
+def test_a_healthy_candidate_passes_when_every_stage_was_watched(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path)
+    watch = watching(context)
+    watch.check()
+    assert watch.watch("mirror", 30, traffic="mirror").verdict is Verdict.PASS
+    metrics.colours["green"] = Behaviour(requests=2, traffic="live")
+    outcome = watch.watch("10 %", 60, traffic="live")
+    assert (outcome.verdict, outcome.looks, outcome.seconds) == (Verdict.PASS, 30, 60.0)
+    judged = watch.conclude()
+    assert judged.verdict is Verdict.PASS
+    assert {reason.verdict for reason in judged.reasons} == {Verdict.PASS}
+    errors = judged.evidence["metrics"][0]  # type: ignore[index]
+    assert errors["candidate_requests"] == 30 * 20 + 60 * 2
+    assert errors["champion_requests"] == 90 * 20
+
+
+def test_a_candidate_that_always_fails_is_caught_within_a_few_looks_at_15_requests_a_second(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path)
+    metrics.colours = {"blue": Behaviour(requests=15), "green": Behaviour(requests=15, errors=15, traffic="mirror")}
+    outcome = watching(context).watch("mirror", 600, traffic="mirror")
+    assert outcome.verdict is Verdict.FAIL
+    assert outcome.looks <= 6
+    assert "100 %" in outcome.summary
+
+
+def test_a_slow_candidate_is_caught_after_a_healthy_stage(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path)
+    watch = watching(context)
+    assert watch.watch("mirror", 300, traffic="mirror").verdict is Verdict.PASS
+    metrics.colours["green"] = Behaviour(requests=10, slow=10, traffic="live")
+    outcome = watch.watch("50 %", 600, traffic="live")
+    assert outcome.verdict is Verdict.FAIL
+    assert outcome.seconds <= 20
+    assert outcome.reasons[0].check == "verify.latency"
+    assert watch.conclude().verdict is Verdict.FAIL
+
+
+def test_errors_that_only_the_router_sees_are_caught(tmp_path: Path) -> None:
+    """A crashed process is scraped no more, and its own counters stand still; the router counts its 503s."""
+    _, metrics, context = make(tmp_path)
+    watch = watching(context)
+    watch.check()
+    metrics.colours["green"] = Behaviour(requests=15, errors=15, traffic="mirror", scraped=False)
+    outcome = watch.watch("mirror", 300, traffic="mirror")
+    assert outcome.verdict is Verdict.FAIL
+    assert outcome.seconds <= 30
+
+
+def test_without_the_router_the_processes_own_errors_count(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path, router=False)
+    metrics.colours["green"] = Behaviour(errors=20, traffic="mirror")
+    assert watching(context).watch("mirror", 300, traffic="mirror").verdict is Verdict.FAIL
+
+
+def test_silence_never_passes(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path)
+    metrics.colours = {"blue": Behaviour(requests=0), "green": Behaviour(requests=0, traffic="mirror")}
+    watch = watching(context)
+    outcome = watch.watch("mirror", 30, traffic="mirror")
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert outcome.seconds == 30.0
+    assert watch.conclude().verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_candidate_silent_while_users_send_holds_and_never_passes(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path, rollout=Rollout(hold=Duration(40)))
+    metrics.colours["green"] = Behaviour(requests=0, traffic="mirror")
+    outcome = watching(context).watch("mirror", 30, traffic="mirror")
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert "answered nothing" in outcome.summary
+    assert outcome.seconds > 40
+
+
+def test_an_unreachable_prometheus_before_the_release_is_the_environments_fault(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path)
+    metrics.unreachable = True
+    with pytest.raises(EnvironmentFault):
+        watching(context).check()
+
+
+def test_a_colour_that_prometheus_does_not_scrape_is_told_before_traffic_moves(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path)
+    for scrape in metrics._scrapes:
+        for labels in [labels for labels in scrape[1] if dict(labels).get("colour") == "green"]:
+            del scrape[1][labels]
+    metrics.colours["green"].scraped = False
+    with pytest.raises(EnvironmentFault, match="no recent scrape of green"):
+        watching(context).check()
+
+
+def test_a_short_outage_extends_the_stage_by_its_length(tmp_path: Path) -> None:
+    world, metrics, context = make(tmp_path)
+    watch = watching(context)
+    watch.check()
+    world.clock.on_sleep = lambda: setattr(metrics, "unreachable", 10 < world.clock.passed <= 30)
+    outcome = watch.watch("mirror", 60, traffic="mirror")
+    assert outcome.verdict is Verdict.PASS
+    assert outcome.seconds == pytest.approx(80, abs=2)
+    assert any("holding" in line for line in world.console.lines)
+
+
+def test_a_long_outage_is_inconclusive_not_a_failure(tmp_path: Path) -> None:
+    world, metrics, context = make(tmp_path)
+    watch = watching(context)
+    watch.check()
+    world.clock.on_sleep = lambda: setattr(metrics, "unreachable", world.clock.passed > 10)
+    outcome = watch.watch("mirror", 60, traffic="mirror")
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert "longer than rollout.hold" in outcome.summary
+    assert watch.conclude().verdict is Verdict.INCONCLUSIVE
+
+
+def test_stale_scrapes_are_an_outage(tmp_path: Path) -> None:
+    world, metrics, context = make(tmp_path, errors=ErrorRule(enabled=False))
+    watch = watching(context)
+    watch.check()
+    metrics.colours["green"].scraped = False
+    outcome = watch.watch("mirror", 20, traffic="mirror")
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert "green" in outcome.summary
+
+
+def test_a_restarted_process_does_not_lose_or_invent_requests(tmp_path: Path) -> None:
+    world, metrics, context = make(tmp_path, router=False)
+    watch = watching(context)
+    watch.check()
+    restarts = iter([20])
+
+    def restart_once(second: float) -> None:
+        if second == 20 and next(restarts, None):
+            metrics.restart("green")
+
+    metrics.now = restart_once
+    watch.watch("mirror", 60, traffic="mirror")
+    errors = watch.conclude().evidence["metrics"][0]  # type: ignore[index]
+    assert errors["candidate_requests"] == errors["champion_requests"] == 60 * 20
+
+
+def test_both_colours_failing_everything_cannot_pass(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path)
+    metrics.colours = {"blue": Behaviour(errors=20), "green": Behaviour(errors=20, traffic="mirror")}
+    watch = watching(context)
+    watch.watch("mirror", 60, traffic="mirror")
+    judged = watch.conclude()
+    assert judged.verdict is Verdict.INCONCLUSIVE
+    assert "cannot pass" in judged.summary
+
+
+def test_too_few_requests_are_inconclusive(tmp_path: Path) -> None:
+    _, _, context = make(tmp_path, min_requests=10_000)
+    watch = watching(context)
+    assert watch.watch("mirror", 30, traffic="mirror").verdict is Verdict.PASS
+    judged = watch.conclude()
+    assert judged.verdict is Verdict.INCONCLUSIVE
+    assert "10000" in judged.summary
+
+
+def test_nothing_watched_is_inconclusive(tmp_path: Path) -> None:
+    _, _, context = make(tmp_path)
+    assert watching(context).conclude().verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_resumed_release_keeps_its_evidence(tmp_path: Path) -> None:
+    _, _, context = make(tmp_path)
+    watching(context).watch("mirror", 30, traffic="mirror")
+    resumed = watching(context)
+    resumed.watch("10 %", 30, traffic="mirror")
+    judged = resumed.conclude()
+    assert judged.evidence["stages"] == ["mirror", "10 %"]
+    assert judged.evidence["metrics"][0]["candidate_requests"] == 1200  # type: ignore[index]
+
+
+def test_evidence_of_other_rules_is_not_continued(tmp_path: Path) -> None:
+    _, _, context = make(tmp_path)
+    watching(context).watch("mirror", 30, traffic="mirror")
+    swapped = Watch(context, RUN, Roles(candidate=Colour.BLUE, champion=Colour.GREEN), prometheus="http://prometheus")
+    assert swapped.conclude().evidence["looks"] == 0
+
+
+def test_a_replay_gives_the_same_verdict_byte_for_byte(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path)
+    watch = watching(context)
+    watch.watch("mirror", 40, traffic="mirror")
+    metrics.colours["green"] = Behaviour(errors=9, traffic="live")
+    watch.watch("50 %", 40, traffic="live")
+    judged = watch.conclude()
+    before = evidence(context).read_bytes()
+    replayed = verify.replay(evidence(context))
+    assert replayed == judged
+    assert evidence(context).read_bytes() == before
+    assert json.loads(before)["trace"]["errors"][-1]["log10_evidence"] > 2
+
+
+def test_a_changed_record_does_not_replay_as_if_nothing_was(tmp_path: Path) -> None:
+    _, _, context = make(tmp_path)
+    watch = watching(context)
+    watch.watch("mirror", 40, traffic="mirror")
+    watch.conclude()
+    document = json.loads(evidence(context).read_bytes())
+    document["looks"][3]["counts"]["errors"] = [1000, 900, 1000, 0]
+    evidence(context).write_text(json.dumps(document))
+    assert verify.replay(evidence(context)).reasons[0].check == "verify.replay"
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"schema": 1, "plan": 3}', b"\xff\x00"])
+def test_a_file_that_is_no_evidence_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "evidence.json"
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError):
+        verify.replay(file)
+    with pytest.raises(ConfigurationError):
+        verify.replay(tmp_path / "absent.json")
+
+
+def test_an_objective_between_buckets_moves_to_the_nearest_and_says_so(tmp_path: Path) -> None:
+    _, _, context = make(tmp_path, latency=LatencyRule(objective=Duration(0.3)))
+    watch = watching(context)
+    watch.watch("mirror", 30, traffic="mirror")
+    latency = next(reason for reason in watch.conclude().reasons if reason.check == "verify.latency")
+    assert "slower than 0.25 s (the bucket bound nearest to the objective of 0.3 s)" in latency.summary
+
+
+def test_nothing_to_verify_is_a_configuration_error(tmp_path: Path) -> None:
+    _, _, context = make(tmp_path, errors=ErrorRule(enabled=False), latency=LatencyRule(enabled=False))
+    with pytest.raises(ConfigurationError, match="nothing is verified"):
+        watching(context).check()
+
+
+@pytest.mark.parametrize(
+    "condition", [Condition("c", "q"), Condition("c", "q", success="result <"), Condition("c", "q", failure="rm()")]
+)
+def test_a_condition_that_decides_nothing_is_refused_before_traffic_moves(tmp_path: Path, condition: Condition) -> None:
+    _, _, context = make(tmp_path, conditions=(condition,))
+    with pytest.raises(ConfigurationError):
+        watching(context).check()
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [((0.001,), Verdict.PASS), ((0.5,), Verdict.FAIL), ((float("nan"),), Verdict.INCONCLUSIVE), ((), Verdict.INCONCLUSIVE)],
+)
+def test_a_condition_takes_part_in_the_verdict(tmp_path: Path, values: tuple[float, ...], verdict: Verdict) -> None:
+    _, metrics, context = make(
+        tmp_path, conditions=(Condition("drift", "drift{colour='{{candidate}}'}", success="result < 0.1"),)
+    )
+    metrics.instants["drift{colour='green'}"] = [Sample({}, value, 0.0) for value in values]
+    watch = watching(context)
+    watch.watch("mirror", 30, traffic="mirror")
+    judged = watch.conclude()
+    assert judged.verdict is verdict
+    assert verify.replay(evidence(context)) == judged
+
+
+def plan(world: FakeWorld, **fields: object) -> None:
+    world.target.plan = TrafficPlan(live=Colour.BLUE, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fields", [{}, {"share": 100}])
+def test_no_concurrent_control_no_verdict(tmp_path: Path, fields: Mapping[str, object]) -> None:
+    world, _, context = make(tmp_path)
+    plan(world, **fields)
+    result = verify.run(context, RUN)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "no concurrent control" in result.summary
+
+
+def test_the_verb_watches_the_plan_of_the_target_and_leaves_the_releases_evidence_alone(tmp_path: Path) -> None:
+    world, _, context = make(tmp_path)
+    plan(world, mirror=True)
+    result = verify.run(context, RUN, seconds=40)
+    assert (result.verb, result.verdict) == ("verify", Verdict.PASS)
+    assert result.links == {"evidence": "verify-evidence.json"}
+    assert not evidence(context).exists()
+    assert context.runs.result(RUN.id, "verify") == result
+
+
+def test_each_look_carries_what_the_plots_need(tmp_path: Path) -> None:
+    _, _, context = make(tmp_path)
+    watching(context).watch("mirror", 10, traffic="mirror")
+    look = json.loads(evidence(context).read_bytes())["looks"][-1]
+    assert look["users"]["blue"]["requests_per_second"] == 20.0
+    assert 0 < look["users"]["green"]["p50_seconds"] < look["users"]["green"]["p99_seconds"] <= 0.1
