@@ -147,7 +147,7 @@ def _record(
             "environment": trained.environment,
             "model": train.model,
             "model_digest": trained.model_digest,
-            "mlflow_run": tracked,
+            **({"mlflow_run": tracked} if tracked else {}),
             "train_seconds": trained.seconds,
         },
         links=_links(context, run),
