@@ -337,8 +337,7 @@ def _stands(seen: Seen, colour: Colour, version: Version) -> bool:
 
 
 def _revive_candidate(release: Release, seen: Seen) -> tuple[Effect, ...]:
-    if holds_users(release, seen) and release.champion is None:
-        return (Deploy(release.colour, release.candidate),)
+    """The candidate started again, users safe on the champion meanwhile."""
     if not holds_users(release, seen) or release.champion is None:
         return (Deploy(release.colour, release.candidate),)
     return (*_champion_warm(release, seen), Route(_home(release)), Deploy(release.colour, release.candidate))
@@ -363,14 +362,18 @@ def _progress(state: State, release: Release, seen: Seen, stages: Sequence[Stage
         (Proven, Phase.SWITCHING): replace(release, phase=Phase.SWITCHED),
     }
     moved = moves.get((type(event), release.phase))
-    if isinstance(event, Resume):
-        return _resume(state, release, seen, stages)
     if isinstance(event, Judged) and release.stage < len(stages):
         return Step(state, refused=f"stage {release.stage + 1} of {len(stages)} was not passed yet")
     if moved is not None and moved.phase in (Phase.DEPLOYED, Phase.SWITCHED):
         return Step(replace(state, release=moved))
-    if moved is not None:
-        return _resume(replace(state, release=moved), moved, seen, stages)
+    if moved is not None or isinstance(event, Resume):
+        going = moved or release
+        return _resume(replace(state, release=going), going, seen, stages)
+    return _leave(state, release, seen, stages, event)
+
+
+def _leave(state: State, release: Release, seen: Seen, stages: Sequence[Stage], event: Event) -> Step:
+    """Events that end or suspend a release."""
     if isinstance(event, Abandon) and release.phase is Phase.PREPARING:
         return Step(replace(state, release=None), (Retire(release.colour),))
     if isinstance(event, Hold) and release.phase in (Phase.SHIFTING, Phase.SWITCHING) and release.champion is not None:
@@ -390,19 +393,17 @@ def _progress(state: State, release: Release, seen: Seen, stages: Sequence[Stage
 def _resume(state: State, release: Release, seen: Seen, stages: Sequence[Stage]) -> Step:
     if release.phase is Phase.PREPARING:
         return Step(state, (Deploy(release.colour, release.candidate),))
+    started = release
     if release.phase is Phase.DEPLOYED:
         started = replace(release, phase=Phase.SWITCHING if release.champion is None else Phase.SHIFTING)
-        return _resume(replace(state, release=started), started, seen, stages)
-    if release.phase is Phase.SHIFTING:
-        return Step(state, _shift(release, seen, stages))
-    if release.phase is Phase.SWITCHING:
+        state = replace(state, release=started)
+    if started.phase is Phase.SHIFTING:
+        return Step(state, _shift(started, seen, stages))
+    if started.phase is Phase.SWITCHING:
         standing = () if _stands(seen, release.colour, release.candidate) else _revive_candidate(release, seen)
         return Step(state, (*standing, Route(TrafficPlan.all_to(release.colour), prove=True)))
-    if release.phase is Phase.SETTLING:
-        return Step(state, _settling(release))
-    if release.phase is Phase.RETURNING:
-        return Step(state, _returning(release, seen))
-    return Step(state)
+    ending = {Phase.SETTLING: _settling(release), Phase.RETURNING: _returning(release, seen)}
+    return Step(state, ending.get(release.phase, ()))
 
 
 def _shift(release: Release, seen: Seen, stages: Sequence[Stage]) -> tuple[Effect, ...]:

@@ -35,7 +35,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.ports import Artifact, Moved, Observed
 from mlpipeline.record.journal import Journal
-from mlpipeline.record.result import Reason
+from mlpipeline.record.result import Number, Reason
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 
@@ -228,7 +228,8 @@ def _named(now: Seen, colour: Colour) -> dict[str, str]:
     return {"colour": str(colour), "digest": known.digest, "model_version": known.model_version}
 
 
-def moved_numbers(moved: Moved | None) -> dict[str, int | float]:
+def moved_numbers(moved: Moved | None) -> dict[str, Number]:
+    """The proof as a result carries it; nothing when no traffic was asked to move."""
     return msgspec.to_builtins(moved) if moved is not None else {}
 
 

@@ -1,0 +1,169 @@
+"""``approve``: people decide on one digest and one body of evidence; anything that changes either needs them again."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+import msgspec
+
+from mlpipeline.clock import iso
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import ConfigurationError
+from mlpipeline.record.files import write_atomically
+from mlpipeline.record.result import Reason, Result
+from mlpipeline.record.run import Run
+from mlpipeline.verbs.context import Context
+
+_EVIDENCE = ("gate-data", "gate-model", "package", "deploy")
+_SHORTEST_DIGEST = 12
+"""Hexadecimal digits that name a digest well enough to approve it."""
+
+
+class Approval(msgspec.Struct, frozen=True):
+    """One person's decision. ``when`` is UTC, ISO 8601; ``consumed`` once a switch has come to its end with it."""
+
+    who: str
+    when: str
+    why: str
+    decision: str
+    digest: str
+    model_version: str
+    evidence_hash: str
+    consumed: bool = False
+
+
+def run(context: Context, run: Run, *, person: str = "", why: str = "", reject: bool = False, digest: str = "") -> Result:
+    """Records a decision when a person is given, then says whether the release may go on.
+
+    Args:
+        digest: What the person looked at: the package's digest or its first 12 digits or more.
+
+    Raises:
+        ConfigurationError: The digest is another one, the person may not decide, or a word is missing.
+    """
+    started = context.clock.monotonic()
+    if person:
+        _record(context, run, person=person, why=why, decision="reject" if reject else "approve", digest=digest)
+    reasons, counted = _judge(context, run)
+    bound, version = _bound(context, run)
+    evidence: dict[str, object] = {
+        "digest": bound,
+        "evidence_hash": evidence_hash(context, run),
+        "required": context.config.approval.required,
+        "approvals": [{"who": one.who, "when": one.when, "why": one.why, "decision": one.decision} for one in counted],
+    }
+    facts = {"digest": bound, "model_version": version} | ({"who": person, "why": why} if person else {})
+    return context.finish(run, "approve", started, reasons, evidence=evidence, facts=facts)
+
+
+def require(context: Context, run: Run) -> None:
+    """Raises ConfigurationError unless the release is approved right now; ``switch`` asks again."""
+    reasons, _ = _judge(context, run)
+    lacking = [reason.summary for reason in reasons if reason.verdict is not Verdict.PASS]
+    if lacking:
+        raise ConfigurationError(
+            "switch needs an approval", facts={"run": run.id, "missing": "; ".join(lacking)}, tries=_command(context, run)
+        )
+
+
+def consume(context: Context, run: Run) -> None:
+    """An approval lets one switch come to one end; a second one of the same run needs people again."""
+    for one in _stored(context, run):
+        _write(context, run, msgspec.structs.replace(one, consumed=True))
+
+
+def evidence_hash(context: Context, run: Run) -> str:
+    """SHA-256 over verdict, reasons and evidence of what people decide on; when and how fast it was made does not count."""
+    found = {
+        verb: {"verdict": result.verdict, "reasons": result.reasons, "evidence": result.evidence}
+        for verb in _EVIDENCE
+        if (result := context.runs.result(run.id, verb)) is not None
+    }
+    return sha256(msgspec.json.encode(found, order="sorted")).hexdigest()
+
+
+def _judge(context: Context, run: Run) -> tuple[list[Reason], list[Approval]]:
+    policy = context.config.approval
+    if not policy.required:
+        return [Reason("approve.policy", Verdict.PASS, "not required")], []
+    counted = [one for one in _stored(context, run) if not _void(context, run, one)]
+    rejected = [one for one in counted if one.decision == "reject"]
+    approved = [one for one in counted if one.decision == "approve"]
+    if rejected:
+        summary = "; ".join(f"rejected by {one.who}: {one.why}" for one in rejected)
+        return [Reason("approve.rejected", Verdict.FAIL, summary)], counted
+    numbers = {"approvals": len(approved), "quorum": policy.quorum}
+    if len(approved) >= policy.quorum:
+        names = ", ".join(one.who for one in approved)
+        return [Reason("approve.quorum", Verdict.PASS, f"approved by {names}", numbers=dict(numbers))], counted
+    summary = f"{len(approved)} of {policy.quorum} approvals; next: {_command(context, run)[0]}"
+    void = tuple(f"{one.who}: {why}" for one in _stored(context, run) if (why := _void(context, run, one)))
+    return [Reason("approve.quorum", Verdict.INCONCLUSIVE, summary, numbers=dict(numbers), sample=void)], counted
+
+
+def _void(context: Context, run: Run, one: Approval) -> str:
+    """Why a recorded decision does not count, empty when it does."""
+    digest, version = _bound(context, run)
+    if one.consumed:
+        return "was used by an earlier switch"
+    if (one.digest, one.model_version) != (digest, version):
+        return f"is for {one.digest[:19]}, not {digest[:19]}"
+    if one.evidence_hash != evidence_hash(context, run):
+        return "rests on evidence that has changed since"
+    valid_for = timedelta(seconds=context.config.approval.valid_for)
+    if context.clock.now() - datetime.fromisoformat(one.when) > valid_for:
+        return f"is older than {valid_for}"
+    return ""
+
+
+def _record(context: Context, run: Run, *, person: str, why: str, decision: str, digest: str) -> None:
+    bound, version = _bound(context, run)
+    given = digest.removeprefix("sha256:")
+    if len(given) < _SHORTEST_DIGEST or not bound.removeprefix("sha256:").startswith(given):
+        raise ConfigurationError(
+            "the decision must name the digest that was looked at",
+            facts={"given": digest or "nothing", "this run's package": bound},
+            tries=(f"mlpipeline approve --digest {bound} --as {person} --why ...    # after looking at its report",),
+        )
+    if not why.strip():
+        raise ConfigurationError("a decision needs a reason", tries=("add --why TEXT",))
+    if decision == "approve" and person == run.requester and not context.config.approval.requester_may_approve:
+        raise ConfigurationError(
+            "the one who asked for a release may not approve it",
+            facts={"requester": run.requester, "approval.requester_may_approve": "false"},
+            tries=("ask another person",),
+        )
+    made = Approval(
+        who=person,
+        when=iso(context.clock.now()),
+        why=why,
+        decision=decision,
+        digest=bound,
+        model_version=version,
+        evidence_hash=evidence_hash(context, run),
+    )
+    _write(context, run, made)
+
+
+def _bound(context: Context, run: Run) -> tuple[str, str]:
+    """The digest and model version that were deployed."""
+    deployed = context.needed(run, "deploy", "approve").evidence
+    return str(deployed["digest"]), str(deployed.get("model_version", ""))
+
+
+def _stored(context: Context, run: Run) -> list[Approval]:
+    folder = context.runs.folder(run.id) / "approvals"
+    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    return sorted((msgspec.json.decode(file.read_bytes(), type=Approval) for file in files), key=lambda one: (one.when, one.who))
+
+
+def _write(context: Context, run: Run, one: Approval) -> None:
+    """One file per person, so that two deciding at once do not lose each other's word."""
+    name = sha256(one.who.encode()).hexdigest()[:16]
+    write_atomically(context.runs.folder(run.id) / "approvals" / f"{name}.json", msgspec.json.encode(one))
+
+
+def _command(context: Context, run: Run) -> tuple[str, ...]:
+    digest, _ = _bound(context, run)
+    return (f"mlpipeline approve --run {run.id} --digest {digest[:19]} --as NAME --why TEXT",)

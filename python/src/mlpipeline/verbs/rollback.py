@@ -1,0 +1,132 @@
+"""``rollback``: users back on the version before, from every state, needing neither Prometheus nor the registry."""
+
+from __future__ import annotations
+
+from mlpipeline.core.release import Phase, Standing, TakeBack
+from mlpipeline.core.traffic import TrafficPlan
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import ConfigurationError
+from mlpipeline.ports import Moved
+from mlpipeline.record.result import Reason, Result
+from mlpipeline.record.run import Run
+from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.holding import held
+from mlpipeline.verbs.releasing import Releasing, moved_numbers, smoke
+
+
+def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
+    """Takes the release in progress back, or the settled one; brings back a champion that went down with its machine.
+
+    Args:
+        run: Where the result is written; absent, a record of its own is made.
+        reason: Why, in a person's words; it stands in the quarantine and the ledger.
+
+    Raises:
+        ConfigurationError: There is nothing to go back to.
+        EnvironmentFault: The target cannot be reached; the intent is kept, run it again.
+    """
+    started = context.clock.monotonic()
+    decided = context.clock.now().timestamp()
+    with held(context, run) as token:
+        releasing = Releasing(context, token)
+        moved = _take_back(releasing, reason)
+        release = releasing.release
+        returning = release is not None and release.phase is Phase.RETURNING
+        back = _goes_to(releasing)
+        reasons = [_traffic(releasing, back), _proof(context, moved), smoke(context, releasing, back)]
+        if returning:
+            releasing.finish_return()
+        else:
+            _note_revived(context, back, reason)
+        reasons.append(_aliases(releasing))
+        evidence: dict[str, object] = {
+            "colour": str(back.colour),
+            "digest": back.version.digest,
+            "model_version": back.version.model_version,
+            "reason": reason,
+            "rollback": {"decided": decided, **moved_numbers(moved)},
+        }
+        if returning and release is not None:
+            evidence["from"] = {"digest": release.candidate.digest, "model_version": release.candidate.model_version}
+        facts = {"to": back.version.digest, "model_version": back.version.model_version, "reason": reason}
+        return context.finish(run or _own_run(context, back), "rollback", started, reasons, evidence=evidence, facts=facts)
+
+
+def _take_back(releasing: Releasing, reason: str) -> Moved | None:
+    try:
+        return releasing.happen(TakeBack(reason)).moved
+    except ConfigurationError as refused:
+        raise ConfigurationError(
+            f"nothing to go back to: {refused.what}", facts=refused.facts, tries=("mlpipeline status", "mlpipeline history")
+        ) from refused
+
+
+def _goes_to(releasing: Releasing) -> Standing:
+    """Whom users are on now: the champion of the return, else what was brought back."""
+    release = releasing.release
+    if release is not None and release.phase is Phase.RETURNING and release.champion is not None:
+        return Standing(release.colour.other, release.champion)
+    if release is not None:
+        return Standing(release.colour, release.candidate)
+    champion = releasing.state.champion
+    if champion is None:
+        raise ConfigurationError("nothing was ever released", tries=("mlpipeline run",))
+    return champion
+
+
+def _traffic(releasing: Releasing, back: Standing) -> Reason:
+    plan = releasing.see().plan
+    good = plan == TrafficPlan.all_to(back.colour)
+    name = f"version {back.version.model_version}" if back.version.model_version else back.version.digest[:19]
+    said = f"all users are on {name} in {back.colour}" if good else f"the router says {plan}"
+    return Reason("rollback.traffic", Verdict.PASS if good else Verdict.FAIL, said)
+
+
+def _proof(context: Context, moved: Moved | None) -> Reason:
+    if moved is None or not moved.old_in_flight:
+        seconds = f"{moved.old_last_seconds:.3f} s" if moved else "0 s"
+        return Reason(
+            "rollback.proof", Verdict.PASS, f"the other colour answered its last user after {seconds}", moved_numbers(moved)
+        )
+    waited = context.config.rollout.settle_switch
+    return Reason(
+        "rollback.proof",
+        Verdict.INCONCLUSIVE,
+        f"the other colour still owes {moved.old_in_flight} requests after {waited:g} s",
+        moved_numbers(moved),
+    )
+
+
+def _aliases(releasing: Releasing) -> Reason:
+    owed = releasing.state.owed
+    if not owed:
+        return Reason("rollback.alias", Verdict.PASS, "the registry names the version that is live")
+    words = ", ".join(f"alias {debt.alias} -> {debt.version or 'nobody'}" for debt in owed)
+    return Reason(
+        "rollback.alias",
+        Verdict.INCONCLUSIVE,
+        f"users are safe, but the registry could not be reached and is owed: {words}; the next verb tells it",
+    )
+
+
+def _note_revived(context: Context, back: Standing, reason: str) -> None:
+    context.note(
+        "revived",
+        facts={"colour": str(back.colour), "digest": back.version.digest, "reason": reason},
+        summary="brought back as it was",
+    )
+
+
+def _own_run(context: Context, back: Standing) -> Run:
+    """A rollback may happen in another checkout than the release: it gets a record of its own, of the version gone back to."""
+    now = context.clock.now()
+    return context.runs.create(
+        Run(
+            id=f"{now:%Y%m%d-%H%M%S}-rollback",
+            service=context.config.service,
+            commit=back.version.digest.removeprefix("sha256:"),
+            created=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            reason="rollback",
+            requester=context.actor,
+        )
+    )

@@ -1,0 +1,129 @@
+"""``status``: what is live now, from the target itself; writes nothing and needs no lease."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlpipeline.core.release import Phase, Quarantine, State, live_colour
+from mlpipeline.errors import EnvironmentFault
+from mlpipeline.ports import Deployed, Observed
+from mlpipeline.record.journal import Journal
+from mlpipeline.record.lease import Holder, holder
+from mlpipeline.record.result import Result
+from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.releasing import seen
+
+
+@dataclass(frozen=True)
+class ColourStatus:
+    """One colour. ``percent`` of users it answers, ``role`` is ``live``, ``candidate`` or ``standby``."""
+
+    deployed: Deployed
+    percent: int
+    role: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything ``status`` knows.
+
+    Args:
+        router: ``up``, ``down``, or why the target cannot be read.
+        results: Of the newest run of this checkout, by verb.
+    """
+
+    service: str
+    router: str
+    colours: tuple[ColourStatus, ...]
+    state: State
+    holder: Holder | None
+    run: str
+    results: dict[str, Result]
+
+    @property
+    def serving(self) -> bool:
+        """Whether users are answered: the router is up and each colour with users is ready."""
+        used = [colour for colour in self.colours if colour.percent]
+        return self.router == "up" and bool(used) and all(colour.deployed.ready for colour in used)
+
+    def lines(self) -> list[str]:
+        """For people; the first line is the answer."""
+        found = [f"{self.service}: {self._headline()}", f"  router      {self.router}"]
+        for colour in self.colours:
+            made = colour.deployed.artifact
+            state = "ready" if colour.deployed.ready else f"DOWN {colour.deployed.detail}".rstrip()
+            named = f"version {made.model_version or '-'}, {made.digest[:19]}, run {made.run or '-'}"
+            found.append(f"  {colour.deployed.colour:<10}  {colour.role}, {colour.percent} % of users, {state}: {named}")
+        found.extend(self._release_lines())
+        found.extend(
+            f"  quarantined {digest[:19]} (version {why.model_version or '-'}): {why.reason}" for digest, why in self._barred()
+        )
+        if self.holder is not None:
+            held = self.holder
+            found.append(
+                f"  held by     process {held.pid} on {held.host}, {held.user or 'unknown'}, run {held.run or '-'}, since {held.since}"
+            )
+        if self.run:
+            found.append(f"  last run    {self.run}")
+            found.extend(f"    {verb:<12}{result.verdict:<14}{result.summary}" for verb, result in self.results.items())
+        return found
+
+    def _headline(self) -> str:
+        if self.serving:
+            return ", ".join(
+                f"{colour.percent} % of users on version {colour.deployed.artifact.model_version or '-'} ({colour.deployed.colour})"
+                for colour in self.colours
+                if colour.percent
+            )
+        if self.state.champion is None and self.state.release is None and not self.colours:
+            return "nothing was released yet"
+        return "DOWN, users are not answered; try: mlpipeline rollback"
+
+    def _release_lines(self) -> list[str]:
+        release = self.state.release
+        found = []
+        if release is not None:
+            stage = f", stage {release.stage + 1}" if release.phase is Phase.SHIFTING else ""
+            why = f" ({release.why})" if release.why else ""
+            found.append(f"  release     run {release.run}: {release.phase}{stage} in {release.colour}{why}")
+        if self.state.owed:
+            owed = ", ".join(f"{debt.alias} -> {debt.version or 'nobody'}" for debt in self.state.owed)
+            found.append(f"  owed        to the registry: {owed}")
+        return found
+
+    def _barred(self) -> list[tuple[str, Quarantine]]:
+        return list(self.state.quarantined.items())
+
+
+def run(context: Context) -> Status:
+    """Reads the target, the journal, the lease and the newest run."""
+    state = Journal(context.places.journal).read()
+    observed, router = _observe(context)
+    latest = context.runs.latest()
+    return Status(
+        service=context.config.service,
+        router=router,
+        colours=_colours(state, observed),
+        state=state,
+        holder=holder(context.places.lease),
+        run=latest.id if latest else "",
+        results=context.runs.results(latest.id) if latest else {},
+    )
+
+
+def _observe(context: Context) -> tuple[Observed, str]:
+    try:
+        observed = context.world.target().observe()
+    except EnvironmentFault as fault:
+        return Observed(router="down"), f"cannot be read: {fault.what}"
+    return observed, observed.router
+
+
+def _colours(state: State, observed: Observed) -> tuple[ColourStatus, ...]:
+    live = live_colour(state, seen(observed))
+    found = []
+    for colour, deployed in sorted(observed.colours.items()):
+        candidate = state.release is not None and state.release.colour is colour and state.release.phase is not Phase.SWITCHED
+        role = "live" if colour is live else "candidate" if candidate else "standby"
+        found.append(ColourStatus(deployed, observed.plan.percent(colour) if observed.plan else 0, role))
+    return tuple(found)
