@@ -72,7 +72,6 @@ KNOWN = frozenset(
         "expect_compound_columns_to_be_unique",
         "expect_multicolumn_sum_to_equal",
         "expect_multicolumn_values_to_be_equal",
-        "expect_multicolumn_values_to_be_unique",
         "expect_query_results_to_match_comparison",
         "expect_select_column_values_to_be_unique_within_record",
         "expect_table_column_count_to_be_between",
@@ -123,9 +122,7 @@ _TABLE = {
     "expect_table_column_count_to_equal",
     "expect_table_columns_to_match_ordered_list",
 }
-_NUMPY_TYPES = frozenset(
-    ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
-)
+_NUMPY_TYPES = frozenset(("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64"))
 _BOUNDS = {"min_value", "max_value", "strict_min", "strict_max"}
 _OWN_ARGUMENTS: Mapping[str, set[str]] = {
     "expect_column_values_to_be_between": _BOUNDS,
@@ -143,7 +140,9 @@ _OWN_ARGUMENTS: Mapping[str, set[str]] = {
     "expect_table_column_count_to_equal": {"value"},
     "expect_table_columns_to_match_ordered_list": {"column_list"},
     **dict.fromkeys(AGGREGATES, _BOUNDS),
+    "expect_table_column_count_to_be_between": {"min_value", "max_value"},
 }
+_OPTIONAL = _BOUNDS | {"ignore_row_if", "or_equal"}
 _ALWAYS_ALLOWED = {"column", "mostly"}
 
 
@@ -213,6 +212,9 @@ def check(kind: str, arguments: Mapping[str, object], *, source: str) -> Check:
             tries=(f"write {near[0]}",),
         )
     kept = {name: value for name, value in arguments.items() if value is not None}
+    absent = sorted(_required(kind) - set(kept))
+    if absent:
+        raise ConfigurationError(f"{kind} lacks {absent[0]}", facts={"file": source, "given": ", ".join(kept) or "nothing"})
     mostly = kept.get("mostly", 1.0)
     if isinstance(mostly, int | float) and not 0 <= mostly <= 1:
         raise ConfigurationError(
@@ -354,6 +356,13 @@ def same_in_both_dialects(pattern: str) -> bool:
     return all(character in "dwsDWSnt" or not character.isalnum() for character in escapes) and not re.search(
         r"\{\d{4,}", pattern
     )
+
+
+def _required(kind: str) -> set[str]:
+    """The arguments without which a check means nothing; the library looks after those of the rarer ones."""
+    needed = _OWN_ARGUMENTS.get(kind, set()) - _OPTIONAL
+    alone = kind.startswith("expect_column_") and not kind.startswith("expect_column_pair_")
+    return needed | {"column"} if alone else needed
 
 
 def _compile(pattern: str, source: str) -> None:

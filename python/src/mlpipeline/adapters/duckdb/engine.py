@@ -53,7 +53,7 @@ def answer(table: Table, checks: Sequence[Check], sample_rows: int) -> list[Outc
 
 def _plan(check: Check, table: Table, query: _Query) -> _Reader:
     if check.type in ROW_WISE:
-        return _plan_rows(check, table, query)
+        return _plan_rows(check, query)
     if check.type in AGGREGATES:
         return _plan_aggregate(check, table, query)
     if check.type == "expect_column_values_to_be_of_type":
@@ -75,13 +75,13 @@ def _exists(check: Check, columns: Sequence[str]) -> bool:
     return str(check.kwargs["column"]) in columns
 
 
-def _plan_rows(check: Check, table: Table, query: _Query) -> _Reader:
+def _plan_rows(check: Check, query: _Query) -> _Reader:
     considered = query.want(f"count(*) FILTER (WHERE {_considered(check)})")
     if check.type in _DISTINCT:
         distinct = query.want(f"count(DISTINCT {_key(check)}) FILTER (WHERE {_considered(check)})")
         # rows in groups of duplicates are counted afterwards, only when there are any
         return lambda row: Counts(row[0], row[0] - row[considered], row[considered] - row[distinct])
-    unexpected = query.want(f"count(*) FILTER (WHERE {_breaks(check, table)})")
+    unexpected = query.want(f"count(*) FILTER (WHERE {_breaks(check)})")
     if check.type in NULLNESS:
         return lambda row: Counts(row[0], None, row[unexpected])
     return lambda row: Counts(row[0], row[0] - row[considered], row[unexpected])
@@ -140,28 +140,29 @@ def _considered(check: Check) -> str:
     return "true" if rule in {"neither", "never"} else f"NOT ({' AND '.join(absent)})"
 
 
-def _breaks(check: Check, table: Table) -> str:
+def _breaks(check: Check) -> str:
     """The condition under which a row breaks a check."""
     column = quoted(check.columns[0])
-    arguments = check.kwargs
-    if check.type == "expect_column_values_to_not_be_null":
-        return f"{column} IS NULL"
-    if check.type == "expect_column_values_to_be_null":
-        return f"{column} IS NOT NULL"
+    if check.type in NULLNESS:
+        return f"{column} IS {'' if check.type.endswith('_not_be_null') else 'NOT '}NULL"
     if check.type in _OPERATORS:
-        operator = ">=" if arguments.get("or_equal") else _OPERATORS[check.type]
-        other = quoted(check.columns[1])
-        return f"({_considered(check)}) AND NOT coalesce({column} {operator} {other}, false)"
+        operator = ">=" if check.kwargs.get("or_equal") else _OPERATORS[check.type]
+        return f"({_considered(check)}) AND NOT coalesce({column} {operator} {quoted(check.columns[1])}, false)"
     if check.type.endswith("_regex"):
-        matches = f"regexp_matches({column}, {text(str(arguments['regex']))})"
+        matches = f"regexp_matches({column}, {text(str(check.kwargs['regex']))})"
         return matches if "_not_match_" in check.type else f"NOT {matches}"
     if check.type.endswith("_in_set"):
-        values = [_literal(value) for value in _list(arguments["value_set"])]
-        inside = f"{column} IN ({', '.join(values)})" if values else "false"
-        return f"{column} IS NOT NULL AND {inside if '_not_be_in_' in check.type else f'NOT ({inside})'}"
-    if check.type == "expect_column_value_lengths_to_equal":
-        return f"length({column}) <> {_literal(arguments['value'])}"
-    return _outside(f"length({column})" if "_lengths_" in check.type else column, arguments)
+        return _in_set(column, _list(check.kwargs["value_set"]), wanted="_not_be_in_" not in check.type)
+    if "_lengths_" in check.type:
+        value = check.kwargs.get("value")
+        exact = {"min_value": value, "max_value": value}
+        return _outside(f"length({column})", check.kwargs if value is None else exact)
+    return _outside(column, check.kwargs)
+
+
+def _in_set(column: str, values: Sequence[object], *, wanted: bool) -> str:
+    inside = f"{column} IN ({', '.join(_literal(value) for value in values)})" if values else "false"
+    return f"{column} IS NOT NULL AND {f'NOT ({inside})' if wanted else inside}"
 
 
 def _outside(value: str, arguments: Mapping[str, object]) -> str:
@@ -204,7 +205,7 @@ def _shown(check: Check) -> str:
 
 def _failing_values(check: Check, table: Table, sample_rows: int) -> tuple[tuple[str, int], ...]:
     rows = table.rows(
-        f"SELECT {_shown(check)} AS shown, count(*) AS n FROM {table.relation} WHERE {_breaks(check, table)} "  # noqa: S608
+        f"SELECT {_shown(check)} AS shown, count(*) AS n FROM {table.relation} WHERE {_breaks(check)} "  # noqa: S608
         f"GROUP BY ALL ORDER BY n DESC, shown LIMIT {sample_rows}"
     )
     return tuple((str(shown), int(number)) for shown, number in rows)

@@ -63,9 +63,10 @@ class Table:
         import duckdb
 
         try:
-            return self.connection.execute(query).fetchall()
+            found: list[tuple[Any, ...]] = self.connection.execute(query).fetchall()
         except duckdb.Error as error:
             raise _unreadable(error, self.label, self.files) from error
+        return found
 
     def arrow(self, columns: Sequence[str] = ()) -> Any:
         """The table (or some columns of it) as a ``pyarrow.Table``."""
@@ -128,11 +129,9 @@ def open_table(files: Sequence[Path], label: str) -> Table:
         }
     )
     try:
-        if _suffix(files[0]) == "parquet":
-            source = f"read_parquet({_texts(files)})"
-        else:
-            source = _load_csv(connection, files)
-        described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+        parquet = _suffix(files[0]) == "parquet"
+        source = f"read_parquet({_texts(files)})" if parquet else _load_csv(connection, files)
+        described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608
         raw = {str(row[0]): str(row[1]) for row in described}
         clean = ", ".join(f"{_clean(name, kind)} AS {quoted(name)}" for name, kind in raw.items())
         types = {name: "DOUBLE" if _widened(kind) else kind for name, kind in raw.items()}
@@ -200,7 +199,8 @@ def _widened(kind: str) -> bool:
 def _clean(name: str, kind: str) -> str:
     if _widened(kind):
         return f"CAST({quoted(name)} AS DOUBLE)"
-    return f"nullif({quoted(name)}, CAST('nan' AS {kind}))" if kind in {"DOUBLE", "FLOAT"} else quoted(name)
+    # not nullif: DuckDB folds a comparison with NaN by Parquet's statistics, which leave NaN out
+    return f"CASE WHEN isnan({quoted(name)}) THEN NULL ELSE {quoted(name)} END" if kind in {"DOUBLE", "FLOAT"} else quoted(name)
 
 
 def _unreadable(error: Exception, label: str, files: Sequence[Path]) -> Failed:

@@ -59,13 +59,13 @@ def tracked(project: Path, root: Path) -> list[Tracked]:
 
 def covering(path: Path, outputs: list[Tracked]) -> Tracked | None:
     """The output that is the path or a folder above it."""
-    wanted = Path(os.path.abspath(path))
+    wanted = _absolute(path)
     return next((output for output in outputs if wanted == output.path or output.path in wanted.parents), None)
 
 
 def inside(path: Path, outputs: list[Tracked]) -> list[Tracked]:
     """The outputs that lie in a folder."""
-    folder = Path(os.path.abspath(path))
+    folder = _absolute(path)
     return [output for output in outputs if folder in output.path.parents]
 
 
@@ -100,6 +100,11 @@ def default_remote(root: Path) -> str:
     return ""
 
 
+def _absolute(path: Path) -> Path:
+    """Without ``..``, and with links as they are, because DVC checks data out as links where it is told to."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
 def _dvc_files(root: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in {"node_modules", "__pycache__"})
@@ -125,13 +130,13 @@ def _load(file: Path) -> dict[str, Any]:
 def _working_folder(recipe: Mapping[str, Any], stage: str) -> str:
     """Of a stage in ``dvc.yaml``; stages made by ``foreach`` or ``matrix`` are called ``name@item`` in the lock."""
     stages = recipe.get("stages") or {}
-    entry = stages.get(stage) or stages.get(stage.split("@")[0]) or {}
+    entry = stages.get(stage) or stages.get(stage.partition("@")[0]) or {}
     return str((entry.get("do") or entry).get("wdir", "."))
 
 
 def _outputs(entry: Mapping[str, Any], folder: Path, project: Path, source: Path) -> Iterator[Tracked]:
     for output in entry.get("outs") or ():
-        path = Path(os.path.abspath(folder / str(output["path"])))
+        path = _absolute(folder / str(output["path"]))
         exact = output.get("hash") == "md5" or str(output.get("md5", "")).endswith(".dir")
         yield Tracked(path, str(output.get("md5", "")) if exact else "", os.path.relpath(path, project), source)
 

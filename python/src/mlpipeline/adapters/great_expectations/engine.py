@@ -60,12 +60,12 @@ def _expectation(check: Check, place: int) -> Any:
 
 def _outcome(check: Check, result: Any, rows: int, sample_rows: int) -> Outcome:
     details = dict(result.result or {})
-    observed = details.get("observed_value")
+    observed: Any = details.get("observed_value")
     counts = Counts(
         int(details.get("element_count") or rows),
         missing=details.get("missing_count"),
         unexpected=details.get("unexpected_count"),
-        observed=observed.item() if hasattr(observed, "item") else observed,
+        observed=getattr(observed, "item", lambda: observed)(),
     )
     entries = details.get("partial_unexpected_counts") or []
     sample = tuple((str(entry["value"]), int(entry["count"])) for entry in entries if "value" in entry)[:sample_rows]
