@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from mlpipeline.clock import SystemClock
-from mlpipeline.config.model import Config, Latency, MetricGate, ModelGate, NonInferiority, Train
+from mlpipeline.config.model import Config, Latency, MetricGate, ModelGate, NonInferiority, Package, Train
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
@@ -84,19 +84,19 @@ class Project:
         self.observed = Observed({Colour.BLUE: Deployed(Colour.BLUE, artifact, True)}, TrafficPlan.all_to(Colour.BLUE))
         return bundle
 
-    def context(self, gate: ModelGate) -> Context:
+    def context(self, gate: ModelGate, package: Package | None = None) -> Context:
         world = World(target=lambda: Standing(self.observed), registry=none_of_these, metrics=none_of_these)
-        config = Config(service="flights", train=Train(command="true"), gate=gate)
+        config = Config(service="flights", train=Train(command="true"), gate=gate, package=package or Package())
         return Context(config, self.places, SystemClock(), Quiet(), world)
 
-    def judge(self, metrics: tuple[MetricGate, ...] = ACCURACY, **gate: Any) -> Result:
+    def judge(self, metrics: tuple[MetricGate, ...] = ACCURACY, package: Package | None = None, **gate: Any) -> Result:
         chosen = ModelGate(**{"holdout": "holdout.parquet", "label": "state", "metrics": metrics, **gate})
 
         def interpreter(_: Context, subject: Subject) -> Path:
             self.asked.append(subject.name)
             return self.python(subject)
 
-        return gate_model.run(self.context(chosen), RUN, interpreter=interpreter)
+        return gate_model.run(self.context(chosen, package), RUN, interpreter=interpreter)
 
 
 def holdout(rows: int = 400) -> pd.DataFrame:
@@ -218,6 +218,20 @@ def test_a_candidate_that_gives_no_usable_answer_fails_and_says_how(project: Pro
     result = project.judge()
     assert result.verdict is Verdict.FAIL
     assert words in result.summary
+
+
+def test_a_candidate_may_import_what_the_package_will_hold_and_nothing_else(project: Project) -> None:
+    save_tiny_model(project.model)
+    folder = project.places.project
+    (folder / "features").mkdir()
+    (folder / "features" / "__init__.py").write_text("")
+    (folder / "secret.py").write_text("")
+    labels = json.dumps(holdout()["state"].tolist())
+    found = "from importlib.util import find_spec\nassert find_spec('secret') is None\nassert find_spec('features')\n"
+    project.python = fake_python(project.folder, f"{found}answer({labels})")
+    assert project.judge(package=Package(include=("features",))).verdict is Verdict.PASS
+    with pytest.raises(ConfigurationError, match=r"package\.include is not in the project"):
+        project.judge(package=Package(include=("../home",)), seed=1)
 
 
 def test_a_hanging_candidate_is_ended_at_the_limit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

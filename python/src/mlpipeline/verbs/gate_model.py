@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -91,7 +89,7 @@ def run(context: Context, run: Run, *, interpreter: Interpreter | None = None) -
         return previous
     holdout = read_holdout(context.project / gate.holdout)
     model_digest = str(trained.evidence["model_digest"])
-    inputs = _fingerprint(model_digest, holdout.digest, champion.digest if champion else "", gate)
+    inputs = _fingerprint(model_digest, holdout.digest, champion.digest if champion else "", gate, context.config.package)
     if previous is not None and previous.evidence.get("inputs") == inputs and previous.verdict in {Verdict.PASS, Verdict.FAIL}:
         context.console.say("gate model: nothing changed since the last verdict")
         return previous
@@ -110,7 +108,7 @@ def _by_importance(findings: list[Finding]) -> list[Finding]:
 
 
 def _fingerprint(*parts: object) -> str:
-    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(parts, enc_hook=float)).hexdigest()
 
 
 def _check_rules(context: Context) -> None:
@@ -166,36 +164,13 @@ def _champion(context: Context) -> Artifact | None:
 def _served_environment(context: Context, subject: Subject) -> Path:
     """The environment the model is served in: the bundle's own, or the one that ``package`` will lock for the candidate."""
     from mlpipeline.adapters.environment import Environments, python_for
+    from mlpipeline.verbs.package import python_version, requirements, wheelhouse
 
-    package = context.config.package
-    wheelhouse = context.project / package.wheelhouse if package.wheelhouse else None
     if subject.bundle is not None:
-        return python_for(context.places, subject.bundle, wheelhouse=wheelhouse)
-    environments = Environments(context.places, wheelhouse)
+        return python_for(context.places, subject.bundle, wheelhouse=wheelhouse(context))
     context.console.say("gate model: preparing the environment the candidate will be served in")
-    return environments.install(environments.lock(_requirements(context, subject.model), python=_python_version(subject.model)))
-
-
-def _requirements(context: Context, model: Path) -> list[str]:
-    """The model's own requirements and those of the serving process."""
-    from mlpipeline.serving.requirements import REQUIREMENTS
-
-    chosen = context.config.package.requirements
-    file = context.project / chosen if chosen else model / "requirements.txt"
-    if not file.is_file():
-        raise ConfigurationError(
-            "the model's requirements are missing",
-            facts={"file": file},
-            tries=("save the model with MLflow, which writes requirements.txt", "name a file in package.requirements"),
-        )
-    return [*file.read_text().splitlines(), *REQUIREMENTS]
-
-
-def _python_version(model: Path) -> str:
-    """The version the model was saved with (``3.11``), the worker's own when it does not say."""
-    file = model / "python_env.yaml"
-    found = re.search(r"^python:\s*['\"]?(\d+\.\d+)", file.read_text(), re.MULTILINE) if file.is_file() else None
-    return found[1] if found else f"{sys.version_info.major}.{sys.version_info.minor}"
+    environments = Environments(context.places, wheelhouse(context))
+    return environments.install(environments.lock(requirements(context, subject.model), python=python_version(subject.model)))
 
 
 @dataclass(frozen=True)
@@ -297,7 +272,20 @@ class _Judging:
         return answers_of(output, truth, classes)
 
     def _place_code(self, folder: Path) -> None:
-        """The project's files that the model may import, as the package will hold them."""
+        """The project's files that the model may import, laid out as the package will hold them; no others."""
+        project = self._context.project.resolve()
+        for name in self._context.config.package.include:
+            place = (project / name).resolve()
+            if not place.exists() or not place.is_relative_to(project):
+                raise ConfigurationError(
+                    "a path in package.include is not in the project",
+                    facts={"path": name, "project": project},
+                    tries=("correct package.include",),
+                )
+            link = folder / place.relative_to(project)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.symlink_to(place)
 
     def _champions(self, truth: Truth, classes: NDArray[Any]) -> Answers | None:
         """The champion's answers, from the cache or its bundle; trouble is an error finding, not the candidate's fault."""
