@@ -255,10 +255,8 @@ class Play:
 
     def shut_down(self) -> None:
         """Ends the service's processes; the folder with reports and ledger stays."""
-        from mlpipeline.adapters.local import shut_down
-        from mlpipeline.record.places import Places
-
-        shut_down(Places(project=self.repository, home=self.folder / "state", service=SERVICE))
+        if (self.repository / "mlpipeline.yaml").is_file():
+            self.mlpipeline("stop", check=False)
 
 
 def difference(results: dict[str, Any], metric: str) -> float:

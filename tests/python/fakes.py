@@ -176,6 +176,11 @@ class FakeTarget(Target):
         self._reach()
         return self.prometheus
 
+    def shutdown(self) -> None:
+        self._reach()
+        self.calls.append("shutdown")
+        self.colours, self.plan = {}, None
+
     def kill(self, colour: Colour) -> None:
         """The colour's process dies; what was deployed stays known."""
         self.colours[colour] = msgspec.structs.replace(self.colours[colour], ready=False, detail="no process")

@@ -119,6 +119,9 @@ class Target(Protocol):
     def monitoring(self) -> str:
         """URL of the Prometheus that scrapes this target, started if the target brings its own."""
 
+    def shutdown(self) -> None:
+        """Ends everything of the service; users get no answer any more. Records and bundles stay."""
+
 
 class Sample(msgspec.Struct, frozen=True):
     """One series of an instant query: labels, value, and the time the value was scraped (Unix seconds)."""
