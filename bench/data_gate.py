@@ -60,7 +60,7 @@ def write(file: Path, rows: int) -> None:
         f"""COPY (SELECT i AS id, CAST(hash(i) % 4000 AS DOUBLE) + 0.5 AS distance,
           CASE WHEN i % 20 = 0 THEN NULL ELSE CAST(hash(i + 1) % 300 AS DOUBLE) - 30 END AS delay,
           CAST(hash(i + 2) % 24 AS BIGINT) AS hour, CAST(hash(i + 3) % 12 AS BIGINT) + 1 AS month,
-          ['AA', 'B6', 'DL', 'UA', 'WN'][1 + hash(i + 4) % 5] AS carrier, 'N' || hash(i + 5) % 900 AS tail,
+          ['AA', 'B6', 'DL', 'UA', 'WN'][1 + CAST(hash(i + 4) % 5 AS BIGINT)] AS carrier, 'N' || hash(i + 5) % 900 AS tail,
           CAST(hash(i + 6) % 1000 AS BIGINT) AS departure, CAST(hash(i + 6) % 1000 AS BIGINT) + 60 AS arrival
           FROM range({rows}) AS numbers(i)) TO '{file}' (FORMAT parquet)"""
     )

@@ -177,11 +177,12 @@ def parquet(path: Path, numbers: list[int]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", ["parts", "parts/*.parquet"])
+@pytest.mark.parametrize("path", ["parts", "parts/*.parquet", "{here}/parts/*.parquet"])
 def test_folders_and_globs_are_one_table(tmp_path: Path, path: str) -> None:
     parquet(tmp_path / "parts" / "a.parquet", [1, 2])
     parquet(tmp_path / "parts" / "b.parquet", [2, 3])
-    result = gate(tmp_path, {"train": {"path": path, "expect": [{"column": "id", "unique": True}]}})
+    configured = path.replace("{here}", str(tmp_path))
+    result = gate(tmp_path, {"train": {"path": configured, "expect": [{"column": "id", "unique": True}]}})
     assert result.reasons[0].numbers == {"rows": 4, "missing": 0, "unexpected": 2}
 
 

@@ -184,8 +184,9 @@ def _version(project: Path, path: str, outputs: list[Tracked]) -> tuple[str, str
     output = tracked.covering(place, outputs)
     if output is None or not place.exists():
         return f"sha256:{tracked.sha256(place, files.find(project, path))}", ""
-    version = f"md5:{tracked.md5(place)}"
-    if _as_recorded(output):
+    digest = tracked.md5(place)
+    version = f"md5:{digest}"
+    if output.hash in {"", digest} if output.path == place else _as_recorded(output):
         return version, ""
     source = output.source.name
     return version, f"{path} differs from what {source} records; run dvc add or dvc commit, so that this version can be restored"

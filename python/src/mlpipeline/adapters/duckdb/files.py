@@ -100,7 +100,8 @@ def find(project: Path, configured: str) -> tuple[Path, ...]:
     elif path.is_dir():
         found = [file for file in path.rglob("*") if file.is_file() and _suffix(file)]
     elif any(character in configured for character in "*?["):
-        found = [file for file in project.glob(configured) if file.is_file()]
+        start = Path(path.anchor) if Path(configured).is_absolute() else project
+        found = [file for file in start.glob(str(path.relative_to(start))) if file.is_file()]
     else:
         found = []
     formats = {_suffix(file) for file in found}
