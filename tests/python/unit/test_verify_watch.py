@@ -244,7 +244,7 @@ def test_a_long_outage_is_inconclusive_not_a_failure(tmp_path: Path) -> None:
 
 
 def test_stale_scrapes_are_an_outage(tmp_path: Path) -> None:
-    world, metrics, context = make(tmp_path, errors=ErrorRule(enabled=False))
+    _, metrics, context = make(tmp_path, errors=ErrorRule(enabled=False))
     watch = watching(context)
     watch.check()
     metrics.colours["green"].scraped = False
@@ -254,7 +254,7 @@ def test_stale_scrapes_are_an_outage(tmp_path: Path) -> None:
 
 
 def test_a_restarted_process_does_not_lose_or_invent_requests(tmp_path: Path) -> None:
-    world, metrics, context = make(tmp_path, router=False)
+    _, metrics, context = make(tmp_path, router=False)
     watch = watching(context)
     watch.check()
     restarts = iter([20])

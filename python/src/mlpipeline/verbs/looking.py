@@ -98,28 +98,38 @@ class Reader:
         scrapes = self.scrapes(now)
         counts: dict[str, tuple[int, int, int, int]] = {}
         missing: dict[str, str] = {}
-        increments = {name: self._take(name, scrapes[name]) for name in scrapes}
+        until = self._common(scrapes[SERVING])
+        increments = {
+            SERVING: self._counters[SERVING].take(scrapes[SERVING], until),
+            ROUTER: self._counters[ROUTER].take(scrapes[ROUTER], newest_scrape(scrapes[ROUTER]) or 0.0),
+        }
         for metric in metrics:
             reason = self._reason(metric, scrapes, now)
             if reason:
                 missing[metric.name] = reason
             else:
                 counts[metric.name] = self._count(metric, increments, traffic)
-        until = self._common(scrapes[SERVING]) or now
         seconds = until - self._until if self._until else 0.0
         self._until = until
         users = self._users(increments[SERVING], traffic, seconds) if seconds > 0 else {}
-        return Look(round(until, 3), stage, traffic, round(max(0.0, seconds), 3), counts, missing, {}, users)
+        return Look(round(until or now, 3), stage, traffic, round(max(0.0, seconds), 3), counts, missing, {}, users)
 
-    def _take(self, source: str, series: Series) -> dict[Labels, float]:
-        until = self._common(series) if source == SERVING else newest_scrape(series)
-        return self._counters[source].take(series, until or 0.0)
+    def _common(self, serving: Series) -> float:
+        """Up to when both colours are known, once both were scraped anew; until then the time of the look before.
 
-    def _common(self, serving: Series) -> float | None:
-        """Up to when both colours are known: one of the two clocks would otherwise run ahead of the other."""
-        newest = [newest_scrape(_of(serving, colour=colour)) for colour in self._roles.named().values()]
-        known = [at for at in newest if at is not None]
-        return min(known, default=None)
+        Looks may come faster than scrapes. A look that saw a new scrape of one colour only would compare its requests
+        with none of the other and lose them.
+        """
+        newest = []
+        for colour in self._roles.named().values():
+            series = _of(serving, colour=colour)
+            newest.append(newest_scrape(series) or 0.0)
+        until = min(newest)
+        for colour in self._roles.named().values():
+            series = _of(serving, colour=colour)
+            if not any(self._until < point.at <= until for points in series.values() for point in points):
+                return self._until
+        return until
 
     def _reason(self, metric: MetricPlan, scrapes: Mapping[str, Series], now: float) -> str:
         if metric.source == ROUTER:

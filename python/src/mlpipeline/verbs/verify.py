@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from mlpipeline.config.model import Condition
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement, parse
 from mlpipeline.core.judge import Judge, Judgement, Look, MetricPlan, MetricVerdict, Plan, StageEnd, TracePoint
 from mlpipeline.core.traffic import Colour, TrafficPlan
@@ -205,15 +206,17 @@ class Watch:
             "candidate": str(self._roles.candidate),
             "champion": str(self._roles.champion),
         }
-        plans = []
-        for condition in self._settings.conditions:
-            # Plain numbers: a Duration is a float of the configuration's own and has no place in a record.
-            known = msgspec.structs.asdict(condition).items()
-            fields = {name: float(value) if isinstance(value, float) else value for name, value in known}
-            for name, value in names.items():
-                fields["query"] = fields["query"].replace("{{" + name + "}}", value)
-            plans.append(ConditionPlan(**fields))
-        return tuple(plans)
+        return tuple(self._condition(condition, names) for condition in self._settings.conditions)
+
+    def _condition(self, condition: Condition, names: dict[str, str]) -> ConditionPlan:
+        query = condition.query
+        for name, value in names.items():
+            query = query.replace("{{" + name + "}}", value)
+        fields: dict[str, object] = {**msgspec.structs.asdict(condition), "query": query}
+        # Plain numbers: a Duration is a float of the configuration's own and has no place in a record.
+        return msgspec.convert(
+            {name: float(field) if isinstance(field, float) else field for name, field in fields.items()}, ConditionPlan
+        )
 
     def _judging(self) -> Judge:
         if self._judge is None:
