@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -113,6 +114,20 @@ def measure(command: list[str], port: int, folder: Path, arguments: argparse.Nam
     return ready, next(one for one in rounds if one.per_second == middle)
 
 
+def model_alone(model: Path, seconds: float) -> float:
+    """Predictions per second of the bare model in one thread, without parsing or a server: the ceiling of any server."""
+    import mlflow.sklearn
+    import pandas
+
+    bare = mlflow.sklearn.load_model(str(model))
+    frame = pandas.DataFrame(**json.loads(tiny_request())["dataframe_split"])
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        bare.predict(frame)
+        count += 1
+    return count / (time.perf_counter() - start)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="of load per round")
@@ -127,6 +142,7 @@ def main() -> None:
         own = [sys.executable, "-m", "mlpipeline.serving", "--model", str(model), "--port", str(ours), "--threads"]
         flow = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model), "--env-manager", "local", "-p", str(theirs)]
         ready, result = measure([*own, str(arguments.threads)], ours, folder, arguments)
+        ceiling = model_alone(model, arguments.seconds)
         other_ready, other = measure(flow, theirs, folder, arguments)
     rows = (
         ("ready after, s", ready, other_ready),
@@ -136,6 +152,7 @@ def main() -> None:
         ("failed", float(result.failed), float(other.failed)),
     )
     print(f"serving: {arguments.connections} keep-alive connections, one row per request, median of {arguments.rounds} rounds")
+    print(f"the bare model alone, one thread: {ceiling:.0f} per second")
     print(f"{'':22}{'mlpipeline':>12}{'mlflow':>12}{'ratio':>10}")
     for label, mine, its in rows:
         print(f"{label:22}{mine:12.2f}{its:12.2f}{f'{mine / its:9.2f}x' if its else '-':>10}")
