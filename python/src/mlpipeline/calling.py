@@ -12,7 +12,7 @@ import msgspec
 
 from mlpipeline.commands import SHARED, Command
 from mlpipeline.config.load import Loaded, load
-from mlpipeline.errors import ConfigurationError
+from mlpipeline.errors import ConfigurationError, MlpipelineError
 from mlpipeline.record.result import Result
 
 _OVERLAY = "config"
@@ -91,6 +91,7 @@ class Calling:
             console.say(f"note: {warning}")
         if self._command.run == "none":
             return self._module().run(context, **own)  # type: ignore[no-any-return]
+        from mlpipeline.record.run import FLOW
         from mlpipeline.verbs.current import Choice, choose_run
 
         reason = own.pop("reason", "commit")
@@ -99,7 +100,15 @@ class Calling:
         else:
             run = choose_run(context, Choice(self._command.run), reason=reason)
         self._folder = context.runs.folder(run.id)
-        return self._module().run(context, run, **own)  # type: ignore[no-any-return]
+        started = context.clock.monotonic()
+        try:
+            return self._module().run(context, run, **own)  # type: ignore[no-any-return]
+        except MlpipelineError as error:
+            if self._command.name in FLOW:
+                from mlpipeline.verbs.run import note_broken
+
+                note_broken(context, run, self._command.name, started, error)
+            raise
 
     def _loaded(self, project: Path) -> Loaded:
         return load(

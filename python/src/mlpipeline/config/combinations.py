@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator
 from datetime import datetime
 
 from mlpipeline.config.model import Condition, Config, Expectation, MetricGate
-from mlpipeline.config.shape import Problem
+from mlpipeline.config.shape import Problem, closest
 from mlpipeline.config.text import Way
 
 METRICS = (
@@ -56,7 +55,7 @@ def _data(config: Config) -> Iterator[Problem]:
                 yield Problem(
                     (*way, "columns", column),
                     f"data.files.{name}.columns.{column} has the unknown type {kind!r}",
-                    nearest=_nearest(kind, COLUMN_TYPES),
+                    nearest=closest(kind.lower(), COLUMN_TYPES),
                     allowed=", ".join(COLUMN_TYPES),
                     example=f"columns:\n  {column}: number",
                 )
@@ -123,7 +122,7 @@ def _metric(way: Way, gate: MetricGate) -> Iterator[Problem]:
         yield Problem(
             (*way, "metric"),
             f"unknown metric {gate.metric!r}",
-            nearest=_nearest(gate.metric, METRICS),
+            nearest=closest(gate.metric.lower(), METRICS),
             allowed=", ".join(METRICS),
             example="- metric: roc_auc\n  at_least: 0.7",
         )
@@ -206,7 +205,3 @@ def _is_time(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _nearest(word: str, known: tuple[str, ...]) -> str:
-    return next(iter(difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.4)), "")

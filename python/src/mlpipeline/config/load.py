@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -71,6 +70,8 @@ def load(
 
 def digest(config: Config) -> str:
     """``sha256:...`` of the effective values, whatever layer they came from."""
+    import hashlib
+
     return f"sha256:{hashlib.sha256(msgspec.json.encode(config, order='sorted', enc_hook=float)).hexdigest()}"
 
 

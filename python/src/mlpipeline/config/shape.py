@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -15,6 +14,7 @@ from mlpipeline.config.text import Way
 
 _EXAMPLES: dict[str, object] = {
     "service": "churn",
+    "train": {"command": "dvc repro"},
     "train.command": "dvc repro",
     "data.files": {"trips": {"path": "data/trips.parquet"}},
     "gate.holdout": "data/holdout.parquet",
@@ -51,6 +51,13 @@ def dotted(way: Iterable[str | int]) -> str:
     for part in way:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """What was probably meant, or empty."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), "")
 
 
 def field_types(model: type) -> dict[str, Any]:
@@ -143,8 +150,7 @@ def _single(wanted: Any, kind: Any, value: object, way: Way, problems: list[Prob
 
 
 def _unknown(kind: type, key: str, way: Way, known: list[str]) -> Problem:
-    close = difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.5)
-    nearest = close[0] if close else ""
+    nearest = closest(key.lower().replace("-", "_"), known)
     shown = nearest or next(iter(known))
     return Problem(
         way,
@@ -159,7 +165,7 @@ def _wrong_type(wanted: Any, value: object, way: Way, needed: str) -> Problem:
     kind = plain_type(wanted)
     nearest = ""
     if get_origin(kind) is Literal and isinstance(value, str):
-        nearest = next(iter(difflib.get_close_matches(value, [str(one) for one in get_args(kind)], n=1, cutoff=0.5)), "")
+        nearest = closest(value, [str(one) for one in get_args(kind)])
     elif kind is bool and isinstance(value, str) and value.lower() in {"yes", "on", "y"}:
         nearest = "true"
     elif kind is bool and isinstance(value, str) and value.lower() in {"no", "off", "n"}:

@@ -22,6 +22,10 @@ _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = {"": None, "~": None, "null": None, "true": True, "false": False, ".nan": float("nan"), ".inf": float("inf")}
 
+_STANDARD = "tag:yaml.org,2002:"
+_TAGS = frozenset({"str", "int", "float", "bool", "null", "timestamp", "map", "seq", "merge", "value"})
+"""What plain YAML resolves to by itself; everything else was written as a tag."""
+
 
 class Parsed(msgspec.Struct, frozen=True):
     """Plain values and the line (from 1) on which each begins."""
@@ -99,7 +103,7 @@ def _plain(node: yaml.Node, way: Way, lines: dict[Way, int], name: str, above: f
     lines.setdefault(way, line)
     if id(node) in above:
         raise ConfigurationError("an alias contains itself", facts={"file": f"{name}:{line}"})
-    if not node.tag.startswith("tag:yaml.org,2002:"):
+    if node.tag.removeprefix(_STANDARD) not in _TAGS:
         raise ConfigurationError("YAML tags are not understood here", facts={"file": f"{name}:{line}", "found": node.tag})
     above |= {id(node)}
     if isinstance(node, yaml.SequenceNode):

@@ -70,7 +70,7 @@ def _step(context: Context, run: Run, verb: str, find: Find) -> Result:
     except MlpipelineError as error:
         seconds = context.clock.monotonic() - started
         context.console.say(f"{spoken(verb)}: {error.what} ({seconds:.1f} s)")
-        _record(context, run, verb, started, error)
+        note_broken(context, run, verb, started, error)
         raise
     context.console.say(f"{spoken(verb)}: {result.verdict}, {result.summary} ({context.clock.monotonic() - started:.1f} s)")
     if before is not None and before.evidence.get("data_version") != result.evidence.get("data_version"):
@@ -84,8 +84,12 @@ def _look_again(context: Context, run: Run, verb: str) -> bool:
     return verb == FLOW[0] and context.runs.result(run.id, "deploy") is None
 
 
-def _record(context: Context, run: Run, verb: str, started: float, error: MlpipelineError) -> None:
-    """A verb that broke off leaves a result too, unless it wrote its own or nothing was tried."""
+def note_broken(context: Context, run: Run, verb: str, started: float, error: MlpipelineError) -> None:
+    """A verb that broke off leaves a result too, unless it wrote its own or nothing was tried.
+
+    Args:
+        started: ``clock.monotonic()`` at its begin.
+    """
     if isinstance(error, Held | ConfigurationError):
         return
     known = context.runs.result(run.id, verb)

@@ -1,0 +1,133 @@
+"""``run``: in order, on from where it stopped, no further than the first thing that did not pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from fakes import FakeWorld
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, MlpipelineError
+from mlpipeline.record.result import Reason, Result
+from mlpipeline.record.run import FLOW, Run
+from mlpipeline.verbs import run as run_verb
+from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.current import finished
+
+
+class Verbs:
+    """Every verb passes, unless told otherwise, and notes that it was called."""
+
+    def __init__(self, **outcomes: Verdict | BaseException) -> None:
+        self.outcomes = {name.replace("_", "-"): outcome for name, outcome in outcomes.items()}
+        self.data: Mapping[str, str] = {"a": "md5:1"}
+        self.called: list[str] = []
+
+    def __call__(self, verb: str):
+        def step(context: Context, run: Run) -> Result:
+            self.called.append(verb)
+            outcome = self.outcomes.get(verb, Verdict.PASS)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            evidence = {"data_version": self.data} if verb == "gate-data" else {}
+            return context.finish(
+                run, verb, context.clock.monotonic(), [Reason(verb, outcome, f"{verb} said {outcome}")], evidence=evidence
+            )
+
+        return step
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> FakeWorld:
+    (tmp_path / "project").mkdir()
+    return FakeWorld(tmp_path)
+
+
+@pytest.fixture
+def run(world: FakeWorld) -> Run:
+    return world.context().runs.create(Run(id="r1", service="iris", commit="c" * 40, created="2026-03-01T03:00:00Z"))
+
+
+def test_all_verbs_run_in_order_and_the_report_comes_last(world: FakeWorld, run: Run) -> None:
+    verbs = Verbs()
+    result = run_verb.run(world.context(), run, find=verbs)
+    assert verbs.called == [*FLOW, "report"]
+    assert result.verdict is Verdict.PASS
+    assert finished(world.context(), run)
+
+
+def test_what_passed_is_not_done_again(world: FakeWorld, run: Run) -> None:
+    run_verb.run(world.context(), run, find=Verbs(approve=Verdict.INCONCLUSIVE))
+    again = Verbs()
+    assert run_verb.run(world.context(), run, find=again).verdict is Verdict.PASS
+    assert again.called == ["approve", "switch", "settle", "report"]
+
+
+@pytest.mark.parametrize("outcome", [Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR])
+def test_nothing_runs_after_what_did_not_pass(world: FakeWorld, run: Run, outcome: Verdict) -> None:
+    verbs = Verbs(gate_model=outcome)
+    result = run_verb.run(world.context(), run, find=verbs)
+    assert verbs.called == ["gate-data", "train", "gate-model", "report"]
+    assert result.verdict is outcome
+    assert result.reasons[0].check == "gate-model"
+    assert "gate-model said" in result.summary
+
+
+def test_only_a_refusal_finishes_a_run(world: FakeWorld, run: Run) -> None:
+    run_verb.run(world.context(), run, find=Verbs(switch=Verdict.ERROR))
+    assert not finished(world.context(), run)
+    run_verb.run(world.context(), run, find=Verbs(switch=Verdict.FAIL))
+    assert finished(world.context(), run)
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"), [(Failed("training exited 1"), Verdict.FAIL), (EnvironmentFault("no disk"), Verdict.ERROR)]
+)
+def test_a_verb_that_breaks_off_leaves_its_result_and_a_report(
+    world: FakeWorld, run: Run, error: MlpipelineError, verdict: Verdict
+) -> None:
+    verbs = Verbs(train=error)
+    with pytest.raises(type(error)):
+        run_verb.run(world.context(), run, find=verbs)
+    assert verbs.called == ["gate-data", "train", "report"]
+    left = world.context().runs.result("r1", "train")
+    assert left is not None
+    assert left.verdict is verdict
+    assert "train" in [entry.event for entry in world.context().ledger.read()]
+
+
+def test_a_configuration_error_is_no_outcome_of_the_release(world: FakeWorld, run: Run) -> None:
+    with pytest.raises(ConfigurationError):
+        run_verb.run(world.context(), run, find=Verbs(train=ConfigurationError("no such command")))
+    assert world.context().runs.result("r1", "train") is None
+
+
+def test_a_report_that_cannot_be_written_does_not_hide_the_verdict(world: FakeWorld, run: Run) -> None:
+    result = run_verb.run(world.context(), run, find=Verbs(report=EnvironmentFault("disk full")))
+    assert result.verdict is Verdict.PASS
+    assert any("report: could not be written: disk full" in line for line in world.console.lines)
+
+
+def test_changed_data_makes_what_rested_on_it_run_again(world: FakeWorld, run: Run) -> None:
+    first = Verbs(package=Verdict.ERROR)
+    run_verb.run(world.context(), run, find=first)
+    again = Verbs()
+    again.data = {"a": "md5:2"}
+    run_verb.run(world.context(), run, find=again)
+    assert again.called == [*FLOW, "report"]
+
+
+def test_unchanged_data_is_looked_at_but_nothing_is_trained_again(world: FakeWorld, run: Run) -> None:
+    run_verb.run(world.context(), run, find=Verbs(package=Verdict.ERROR))
+    again = Verbs()
+    run_verb.run(world.context(), run, find=again)
+    assert again.called == ["gate-data", *FLOW[3:], "report"]
+
+
+def test_every_start_and_end_is_one_line(world: FakeWorld, run: Run) -> None:
+    run_verb.run(world.context(), run, find=Verbs())
+    lines = world.console.lines
+    assert "gate data: starts" in lines
+    assert sum(line.startswith("train: ") for line in lines) == 2
