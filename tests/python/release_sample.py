@@ -157,6 +157,8 @@ def released(verdict: Verdict = Verdict.PASS) -> dict[str, Result]:
             ],
         ),
     }
+    judged = "harm is excluded for every metric" if good else "errors: candidate 9.1 % (52 of 571), champion 0 % of 611"
+    steps["verify"] = result("verify", verdict, judged, Reason("verify.errors", verdict, judged))
     return steps | {"settle": result("settle", Verdict.PASS, "version 2 is champion")} if good else steps
 
 

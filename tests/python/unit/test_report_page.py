@@ -192,11 +192,11 @@ JSON = st.recursive(
 KEYS = st.sampled_from(["rows", "champion", "metrics", "files", "stages", "approvals", "environment", "data_version", "digest"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(evidence=st.dictionaries(KEYS, JSON, max_size=6))
 def test_evidence_of_any_shape_makes_a_page(evidence: dict[str, object]) -> None:
     names = ("gate-data", "train", "gate-model", "package", "approve", "switch")
-    page(Release(RUN, {verb: result(verb, Verdict.PASS, "fine", **evidence) for verb in names}, watched()))
+    page(Release(RUN, {verb: result(verb, Verdict.PASS, "fine", **evidence) for verb in names}, FULL.recorded))
 
 
 def test_stages_follow_each_other_without_gaps() -> None:

@@ -124,7 +124,10 @@ def standing_of(release: Release) -> Standing:
     last = results[done[-1]]
     words = {"settle": "Released", "switch": "Live, not settled yet"}.get(last.verb, f"Passed up to {spoken(last.verb)}")
     verdict = Verdict.PASS if last.verb == "settle" else Verdict.INCONCLUSIVE
-    return Standing(words, verdict, _deciding(results["switch"] if last.verb == "settle" and "switch" in results else last))
+    if last.verb != "settle":
+        return Standing(words, verdict, _deciding(last))
+    proofs = [_deciding(results[verb]) for verb in ("verify", "switch") if verb in results]
+    return Standing(words, verdict, "; ".join(proofs) or _deciding(last))
 
 
 def _stopped(result: Result) -> str:
@@ -389,14 +392,16 @@ def _production(release: Release, files: _Files) -> Markup:
         why = switch.summary if switch is not None else "No user traffic has met this candidate."
         return element("section", heading, element("p", why, class_="quiet"))
     parts = [heading]
-    if switch is not None:
-        parts.append(element("p", _sign(switch.verdict), " ", switch.summary, class_="line"))
+    told = [result for result in (switch, release.results.get("verify")) if result is not None]
+    said = [line for one in told for line in ((one.verdict, one.summary), *((why.verdict, why.summary) for why in one.reasons))]
+    parts.extend(element("p", _sign(verdict), " ", summary, class_="line") for verdict, summary in dict.fromkeys(said))
     parts.append(files.plot("traffic.svg", *_traffic_plot(recorded), "plot"))
     errors = _error_lines(recorded)
     if errors:
         parts.append(files.plot("errors.svg", *_error_plot(recorded, errors), "plot"))
     parts.append(files.plot("latency.svg", *_latency_plot(recorded), "plot"))
-    parts.append(_judgement_table(recorded))
+    if "verify" not in release.results:
+        parts.append(_judgement_table(recorded))
     if switch is not None:
         parts.append(_stage_table(switch))
     return element("section", *parts)

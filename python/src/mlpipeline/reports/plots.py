@@ -248,7 +248,7 @@ class _Drawing:
             return []
         value, name = self.plot.limit
         if not self.limit_shown:
-            return [_words(self.width - self.right - 8, self.top + 34, f"{name} is far above", anchor="end", fill=FAINT, size=12)]
+            return [_words(self.width - self.right - 8, self.top + 17, f"{name} is far above", anchor="end", fill=FAINT, size=12)]
         level = self.y(value * self.plot.scale)
         return [
             _stroke((self.left, level), (self.width - self.right, level), BAD, 1.2, "2 3"),
@@ -261,18 +261,11 @@ class _Drawing:
         at, name, colour = self.plot.decided
         x = self.x(at)
         near_end = x > self.width - self.right - 8 * len(name) - 12
+        place, anchor = (x - 9, "end") if near_end else (x + 9, "start")
         return [
-            _stroke((x, self.top - 2), (x, self.height - self.bottom), colour, 2.4),
-            element("circle", cx=_px(x), cy=self.top - 2, r=5, fill=colour),
-            _words(
-                x - 9 if near_end else x + 9,
-                self.top + 15,
-                name,
-                anchor="end" if near_end else "start",
-                fill=colour,
-                weight="600",
-                size=13,
-            ),
+            _stroke((x, self.top - 28), (x, self.height - self.bottom), colour, 2.4),
+            element("circle", cx=_px(x), cy=self.top - 28, r=5, fill=colour),
+            _words(place, self.top - 24, name, anchor=anchor, fill=colour, weight="600", size=13),
         ]
 
 

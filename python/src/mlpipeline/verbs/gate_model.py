@@ -103,8 +103,9 @@ def run(context: Context, run: Run, *, interpreter: Interpreter | None = None) -
 
 
 def _by_importance(findings: list[Finding]) -> list[Finding]:
+    """The worst first; among equals the metrics before the latency."""
     order = {Verdict.FAIL: 0, Verdict.ERROR: 1, Verdict.INCONCLUSIVE: 2, Verdict.PASS: 3}
-    return sorted(findings, key=lambda found: order[found.verdict])
+    return sorted(findings, key=lambda found: (order[found.verdict], found.check.startswith("latency.")))
 
 
 def _fingerprint(*parts: object) -> str:

@@ -18,13 +18,15 @@ from mlpipeline.verbs.context import Context
 
 VERB = "report"
 EVIDENCE = "evidence.json"
+SUMMARIES = frozenset({VERB, "run"})
+"""Results that only repeat others, as they stood when they were written."""
 
 
 def run(context: Context, run: Run) -> Result:
     """Writes ``report/`` and ``junit/`` into the run's folder; works for a run that was stopped anywhere."""
     started = context.clock.monotonic()
     folder = context.runs.folder(run.id)
-    results = {verb: result for verb, result in context.runs.results(run.id).items() if verb != VERB}
+    results = {verb: result for verb, result in context.runs.results(run.id).items() if verb not in SUMMARIES}
     recorded, trouble = _recorded(folder / EVIDENCE)
     entries, broken = _entries(context, run)
     release = Release(run, results, recorded, entries, "; ".join(text for text in (trouble, broken) if text))
