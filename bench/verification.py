@@ -1,0 +1,194 @@
+"""False alarms and detection of the release verdict by seeded simulation, beside the rules that other tools use.
+
+Usage: ``python bench/verification.py [--runs N] [--seed S]``. Prints tables with exact (Clopper-Pearson) 95 % intervals.
+
+A release is 30 minutes of 10-second ticks at equal traffic for both colours, preceded by 10 minutes of the champion alone, on
+which our test calibrates itself as it does in a release. Base rate of events 0.5 %. Regimes:
+
+* iid: independent requests.
+* shared: an AR(1) 0.9 and a daily wave in the logarithm of rate and load, common to both colours.
+* hard: besides, AR(1) 0.6 of its own for each colour, Pareto bursts in 1 % of the ticks, and retry clusters.
+* hard2: as hard with AR(1) 0.9 of its own for each colour.
+
+The peers' rules are written from their documentation: error thresholds with a failure limit, a ratio with a limit, a z-test at each
+look, and a two-sided Mann-Whitney test at 98 % with an effect size of 1.2, at each minute, on the rates of the ticks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from math import log
+
+import numpy as np
+from scipy import stats
+
+from mlpipeline.core.judge import Judge, Look, MetricPlan, Plan
+from mlpipeline.core.sequential import RestartedHarmTest, Tick, calibrate, log_mean_exp
+
+REGIMES = ("iid", "shared", "hard", "hard2")
+TICK_SECONDS = 10
+TICKS = 180
+HISTORY = 60
+BASE = 0.005
+ALPHA = 0.01
+STAGE_ENDS = (30, 60, 90)
+Counts = np.ndarray
+Rule = Callable[[Counts, Counts], int | None]
+
+
+def autoregression(rng: np.random.Generator, runs: int, ticks: int, memory: float, deviation: float) -> Counts:
+    noise = rng.normal(0, deviation * np.sqrt(1 - memory**2), (runs, ticks))
+    noise[:, 0] = rng.normal(0, deviation, runs)
+    for tick in range(1, ticks):
+        noise[:, tick] += memory * noise[:, tick - 1]
+    return noise
+
+
+def releases(rng: np.random.Generator, regime: str, runs: int, *, per_second: float, harm: float) -> tuple[Counts, Counts]:
+    """History ``(runs, ticks, 2)`` of the champion and looks ``(runs, ticks, 4)`` in the order of :class:`Tick`."""
+    ticks = HISTORY + TICKS
+    common = np.zeros((runs, ticks))
+    if regime != "iid":
+        wave = 0.3 * np.sin(np.linspace(0, 2 * np.pi, ticks) + rng.uniform(0, 2 * np.pi, (runs, 1)))
+        common = autoregression(rng, runs, ticks, 0.9, 0.4) + wave
+    columns = []
+    for factor in (harm, 1.0):
+        requests = rng.poisson(per_second * TICK_SECONDS * np.exp(0.3 * common))
+        columns += [requests, events(rng, regime, requests, common, factor)]
+    found = np.stack(columns, axis=-1)
+    return found[:, :HISTORY, 2:], found[:, HISTORY:]
+
+
+def events(rng: np.random.Generator, regime: str, requests: Counts, common: Counts, factor: float) -> Counts:
+    if regime in ("iid", "shared"):
+        return rng.binomial(requests, np.minimum(1, BASE * factor * np.exp(common)))
+    own = autoregression(rng, *requests.shape, 0.6 if regime == "hard" else 0.9, 0.3)
+    bursts = (rng.random(requests.shape) < 0.01) * np.minimum(3 * rng.pareto(1.5, requests.shape), 60)
+    first = rng.binomial(requests, np.minimum(1, BASE * (factor * np.exp(common + own) + bursts)))
+    retries = np.where(first > 0, rng.negative_binomial(np.maximum(first, 1), 0.7), 0)
+    return np.minimum(requests, first + retries)
+
+
+def ours(history: Counts, looks: Counts) -> int | None:
+    """Tick of the rollback over all metrics given: ``history`` and ``looks`` have a leading axis of metrics."""
+    tests = [RestartedHarmTest(1.1, calibrate([(int(n), int(k)) for n, k in metric])) for metric in history]
+    for tick in range(looks.shape[1]):
+        for test, row in zip(tests, looks[:, tick], strict=True):
+            test.add(Tick(*map(int, row)))
+            if tick in STAGE_ENDS:
+                test.next_stage()
+        if log_mean_exp([test.log_e for test in tests]) >= -log(ALPHA):
+            return tick + 1
+    return None
+
+
+def rates(looks: Counts) -> tuple[Counts, Counts]:
+    return looks[:, 1] / np.maximum(looks[:, 0], 1), looks[:, 3] / np.maximum(looks[:, 2], 1)
+
+
+def after_limit(broken: Counts, limit: int) -> int | None:
+    """Tick at which more than ``limit`` looks in all were broken."""
+    reached = np.flatnonzero(np.cumsum(broken) > limit)
+    return int(reached[0]) + 1 if len(reached) else None
+
+
+def threshold(limit: int, most: float) -> Rule:
+    return lambda _, looks: after_limit(rates(looks)[0] >= most, limit)
+
+
+def ratio(_: Counts, looks: Counts) -> int | None:
+    candidate, champion = rates(looks)
+    return after_limit(candidate > 1.5 * np.maximum(champion, 1e-9), 3)
+
+
+def z_test(_: Counts, looks: Counts) -> int | None:
+    n, k, m, h = np.cumsum(looks, axis=0).T
+    pooled = (k + h) / np.maximum(n + m, 1)
+    deviation = np.sqrt(np.maximum(pooled * (1 - pooled) * (1 / np.maximum(n, 1) + 1 / np.maximum(m, 1)), 1e-12))
+    return after_limit((k / np.maximum(n, 1) - h / np.maximum(m, 1)) / deviation > stats.norm.isf(ALPHA), 0)
+
+
+def mann_whitney(_: Counts, looks: Counts) -> int | None:
+    candidate, champion = rates(looks)
+    for end in range(12, len(looks) + 1, 6):
+        left, right = candidate[:end], champion[:end]
+        if left.mean() > 1.2 * right.mean() and stats.mannwhitneyu(left, right, alternative="two-sided").pvalue < 0.02:
+            return end
+    return None
+
+
+RULES: dict[str, Rule] = {
+    "ours": lambda history, looks: ours(history[None], looks[None]),
+    "Mann-Whitney 98 %, each minute": mann_whitney,
+    "threshold 1 %, limit 0": threshold(0, 0.01),
+    "threshold 2 %, limit 3": threshold(3, 0.02),
+    "ratio 1.5, limit 3": ratio,
+    "z-test 1 %, each look": z_test,
+}
+
+
+def exact(hits: int, runs: int) -> str:
+    low = stats.beta.ppf(0.025, hits, runs - hits + 1) if hits else 0.0
+    high = stats.beta.ppf(0.975, hits + 1, runs - hits) if hits < runs else 1.0
+    return f"{100 * hits / runs:5.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def described(found: Sequence[int | None]) -> str:
+    hits = [tick for tick in found if tick is not None]
+    median = f"{np.median(hits) * TICK_SECONDS:5.0f} s" if hits else "    -  "
+    return f"{exact(len(hits), len(found))} {median}"
+
+
+def table(title: str, rows: dict[str, Rule], cases: dict[str, tuple[Counts, Counts]]) -> None:
+    print(f"\n{title}\n{'':32}" + "".join(f"{name:>32}" for name in cases))
+    for name, rule in rows.items():
+        cells = [described([rule(history, looks) for history, looks in zip(*case, strict=True)]) for case in cases.values()]
+        print(f"{name:32}" + "".join(f"{cell:>32}" for cell in cells), flush=True)
+
+
+def ten_metrics(rng: np.random.Generator, runs: int) -> None:
+    print("\nAny false rollback over ten metrics, 50 requests/s")
+    for regime in REGIMES:
+        history, looks = releases(rng, regime, 10 * runs, per_second=50, harm=1.0)
+        found = [ours(history[10 * run : 10 * run + 10], looks[10 * run : 10 * run + 10]) for run in range(runs)]
+        whitney = [
+            next((1 for each in range(10) if mann_whitney(history[10 * run + each], looks[10 * run + each])), None) for run in range(runs)
+        ]
+        alarms = sum(tick is not None for tick in whitney)
+        print(f"  {regime:8} ours {exact(sum(tick is not None for tick in found), runs)}   Mann-Whitney {exact(alarms, runs)}", flush=True)
+
+
+def speed() -> None:
+    metrics = tuple(MetricPlan(f"metric-{number}", "bad", "simulation", 0.001, 2.0) for number in range(10))
+    judge = Judge(Plan("s", "r", "green", "blue", ALPHA, 2.0, 50, metrics))
+    counts = {metric.name: (100, 3, 100, 2) for metric in metrics}
+    for number in range(900):
+        judge.add(Look(2.0 * number, "bake", "live", 2.0, counts))
+    began = time.perf_counter()
+    for number in range(900, 1000):
+        judge.add(Look(2.0 * number, "bake", "live", 2.0, counts))
+    judge.judgement()
+    print(f"\nOne look of 10 metrics after 900 looks: {(time.perf_counter() - began) * 10:.2f} ms")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=int, default=200, help="releases per cell")
+    parser.add_argument("--seed", type=int, default=20261121)
+    chosen = parser.parse_args()
+    rng = np.random.default_rng(chosen.seed)
+    for per_second in (50, 5):
+        healthy = {regime: releases(rng, regime, chosen.runs, per_second=per_second, harm=1.0) for regime in REGIMES}
+        table(f"False rollback of a healthy release, {per_second} requests/s per colour", RULES, healthy)
+    judges = {name: RULES[name] for name in ("ours", "Mann-Whitney 98 %, each minute")}
+    for regime in ("hard", "hard2"):
+        harmed = {f"x{harm:g}": releases(rng, regime, chosen.runs, per_second=50, harm=harm) for harm in (1.5, 2, 5, 20)}
+        table(f"Detection in 30 minutes and its median time, {regime}, 50 requests/s", judges, harmed)
+    ten_metrics(rng, max(20, chosen.runs // 4))
+    speed()
+
+
+if __name__ == "__main__":
+    main()
