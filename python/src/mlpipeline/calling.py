@@ -69,7 +69,11 @@ class Calling:
 
     def outcome(self) -> Result | str:
         """Does it: a result, or the text that a verb that only shows something has to show."""
-        own = {option.key: self._options[option.key] for option in self._command.options if option.key in self._options}
+        own = {
+            option.parameter or option.key: self._options[option.key]
+            for option in self._command.options
+            if option.key in self._options
+        }
         project = Path(self._options.get("project", ".")).absolute()
         name = self._command.name
         if name == "init":
@@ -90,25 +94,51 @@ class Calling:
         for warning in loaded.warnings if self._command.name == "run" else ():
             console.say(f"note: {warning}")
         if self._command.run == "none":
-            return self._module().run(context, **own)  # type: ignore[no-any-return]
-        from mlpipeline.record.run import FLOW
+            return self._shown(self._module().run(context, **own), loaded)
+        from mlpipeline.record.run import FLOW, Run
         from mlpipeline.verbs.current import Choice, choose_run
 
-        reason = own.pop("reason", "commit")
+        if self._command.name == "rollback":
+            own.setdefault("reason", f"asked for by {context.actor or 'hand'}")
+        run: Run | None
         if self._options.get("run"):
             run = context.runs.get(self._options["run"])
+        elif self._command.run == "newest":
+            run = context.runs.latest()
         else:
+            reason = own.pop("reason", "commit") if self._command.name == "run" else "commit"
             run = choose_run(context, Choice(self._command.run), reason=reason)
-        self._folder = context.runs.folder(run.id)
+        self._folder = context.runs.folder(run.id) if run else None
         started = context.clock.monotonic()
         try:
             return self._module().run(context, run, **own)  # type: ignore[no-any-return]
         except MlpipelineError as error:
-            if self._command.name in FLOW:
+            if run is not None and self._command.name in FLOW:
                 from mlpipeline.verbs.run import note_broken
 
                 note_broken(context, run, self._command.name, started, error)
             raise
+
+    def _shown(self, answer: Any, loaded: Loaded) -> Result | str:
+        """What a verb that only looks has to show: text for people, a result with all of it for programs."""
+        if isinstance(answer, Result):
+            return answer
+        text = answer if isinstance(answer, str) else "\n".join(answer.lines())
+        if not self._options.get("json") and not self._options.get("result"):
+            return text
+        from mlpipeline import __version__
+        from mlpipeline.core.verdict import Verdict
+
+        plain = {} if isinstance(answer, str) else _without_nulls(msgspec.to_builtins(answer, enc_hook=str, str_keys=True))
+        return Result(
+            verb=self._command.name,
+            service=loaded.config.service,
+            run="",
+            verdict=Verdict.PASS,
+            summary=text.partition("\n")[0],
+            evidence={**plain, "lines": text.splitlines()},
+            worker=__version__,
+        )
 
     def _loaded(self, project: Path) -> Loaded:
         return load(
@@ -147,6 +177,8 @@ class Calling:
 
     def told(self, result: Result) -> str:
         """The result in a few lines for a person: verdict first, then every reason, then where to read on."""
+        if isinstance(shown := result.evidence.get("lines"), list):
+            return "\n".join(shown)
         lines = [f"{self._command.typed}: {result.verdict}: {result.summary}"]
         if len(result.reasons) > 1:
             width = max(len(str(reason.verdict)) for reason in result.reasons)
@@ -155,3 +187,9 @@ class Calling:
             where = link if "://" in link or self._folder is None else str(self._folder / link)
             lines.append(f"  {name}: {where}")
         return "\n".join(lines)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value if inner is not None] if isinstance(value, list) else value

@@ -13,6 +13,8 @@ class Option(NamedTuple):
     kind: type = str
     metavar: str | None = None
     many: bool = False
+    parameter: str = ""
+    """What the verb's function calls it, where that is not the same word."""
 
     @property
     def key(self) -> str:
@@ -24,7 +26,8 @@ class Command(NamedTuple):
 
     Args:
         name: As results carry it.
-        run: Which run it belongs to: ``start``, ``continue``, ``latest`` (see ``verbs/current.py``), or ``none``.
+        run: Which run it belongs to: ``start``, ``continue``, ``latest`` (see ``verbs/current.py``), ``newest`` (the
+            newest of this checkout, if it has any), or ``none``.
     """
 
     name: str
@@ -60,15 +63,23 @@ COMMANDS = (
     Command("gate-model", "judge the model against thresholds and against the champion"),
     Command("package", "make the self-contained bundle"),
     Command("register", "register the model version with its lineage"),
-    Command("deploy", "start the bundle beside the live one, without user traffic"),
+    Command(
+        "deploy",
+        "start the bundle beside the live one, without user traffic",
+        "continue",
+        (Option("allow-quarantined", "deploy a version that was taken back before", bool),),
+    ),
     Command(
         "approve",
         "record a person's decision on this digest and this evidence",
         "continue",
         (
-            Option("who", "the person who decides (default: you)", metavar="NAME"),
+            Option(
+                "as", "who decides; without one it is only said whether the release may go on", metavar="NAME", parameter="person"
+            ),
             Option("why", "the reason, for the record", metavar="TEXT"),
             Option("reject", "say no", bool),
+            Option("digest", "what was looked at; refused when the package is another one", metavar="SHA256"),
         ),
     ),
     Command("switch", "move users over: mirror, steps, all; verified at every stage"),
@@ -85,8 +96,8 @@ COMMANDS = (
     Command(
         "rollback",
         "give users the previous version back, verify it, and quarantine the bad one",
-        "latest",
-        (Option("why", "the reason, for the record", metavar="TEXT"),),
+        "newest",
+        (Option("reason", "why, for the record and the quarantine", metavar="TEXT"),),
     ),
     Command("stop", "end the service's processes on this machine: router, both colours, its Prometheus", "none"),
     Command("status", "what is live, and how far the current run is", "none"),

@@ -177,3 +177,36 @@ def test_a_reader_that_goes_away_is_no_error(project: Path) -> None:
     command = f"{sys.executable} -m mlpipeline --project {project} config --schema | true; exit ${{PIPESTATUS[0]}}"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def every_option_reaches_the_verb() -> list[tuple[str, set[str]]]:
+    from mlpipeline.commands import COMMANDS
+
+    done_by_the_command_line = {"config": {"schema"}, "verify": {"replay"}, "run": {"reason"}}
+    return [
+        (
+            command.name,
+            {option.parameter or option.key for option in command.options} - done_by_the_command_line.get(command.name, set()),
+        )
+        for command in COMMANDS
+        if command.name != "config"
+    ]
+
+
+@pytest.mark.parametrize(("verb", "options"), every_option_reaches_the_verb())
+def test_every_option_of_a_verb_is_a_parameter_of_its_function(verb: str, options: set[str]) -> None:
+    import importlib
+    import inspect
+
+    function = importlib.import_module(f"mlpipeline.verbs.{verb.replace('-', '_')}").run
+    assert options <= set(inspect.signature(function).parameters)
+
+
+def test_status_and_history_answer_people_and_programs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("status", "history"):
+        assert cli.main([verb, "--project", str(project)]) == 0
+        text = capsys.readouterr().out
+        file = project / f"{verb}.json"
+        assert cli.main([verb, "--project", str(project), "--result", str(file)]) == 0
+        assert json.loads(file.read_text())["evidence"]["lines"] == text.splitlines()
+        capsys.readouterr()
