@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -63,8 +62,8 @@ def main(argv: Sequence[str]) -> int:
     return code
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """All verbs and options; the reference page is made from it."""
+def make_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """All verbs, with the options of those that these arguments may mean: making all of them would cost more than most verbs."""
     parser = _Parser(
         prog="mlpipeline",
         description="Takes a machine-learning repository from a commit to a release that is proven in production.",
@@ -85,7 +84,8 @@ def make_parser() -> argparse.ArgumentParser:
         else:
             added = verbs.add_parser(first, help=command.help, description=command.help, allow_abbrev=False)
         added.set_defaults(command=command.name)
-        _add_options(added, (*command.options, *SHARED))
+        if first in argv:
+            _add_options(added, (*command.options, *SHARED))
     return parser
 
 
@@ -158,7 +158,7 @@ class _Call:
 
     def run(self) -> int:
         """Parses and does it."""
-        parser = make_parser()
+        parser = make_parser(self._argv)
         try:
             parsed = vars(parser.parse_args(self._argv))
         except SystemExit as leaving:  # --help and --version
@@ -242,6 +242,8 @@ class _Call:
     def bug(self) -> int:
         """Anything unforeseen: short words, the traceback in a file."""
         self.close()
+        import traceback
+
         trace = traceback.format_exc()
         last = trace.strip().splitlines()[-1]
         place = self._keep(trace)

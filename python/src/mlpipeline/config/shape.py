@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -60,6 +61,7 @@ def closest(word: str, known: Iterable[str]) -> str:
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), "")
 
 
+@cache
 def field_types(model: type) -> dict[str, Any]:
     """Field names to their types, ``Annotated`` kept."""
     return get_type_hints(model, include_extras=True)
