@@ -233,17 +233,17 @@ class Watch:
     def _look(self, stage: str, traffic: Literal["mirror", "live"]) -> str:
         """One look; returns why it was an outage, or nothing."""
         judge = self._judging()
-        metrics = judge.plan.metrics
+        metrics, out = judge.plan.metrics, ""
         try:
             look = self._reader.look(stage, traffic, metrics)
         except EnvironmentFault as fault:
-            at = self._context.clock.now().timestamp()
+            at, out = self._context.clock.now().timestamp(), fault.what
             look = Look(round(at, 3), stage, traffic, 0.0, missing=dict.fromkeys((m.name for m in metrics), fault.what))
         look = msgspec.structs.replace(look, conditions=self._measured(judge, look.at))
         self._looks.append(look)
         judge.add(look)
         self._write()
-        return next(iter(look.missing.values()), "") or self._silence.add(look)
+        return out or next(iter(look.missing.values()), "") or self._silence.add(look)
 
     def _measured(self, judge: Judge, at: float) -> dict[str, Measurement]:
         found = {}

@@ -1,0 +1,169 @@
+"""From looks to verdicts."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from mlpipeline.core.conditions import ConditionPlan, Measurement
+from mlpipeline.core.judge import Judge, Judgement, Look, MetricPlan, Plan, StageEnd
+from mlpipeline.core.verdict import Verdict
+
+ERRORS = MetricPlan("errors", "answered with 5xx", "router", tolerate=0.001, margin=2.0)
+LATENCY = MetricPlan("latency", "slower than 0.25 s", "serving", tolerate=0.01, margin=2.0, bound=0.25)
+GOOD = (100, 0, 100, 0)
+
+
+def plan(*metrics: MetricPlan, **fields: object) -> Plan:
+    given = {"false_alarm": 0.01, "interval": 2.0, "min_requests": 50, "metrics": metrics or (ERRORS, LATENCY), **fields}
+    return Plan("iris", "r1", "green", "blue", **given)  # type: ignore[arg-type]
+
+
+def judged(
+    looks: int,
+    *,
+    stage: str = "mirror",
+    watched: bool = True,
+    outage: str = "",
+    judge: Judge | None = None,
+    **counts: tuple[int, int, int, int],
+) -> Judge:
+    judge = judge or Judge(plan())
+    for number in range(looks):
+        judge.add(Look(1000.0 + 2 * number, stage, "mirror", 2.0, {"errors": GOOD, "latency": GOOD, **counts}))
+    judge.end(StageEnd(stage, judge.looks, watched, outage))
+    return judge
+
+
+def verdict(judge: Judge) -> Verdict:
+    return judge.judgement().verdict
+
+
+def test_planned_evidence_without_harm_passes() -> None:
+    judgement = judged(10).judgement()
+    assert judgement.verdict is Verdict.PASS
+    assert "planned evidence" in judgement.summary
+
+
+def test_excluded_harm_passes_early() -> None:
+    judge = judged(400, watched=False, errors=(100, 1, 100, 1), latency=(100, 3, 100, 3))
+    assert verdict(judge) is Verdict.PASS
+    assert {metric.verdict for metric in judge.judgement().metrics} == {Verdict.PASS}
+
+
+def test_a_stage_cut_short_is_inconclusive() -> None:
+    assert verdict(judged(10, watched=False)) is Verdict.INCONCLUSIVE
+
+
+def test_a_monitoring_outage_is_told_as_such() -> None:
+    judgement = judged(10, watched=False, outage="Prometheus cannot be reached").judgement()
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "monitoring was out in stage mirror: Prometheus cannot be reached" in judgement.summary
+
+
+def test_a_stage_watched_again_to_its_end_counts() -> None:
+    judge = judged(10, watched=False, outage="gone")
+    assert verdict(judged(10, judge=judge)) is Verdict.PASS
+
+
+def test_a_later_stage_without_one_colour_is_inconclusive() -> None:
+    judge = judged(10)
+    judged(10, stage="10 %", judge=judge, errors=(0, 0, 100, 0), latency=(0, 0, 100, 0))
+    judgement = judge.judgement()
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "10 %" in judgement.summary
+
+
+@pytest.mark.parametrize("counts", [(0, 0, 100, 0), (100, 0, 0, 0), (0, 0, 0, 0)])
+def test_one_silent_colour_never_passes(counts: tuple[int, int, int, int]) -> None:
+    assert verdict(judged(100, errors=counts, latency=counts)) is Verdict.INCONCLUSIVE
+
+
+def test_a_metric_that_was_never_read_never_passes() -> None:
+    judge = Judge(plan())
+    for number in range(100):
+        judge.add(Look(2.0 * number, "mirror", "mirror", 2.0, {"errors": GOOD}, {"latency": "stale"}))
+    judge.end(StageEnd("mirror", 100, True))
+    assert verdict(judge) is Verdict.INCONCLUSIVE
+
+
+def test_no_look_at_all_is_inconclusive() -> None:
+    assert verdict(Judge(plan())) is Verdict.INCONCLUSIVE
+
+
+def test_a_failure_names_its_metric_and_stays() -> None:
+    judge = judged(10, errors=(30, 30, 30, 0))
+    judged(500, stage="later", judge=judge)
+    judgement = judge.judgement()
+    assert judgement.verdict is Verdict.FAIL
+    assert [metric.name for metric in judgement.metrics if metric.verdict is Verdict.FAIL] == ["errors"]
+    assert judgement.summary.startswith("errors: candidate")
+    assert judgement.metrics[0].decided_at > 0
+
+
+def test_a_difference_within_what_is_tolerated_never_fails() -> None:
+    judge = judged(2000, latency=(200, 1, 200, 0))
+    assert not judge.failed
+    assert judge.metrics["latency"].tolerated
+
+
+def test_trouble_shared_by_both_is_no_failure() -> None:
+    assert not judged(500, errors=(100, 40, 100, 40)).failed
+
+
+def test_a_candidate_that_fails_most_requests_cannot_pass_beside_a_champion_that_does_too() -> None:
+    judgement = judged(500, errors=(100, 90, 100, 90)).judgement()
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "cannot pass" in judgement.summary
+
+
+def test_fewer_requests_than_wanted_are_inconclusive() -> None:
+    assert verdict(judged(2, errors=(20, 0, 100, 0), latency=(20, 0, 100, 0))) is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("measurements", "wanted"),
+    [
+        ([Measurement(("0.5",))], Verdict.FAIL),
+        ([Measurement(("0.01",))], Verdict.PASS),
+        ([Measurement(("nan",))], Verdict.INCONCLUSIVE),
+        ([Measurement(error="unreachable")] * 6, Verdict.ERROR),
+        ([], Verdict.INCONCLUSIVE),
+    ],
+)
+def test_conditions_take_part(measurements: list[Measurement], wanted: Verdict) -> None:
+    judge = Judge(plan(conditions=(ConditionPlan("drift", "q", success="result < 0.1"),)))
+    for measurement in measurements:
+        judge.add(Look(1.0, "mirror", "mirror", 2.0, {}, {}, {"drift": measurement}))
+    assert verdict(judged(10, judge=judge)) is wanted
+
+
+def test_a_dry_run_condition_only_tells() -> None:
+    judge = Judge(plan(conditions=(ConditionPlan("drift", "q", success="result < 0.1", dry_run=True),)))
+    judge.add(Look(1.0, "mirror", "mirror", 2.0, {}, {}, {"drift": Measurement(("0.5",))}))
+    judgement = judged(10, judge=judge).judgement()
+    assert judgement.verdict is Verdict.PASS
+    assert judgement.conditions[0][1] is Verdict.FAIL
+
+
+def test_conditions_alone_decide_when_nothing_is_compared() -> None:
+    judge = Judge(Plan("iris", "r1", "green", "blue", 0.01, 2.0, 50, (), (ConditionPlan("drift", "q", success="result < 0.1"),)))
+    assert verdict(judge) is Verdict.INCONCLUSIVE
+    judge.add(Look(1.0, "mirror", "mirror", 2.0, {}, {}, {"drift": Measurement(("0.01",))}))
+    assert verdict(judge) is Verdict.PASS
+
+
+def test_a_judgement_survives_json() -> None:
+    for judge in (Judge(plan()), judged(10), judged(40, errors=(1000, 1000, 1000, 0))):
+        judgement = judge.judgement()
+        content = msgspec.json.encode(judgement)
+        assert b"null" not in content
+        assert msgspec.json.decode(content, type=Judgement) == judgement
+
+
+def test_the_trace_shows_how_the_decision_came_about() -> None:
+    trace = judged(10, errors=(30, 30, 30, 0)).metrics["errors"].trace
+    evidence = [point.log10_evidence for point in trace]
+    assert len(trace) == 10
+    assert evidence == sorted(evidence)
+    assert trace[-1].low > 1

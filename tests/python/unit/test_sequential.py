@@ -1,0 +1,202 @@
+"""E-processes: their formulas against scipy, and their statistical promises by seeded simulation."""
+
+from __future__ import annotations
+
+from math import exp, inf, log
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mlpipeline.core.sequential import (
+    Calibration,
+    HarmTest,
+    LevelTest,
+    RatioInterval,
+    RestartedHarmTest,
+    Tick,
+    binomial_log_likelihood,
+    calibrate,
+    closed_culprits,
+    expected_ticks,
+    log_mean_exp,
+    log_weighted_sum,
+    share,
+)
+
+PLAIN = Calibration(overdispersion=0.0, dependence=1.0)
+
+
+def ticks(seed: int, number: int, candidate: float, champion: float, *, requests: tuple[int, int] = (100, 100)) -> list[Tick]:
+    rng = np.random.default_rng(seed)
+    hits = rng.binomial(requests[0], candidate, number)
+    others = rng.binomial(requests[1], champion, number)
+    return [Tick(requests[0], int(hit), requests[1], int(other)) for hit, other in zip(hits, others, strict=True)]
+
+
+def test_the_likelihood_ratio_is_the_binomials() -> None:
+    ours = binomial_log_likelihood(10, 7, 0.6, 0.0) - binomial_log_likelihood(10, 7, 0.5, 0.0)
+    assert ours == pytest.approx(stats.binom.logpmf(7, 10, 0.6) - stats.binom.logpmf(7, 10, 0.5))
+
+
+def test_tempering_divides_by_the_variance_of_the_beta_binomial_over_the_binomials() -> None:
+    rho, events, p = 0.2, 10, 0.3
+    mass = (1 - rho) / rho
+    inflation = stats.betabinom.var(events, p * mass, (1 - p) * mass) / stats.binom.var(events, p)
+    assert binomial_log_likelihood(events, 4, p, 0.0) / binomial_log_likelihood(events, 4, p, rho) == pytest.approx(inflation)
+
+
+def test_the_expected_share_follows_the_split() -> None:
+    assert share(1.0, Tick(10, 0, 90, 0)) == pytest.approx(0.1)
+    assert share(2.0, Tick(50, 0, 50, 0)) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("requests", [(100, 100), (10, 90)])
+@pytest.mark.parametrize("rate", [0.005, 0.3])
+def test_a_healthy_candidate_seldom_alarms_at_any_look(requests: tuple[int, int], rate: float) -> None:
+    """200 releases of 60 looks; at 5 % error Ville allows 10, and more than 21 has a probability below 0.1 %."""
+    alarms = 0
+    rng = np.random.default_rng(5)
+    for _ in range(200):
+        test = HarmTest(1.0, PLAIN)
+        hits, others = rng.binomial(requests[0], rate, 60), rng.binomial(requests[1], rate, 60)
+        for hit, other in zip(hits, others, strict=True):
+            test.add(Tick(requests[0], int(hit), requests[1], int(other)))
+            if test.log_e >= log(20):
+                alarms += 1
+                break
+    assert alarms <= 21
+
+
+def test_the_expectation_under_the_null_is_at_most_one() -> None:
+    """Exactly, by summing over all outcomes of one tick; the ratio at the edge of the null."""
+    for requests in ((10, 10), (3, 27)):
+        for events in (1, 2, 5, 20):
+            probability = share(1.1, Tick(requests[0], 0, requests[1], 0))
+            expectation = 0.0
+            for hits in range(events + 1):
+                test = HarmTest(1.1, PLAIN)
+                test.add(Tick(requests[0], hits, requests[1], events - hits))
+                expectation += stats.binom.pmf(hits, events, probability) * exp(test.log_e)
+            assert expectation <= 1 + 1e-12
+
+
+def test_harm_is_found_and_sooner_when_it_is_greater() -> None:
+    def looks(rate: float) -> int:
+        test = HarmTest(1.1, Calibration())
+        for number, tick in enumerate(ticks(1, 400, rate, 0.01), start=1):
+            test.add(tick)
+            if test.log_e >= log(100):
+                return number
+        raise AssertionError("never found")
+
+    found = [looks(rate) for rate in (0.03, 0.1, 1.0)]
+    assert found == sorted(found, reverse=True)
+    assert found[-1] <= 5
+
+
+def test_no_single_tick_decides() -> None:
+    test = HarmTest(1.1, Calibration())
+    test.add(Tick(1000, 1000, 1000, 0))
+    assert exp(test.log_e) <= 4
+
+
+@pytest.mark.parametrize("tick", [Tick(0, 0, 100, 5), Tick(100, 5, 0, 0), Tick(100, 0, 100, 0), Tick(0, 0, 0, 0)])
+def test_ticks_that_say_nothing_about_a_ratio_change_nothing(tick: Tick) -> None:
+    for test in (HarmTest(1.1, Calibration()), RestartedHarmTest(1.1, Calibration())):
+        for _ in range(50):
+            test.add(tick)
+        assert test.log_e == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_late_break_is_found_much_sooner_with_the_restart() -> None:
+    whole, restarted = HarmTest(1.1, Calibration()), RestartedHarmTest(1.1, Calibration())
+    for tick in ticks(2, 300, 0.01, 0.01):
+        whole.add(tick)
+        restarted.add(tick)
+    restarted.next_stage()
+
+    def looks(test: HarmTest | RestartedHarmTest) -> int:
+        for number in range(1, 200):
+            test.add(Tick(100, 30, 100, 1))
+            if test.log_e >= log(100):
+                return number
+        return 200
+
+    assert looks(restarted) <= 8 < looks(whole)
+
+
+def test_a_new_restarted_test_stands_at_one_whatever_the_number_of_stages() -> None:
+    test = RestartedHarmTest(1.1, Calibration())
+    for _ in range(5):
+        assert test.log_e == pytest.approx(0.0)
+        test.next_stage()
+
+
+def test_non_inferiority_is_the_swapped_test() -> None:
+    healthy, harmful = HarmTest(1 / 2.0, PLAIN), HarmTest(1 / 2.0, PLAIN)
+    for good, bad in zip(ticks(3, 400, 0.02, 0.02), ticks(3, 400, 0.04, 0.02), strict=True):
+        healthy.add(good.swapped)
+        harmful.add(bad.swapped)
+    assert healthy.log_e > log(20) > harmful.log_e
+
+
+def test_a_negligible_rate_is_proven_by_enough_requests_only() -> None:
+    test = LevelTest(0.01)
+    test.add(100, 0)
+    assert test.log_e < log(20)
+    test.add(1000, 0)
+    assert test.log_e > log(20)
+    test.add(1000, 50)
+    assert test.log_e < 0
+
+
+def test_the_interval_covers_at_all_looks_together() -> None:
+    """60 releases of 60 looks, all looks checked; 95 % promised, fewer than 51 has a probability below 0.1 %."""
+    covered = 0
+    for seed in range(60):
+        interval = RatioInterval(0.95, PLAIN)
+        inside = True
+        for tick in ticks(seed, 60, 0.06, 0.03, requests=(30, 30)):
+            interval.add(tick)
+            inside = inside and interval.interval.low <= 2.0 <= interval.interval.high
+        covered += inside
+    assert covered >= 51
+
+
+def test_the_interval_narrows_and_starts_open() -> None:
+    interval = RatioInterval(0.95, PLAIN)
+    assert (interval.interval.low, interval.interval.high) == (0.0, inf)
+    for tick in ticks(4, 400, 0.02, 0.02):
+        interval.add(tick)
+    assert 0.6 < interval.interval.low < 1 < interval.interval.high < 1.6
+
+
+def test_calibration_sees_roughness_and_leaves_smoothness_alone() -> None:
+    rng = np.random.default_rng(6)
+    smooth = [(500, int(rng.binomial(500, 0.02))) for _ in range(100)]
+    rough = [(500, int(rng.binomial(500, min(1, 0.02 * exp(rng.normal(0, 0.8)))))) for _ in range(100)]
+    assert calibrate(smooth).overdispersion < 0.1 < calibrate(rough).overdispersion
+
+
+@pytest.mark.parametrize("history", [[], [(0, 0)] * 100, [(100, 0)] * 100, [(100, 1)] * 10])
+def test_too_little_history_leaves_the_defaults(history: list[tuple[int, int]]) -> None:
+    assert calibrate(history) == Calibration()
+
+
+def test_culprits_are_named_only_when_every_set_with_them_is_rejected() -> None:
+    assert closed_culprits([log(1000), 0.0], 0.01) == (0,)
+    assert closed_culprits([log(150), log(0.1)], 0.01) == ()
+    assert closed_culprits([log(1000), log(900), -5.0], 0.01) == (0, 1)
+    assert closed_culprits([], 0.01) == ()
+
+
+def test_sums_of_logarithms() -> None:
+    assert log_mean_exp([log(1), log(3)]) == pytest.approx(log(2))
+    assert log_mean_exp([-inf, -inf]) == -inf
+    assert log_mean_exp([5000.0, 5000.0]) == pytest.approx(5000.0)
+    assert log_weighted_sum([(0.25, log(4)), (0.5, log(2)), (0.0, 99.0)]) == pytest.approx(log(2))
+
+
+def test_the_plan_needs_longer_for_less_harm() -> None:
+    assert expected_ticks(0.005, 1.1, 2.0, (500, 500), 0.01) > expected_ticks(0.005, 1.1, 5.0, (500, 500), 0.01) >= 1
