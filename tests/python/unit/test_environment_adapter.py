@@ -112,7 +112,9 @@ def test_installed_environment_has_what_the_lock_says_and_is_installed_once(
     lock = environments.lock(["upper"], python=PYTHON)
     interpreter = environments.install(lock)
     assert interpreter == places.environments / lock.digest.removeprefix("sha256:") / "bin" / "python"
-    printed = subprocess.run([interpreter, "-c", "import upper, lower; print(lower.VERSION)"], capture_output=True, text=True)
+    printed = subprocess.run(
+        [interpreter, "-c", "import upper, lower; print(lower.VERSION)"], check=True, capture_output=True, text=True
+    )
     assert printed.stdout == "2.0\n"
     monkeypatch.setattr(environment, "_uv", lambda *_, **__: pytest.fail("installed again"))
     assert environments.install(lock) == interpreter
