@@ -121,11 +121,11 @@ class FakeTarget(Target):
 
     def deploy(self, colour: Colour, artifact: Artifact) -> Deployed:
         self._reach()
-        if self._percent(colour):
+        standing = self.colours.get(colour)
+        if self._percent(colour) and (standing is None or standing.artifact.digest != artifact.digest):
             raise EnvironmentFault(f"{colour} answers users and cannot be replaced")
         if artifact.digest in self.broken:
             raise Failed(f"{artifact.digest} does not start")
-        standing = self.colours.get(colour)
         if standing is None or not standing.ready or standing.artifact.digest != artifact.digest:
             self.colours[colour] = Deployed(colour=colour, artifact=artifact, ready=True)
             self._did(f"deploy {colour}")

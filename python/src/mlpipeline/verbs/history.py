@@ -53,11 +53,12 @@ class History:
     def _answer(self) -> list[str]:
         if not self.live or self.by is None:
             return [f"at {self.at} nothing was live"]
-        shares = [
-            f"at {self.at} {share.percent} % of users were on version {share.model_version or '-'} ({share.colour}, {share.digest})"
+        told = [
+            f"at {self.at} {share.percent} % of users were on version {share.model_version or '-'} "
+            f"({share.colour}, {share.digest})"
             for share in self.live
         ]
-        return [*shares, f"since {self.by.at}, run {self.by.run or '-'}, by {self.by.actor or 'unknown'}, entry {self.by.seq}"]
+        return [*told, f"since {self.by.at}, run {self.by.run or '-'}, by {self.by.actor or 'unknown'}, entry {self.by.seq}"]
 
 
 def run(context: Context, *, at: str = "") -> History:

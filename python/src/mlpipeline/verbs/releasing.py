@@ -190,7 +190,13 @@ class Releasing:
 
 def stages(context: Context) -> tuple[Stage, ...]:
     rollout = context.config.rollout
-    return stages_of(mirror=rollout.mirror, steps=rollout.steps, step=rollout.step, bake=rollout.bake, control=rollout.control)
+    return stages_of(
+        mirror=float(rollout.mirror),
+        steps=rollout.steps,
+        step=float(rollout.step),
+        bake=float(rollout.bake),
+        control=rollout.control,
+    )
 
 
 def seen(observed: Observed) -> Seen:

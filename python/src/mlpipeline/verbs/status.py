@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlpipeline.core.release import Phase, Quarantine, State, live_colour
+from mlpipeline.core.release import Phase, State, live_colour
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.ports import Deployed, Observed
 from mlpipeline.record.journal import Journal
@@ -55,14 +55,12 @@ class Status:
             named = f"version {made.model_version or '-'}, {made.digest[:19]}, run {made.run or '-'}"
             found.append(f"  {colour.deployed.colour:<10}  {colour.role}, {colour.percent} % of users, {state}: {named}")
         found.extend(self._release_lines())
-        found.extend(
-            f"  quarantined {digest[:19]} (version {why.model_version or '-'}): {why.reason}" for digest, why in self._barred()
-        )
+        for digest, why in self.state.quarantined.items():
+            found.append(f"  quarantined {digest[:19]} (version {why.model_version or '-'}): {why.reason}")
         if self.holder is not None:
             held = self.holder
-            found.append(
-                f"  held by     process {held.pid} on {held.host}, {held.user or 'unknown'}, run {held.run or '-'}, since {held.since}"
-            )
+            who = f"process {held.pid} on {held.host}, {held.user or 'unknown'}"
+            found.append(f"  held by     {who}, run {held.run or '-'}, since {held.since}")
         if self.run:
             found.append(f"  last run    {self.run}")
             found.extend(f"    {verb:<12}{result.verdict:<14}{result.summary}" for verb, result in self.results.items())
@@ -70,11 +68,9 @@ class Status:
 
     def _headline(self) -> str:
         if self.serving:
-            return ", ".join(
-                f"{colour.percent} % of users on version {colour.deployed.artifact.model_version or '-'} ({colour.deployed.colour})"
-                for colour in self.colours
-                if colour.percent
-            )
+            used = [colour for colour in self.colours if colour.percent]
+            names = [f"version {colour.deployed.artifact.model_version or '-'} ({colour.deployed.colour})" for colour in used]
+            return ", ".join(f"{colour.percent} % of users on {name}" for colour, name in zip(used, names, strict=True))
         if self.state.champion is None and self.state.release is None and not self.colours:
             return "nothing was released yet"
         return "DOWN, users are not answered; try: mlpipeline rollback"
@@ -90,9 +86,6 @@ class Status:
             owed = ", ".join(f"{debt.alias} -> {debt.version or 'nobody'}" for debt in self.state.owed)
             found.append(f"  owed        to the registry: {owed}")
         return found
-
-    def _barred(self) -> list[tuple[str, Quarantine]]:
-        return list(self.state.quarantined.items())
 
 
 def run(context: Context) -> Status:

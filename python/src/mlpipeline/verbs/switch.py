@@ -272,7 +272,7 @@ class _Switch:
             "plan": msgspec.to_builtins(stage.plan(release.colour.other)),
             "verdict": str(outcome.verdict),
             "summary": outcome.summary,
-            "seconds": outcome.seconds,
+            "seconds": float(outcome.seconds),
             "moved": moved_numbers(done.moved),
         }
         folder = self._context.runs.folder(self._run.id)

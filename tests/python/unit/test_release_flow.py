@@ -1,0 +1,343 @@
+"""deploy, switch, settle, rollback and approve as a release goes through them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fakes import Crash
+from mlpipeline.config.model import Approval
+from mlpipeline.core.release import Phase
+from mlpipeline.core.traffic import Colour, TrafficPlan
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, Held
+from mlpipeline.interrupts import Interrupted
+from mlpipeline.record.journal import Journal
+from mlpipeline.record.lease import Holder, Lease
+from mlpipeline.verbs import approve, deploy, history, rollback, settle, status, switch
+from release_story import Story
+
+BLUE, GREEN = Colour.BLUE, Colour.GREEN
+
+
+@pytest.fixture
+def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
+    told = Story(tmp_path)
+    told.watch(monkeypatch)
+    return told
+
+
+def events(story: Story) -> list[str]:
+    return [entry.event for entry in story.context.ledger.read()]
+
+
+def journal(story: Story):
+    return Journal(story.context.places.journal).read()
+
+
+def test_first_release_goes_live_and_says_what_it_was_not_compared_with(story: Story) -> None:
+    made = story.packaged()
+    assert deploy.run(story.context, made).evidence["first"] is True
+    assert story.world.target.plan is None
+    result = switch.run(story.context, made)
+    assert result.verdict is Verdict.PASS
+    assert "no champion" in result.summary
+    settle.run(story.context, made)
+    assert story.world.target.plan == TrafficPlan.all_to(BLUE)
+    assert story.world.registry.aliases == {("iris", "champion"): "1"}
+    assert events(story) == ["deploy", "live", "switch", "settled", "settle"]
+
+
+def test_second_release_passes_every_stage_in_order(story: Story) -> None:
+    story.released()
+    story.world.target.plans.clear()
+    made = story.released()
+    assert story.world.target.plans == [
+        TrafficPlan(BLUE, mirror=True),
+        TrafficPlan(BLUE, share=10),
+        TrafficPlan(BLUE, share=50),
+        TrafficPlan(BLUE, share=90),
+        TrafficPlan.all_to(GREEN),
+    ]
+    stages = story.context.runs.result(made.id, "switch").evidence["stages"]
+    assert [stage["name"] for stage in stages] == ["mirror", "step-10", "step-50", "bake"]
+    assert set(story.world.target.colours) == {GREEN}
+    assert story.world.registry.aliases == {("iris", "champion"): "2"}
+
+
+@pytest.mark.parametrize("stage", ["mirror", "step-10", "step-50", "bake"])
+def test_failed_stage_takes_traffic_back_and_quarantines(story: Story, stage: str) -> None:
+    story.released()
+    made = story.packaged()
+    story.world.registry.set_alias("iris", "candidate", "2")
+    deploy.run(story.context, made)
+    story.verdicts[stage] = Verdict.FAIL
+    result = switch.run(story.context, made)
+    assert result.verdict is Verdict.FAIL
+    assert result.evidence["rollback"]["old_last_seconds"] == 0.02
+    assert result.evidence["rollback"]["decided"] == story.world.clock.now().timestamp()
+    assert story.world.target.plan == TrafficPlan.all_to(BLUE)
+    assert story.watched[-1] == stage
+    assert story.world.registry.aliases == {("iris", "champion"): "1"}
+    assert events(story).count("quarantined") == events(story).count("rolled-back") == 1
+    with pytest.raises(Failed, match="quarantined"):
+        deploy.run(story.context, made)
+    assert deploy.run(story.context, made, allow_quarantined=True).verdict is Verdict.PASS
+
+
+def test_failed_conclusion_takes_traffic_back(story: Story) -> None:
+    story.released()
+    made = story.packaged()
+    deploy.run(story.context, made)
+    story.conclusion = Verdict.FAIL
+    assert switch.run(story.context, made).verdict is Verdict.FAIL
+    assert story.world.target.plan == TrafficPlan.all_to(BLUE)
+    assert journal(story).release is None
+
+
+@pytest.mark.parametrize("verdict", [Verdict.INCONCLUSIVE, Verdict.ERROR])
+def test_no_verdict_holds_without_quarantine_and_can_go_on(story: Story, verdict: Verdict) -> None:
+    story.released()
+    made = story.packaged()
+    deploy.run(story.context, made)
+    story.verdicts["step-50"] = verdict
+    assert switch.run(story.context, made).verdict is Verdict.INCONCLUSIVE
+    assert story.world.target.plan == TrafficPlan.all_to(BLUE)
+    assert not journal(story).quarantined
+    story.verdicts.clear()
+    story.watched.clear()
+    assert switch.run(story.context, made).verdict is Verdict.PASS
+    assert story.watched == ["step-50", "bake"]
+
+
+@pytest.mark.parametrize(
+    "fault", [Interrupted("SIGTERM"), KeyboardInterrupt(), RuntimeError("a bug"), EnvironmentFault("no Prometheus")]
+)
+def test_whatever_ends_the_worker_users_are_on_the_champion_first(story: Story, fault: BaseException) -> None:
+    story.released()
+    made = story.packaged()
+    deploy.run(story.context, made)
+
+    def break_in(stage: str) -> None:
+        if stage == "bake":
+            raise fault
+
+    story.during = break_in
+    with pytest.raises(type(fault)):
+        switch.run(story.context, made)
+    assert story.world.target.plan == TrafficPlan.all_to(BLUE)
+    assert journal(story).release.phase is Phase.SHIFTING
+    story.during = lambda _stage: None
+    assert switch.run(story.context, made).verdict is Verdict.PASS
+
+
+def test_unreachable_monitoring_moves_nobody(story: Story) -> None:
+    story.released()
+    made = story.packaged()
+    deploy.run(story.context, made)
+    story.world.metrics.unreachable = True
+    before = list(story.world.target.plans)
+    with pytest.raises(EnvironmentFault):
+        switch.run(story.context, made)
+    assert story.world.target.plans == before
+
+
+def test_switch_that_is_not_proven_is_no_pass_and_says_what_is_owed(story: Story) -> None:
+    story.released()
+    made = story.packaged()
+    deploy.run(story.context, made)
+    story.world.target.owes = 7
+    result = switch.run(story.context, made)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "7 requests" in result.summary
+    with pytest.raises(ConfigurationError):
+        settle.run(story.context, made)
+    story.world.target.owes = 0
+    assert switch.run(story.context, made).verdict is Verdict.PASS
+
+
+def test_broken_candidate_never_stays_deployed(story: Story) -> None:
+    story.released()
+    made = story.packaged("sha256:" + "b" * 64)
+    story.world.target.smoke["sha256:" + "b" * 64] = (500, b"column missing")
+    model = story.context.places.bundles / ("b" * 64) / "model"
+    model.mkdir(parents=True)
+    (model / "serving_input_example.json").write_text('{"dataframe_split": {"columns": ["a"], "data": [[1]]}}')
+    result = deploy.run(story.context, made)
+    assert result.verdict is Verdict.FAIL
+    assert "column missing" in str(result.reasons)
+    assert set(story.world.target.colours) == {BLUE}
+    with pytest.raises(ConfigurationError):
+        switch.run(story.context, made)
+
+
+def test_candidate_that_does_not_start_leaves_the_service_as_it_was(story: Story) -> None:
+    story.released()
+    made = story.packaged("sha256:" + "b" * 64)
+    story.world.target.broken.add("sha256:" + "b" * 64)
+    with pytest.raises(Failed):
+        deploy.run(story.context, made)
+    assert journal(story).release is None
+    assert story.world.target.plan == TrafficPlan.all_to(BLUE)
+
+
+def test_two_releases_do_not_mix(story: Story) -> None:
+    story.released()
+    first, second = story.packaged(), story.packaged()
+    deploy.run(story.context, first)
+    story.during = lambda _stage: None
+    switch.run(story.context, first)
+    with pytest.raises(ConfigurationError, match="another release") as told:
+        deploy.run(story.context, second)
+    assert first.id in told.value.render()
+
+
+def test_loser_is_told_who_holds_the_service(story: Story) -> None:
+    made = story.packaged()
+    lease = Lease(story.context.places.lease)
+    lease.acquire(Holder(pid=4711, host="build-1", user="ada", run="run-x", since="2026-03-01T03:00:00Z"))
+    try:
+        with pytest.raises(Held) as told:
+            deploy.run(story.context, made)
+    finally:
+        lease.release()
+    assert all(word in told.value.render() for word in ("4711", "build-1", "ada", "run-x"))
+    assert story.world.target.calls == []
+
+
+def test_settle_with_the_registry_down_can_be_run_again(story: Story) -> None:
+    story.released()
+    made = story.packaged()
+    deploy.run(story.context, made)
+    switch.run(story.context, made)
+    story.world.registry.unreachable = True
+    with pytest.raises(EnvironmentFault):
+        settle.run(story.context, made)
+    assert BLUE in story.world.target.colours
+    story.world.registry.unreachable = False
+    assert settle.run(story.context, made).verdict is Verdict.PASS
+    assert settle.run(story.context, made).verdict is Verdict.PASS
+    assert story.world.registry.aliases[("iris", "champion")] == "2"
+    assert events(story).count("settled") == 2
+
+
+def test_rollback_long_after_settling_restores_traffic_alias_and_quarantines(story: Story) -> None:
+    first = story.released()
+    second = story.released()
+    result = rollback.run(story.context, second, reason="wrong for July")
+    assert result.verdict is Verdict.PASS, result.reasons
+    assert story.world.target.plan == TrafficPlan.all_to(BLUE)
+    assert story.world.target.colours[BLUE].artifact.run == first.id
+    assert story.world.registry.aliases == {("iris", "champion"): "1"}
+    assert next(iter(journal(story).quarantined.values())).reason == "wrong for July"
+    with pytest.raises(ConfigurationError, match="nothing to go back to"):
+        rollback.run(story.context, reason="again")
+
+
+@pytest.mark.parametrize("stage", ["mirror", "step-10", "bake"])
+def test_rollback_of_a_killed_release(story: Story, stage: str) -> None:
+    story.released()
+    made = story.packaged()
+    deploy.run(story.context, made)
+
+    def kill(now: str) -> None:
+        if now == stage:
+            raise Crash
+
+    story.during = kill
+    with pytest.raises(Crash):
+        switch.run(story.context, made)
+    assert rollback.run(story.context, reason="worker died").verdict is Verdict.PASS
+    assert story.world.target.plan == TrafficPlan.all_to(BLUE)
+    assert journal(story).champion.colour is BLUE
+
+
+def test_rollback_without_registry_moves_users_and_owes_the_alias(story: Story) -> None:
+    story.released()
+    second = story.released()
+    story.world.registry.unreachable = True
+    story.world.metrics.unreachable = True
+    result = rollback.run(story.context, second, reason="bad")
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "owed" in result.summary
+    assert story.world.target.plan == TrafficPlan.all_to(BLUE)
+    assert any("OWED" in line for line in story.world.console.lines)
+    story.world.registry.unreachable = False
+    deploy.run(story.context, story.packaged())
+    assert story.world.registry.aliases == {("iris", "champion"): "1"}
+    assert journal(story).owed == ()
+
+
+def test_rollback_brings_back_a_champion_that_went_down_with_its_machine(story: Story) -> None:
+    story.released()
+    second = story.released()
+    story.world.target.kill_all()
+    assert "DOWN" in status.run(story.context).lines()[0]
+    assert rollback.run(story.context, reason="reboot").verdict is Verdict.PASS
+    assert story.world.target.plan == TrafficPlan.all_to(GREEN)
+    assert story.world.target.colours[GREEN].artifact.run == second.id
+    assert not journal(story).quarantined
+    assert status.run(story.context).serving
+
+
+def test_rollback_before_any_release_says_so(story: Story) -> None:
+    with pytest.raises(ConfigurationError, match="nothing was ever released"):
+        rollback.run(story.context, reason="panic")
+    deploy.run(story.context, story.packaged())
+    with pytest.raises(ConfigurationError, match="first release"):
+        rollback.run(story.context, reason="panic")
+
+
+def test_history_knows_who_was_live_at_each_moment(story: Story) -> None:
+    story.released()
+    story.world.clock.sleep(3600)
+    made = story.packaged()
+    deploy.run(story.context, made)
+    story.during = lambda _stage: story.world.clock.sleep(60)
+    switch.run(story.context, made)
+    told = history.run(story.context, at="2026-03-01T04:01:30")
+    assert [(share.colour, share.percent) for share in told.live] == [("blue", 90), ("green", 10)]
+    assert history.run(story.context, at="2026-03-01T03:30:00Z").live[0].percent == 100
+    assert history.run(story.context, at="2026-03-01T04:10:00Z").live[0].colour == "green"
+    assert history.run(story.context, at="2026-02-01T00:00:00Z").lines() == ["at 2026-02-01T00:00:00Z nothing was live"]
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
+    told = Story(tmp_path, approval=Approval(required=True, quorum=2, requester_may_approve=False, valid_for=3600.0))
+    told.watch(monkeypatch)
+    return told
+
+
+def test_approval_needs_a_quorum_of_others_on_this_digest(guarded: Story) -> None:
+    made = guarded.packaged()
+    digest = str(deploy.run(guarded.context, made).evidence["digest"])
+    assert approve.run(guarded.context, made).verdict is Verdict.INCONCLUSIVE
+    with pytest.raises(ConfigurationError, match="needs an approval"):
+        switch.run(guarded.context, made)
+    with pytest.raises(ConfigurationError, match="digest"):
+        approve.run(guarded.context, made, person="ada", why="fine", digest="sha256:" + "0" * 64)
+    with pytest.raises(ConfigurationError, match="asked for"):
+        approve.run(guarded.context, made, person="requester", why="mine", digest=digest)
+    for _ in range(2):
+        assert approve.run(guarded.context, made, person="ada", why="fine", digest=digest).verdict is Verdict.INCONCLUSIVE
+    assert approve.run(guarded.context, made, person="grace", why="fine", digest=digest[:20]).verdict is Verdict.PASS
+    assert switch.run(guarded.context, made).verdict is Verdict.PASS
+    assert approve.run(guarded.context, made).verdict is Verdict.INCONCLUSIVE, "single use"
+
+
+def test_approval_ends_with_its_evidence_its_time_or_a_rejection(guarded: Story) -> None:
+    made = guarded.packaged()
+    digest = str(deploy.run(guarded.context, made).evidence["digest"])
+    for person in ("ada", "grace"):
+        approve.run(guarded.context, made, person=person, why="fine", digest=digest)
+    assert deploy.run(guarded.context, made).verdict is Verdict.PASS
+    assert approve.run(guarded.context, made).verdict is Verdict.PASS, "the same deployment again changes nothing"
+    guarded._passed(guarded.context, made, "gate-model", {"rows": 12})
+    assert approve.run(guarded.context, made).verdict is Verdict.INCONCLUSIVE
+    for person in ("ada", "grace"):
+        approve.run(guarded.context, made, person=person, why="fine", digest=digest)
+    guarded.world.clock.sleep(3601)
+    assert approve.run(guarded.context, made).verdict is Verdict.INCONCLUSIVE
+    assert approve.run(guarded.context, made, person="ada", why="no", reject=True, digest=digest).verdict is Verdict.FAIL
