@@ -117,9 +117,12 @@ class MlflowRegistry(Registry):
     def _client(self) -> MlflowClient:
         if self._made is None:
             check_reachable(self._uri)
-            _quiet()
+            _settle_environment()
             from mlflow import MlflowClient
 
+            # mlflow sets its own levels while it is imported; news of migrations are not for the user of a pipeline.
+            for name in ("mlflow", "alembic"):
+                logging.getLogger(name).setLevel(logging.WARNING)
             if self._local:
                 _create_database(self._folder, self._uri)
             self._made = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
@@ -211,15 +214,13 @@ def _key(name: str) -> str:
     return re.sub(r"[^\w./ -]", "_", name)[:250]
 
 
-def _quiet() -> None:
-    """No telemetry, no migration news on standard error, and answers in seconds rather than minutes."""
+def _settle_environment() -> None:
+    """No telemetry, and answers in seconds rather than minutes. Read by mlflow while it is imported."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _create_database(folder: Path, uri: str) -> None:
