@@ -1,8 +1,8 @@
 """How fast users follow the router, and whether any request is lost: real Envoy, constant load, both kinds of connection.
 
-Each way to change the traffic is measured in the same run, in turns: our switch (written, confirmed by the router), our rollback out
-of a 50 % step, and a bare rename of the same route file that nobody confirms. What counts is what the client sees: the time from the
-call to the last answer of the colour that was to get no more users.
+Each way to change the traffic is measured in the same run, in turns: our switch (written, confirmed by the router), our
+rollback out of a 50 % step, and a bare rename of the same route file that nobody confirms. What counts is what the client
+sees: the time from the call to the last answer of the colour that was to get no more users.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "python"))
 
-from constant_load import ConstantLoad, quantile  # noqa: E402
-from target_world import LocalWorld  # noqa: E402
-from tiny_service import Behaviour  # noqa: E402
-
-from mlpipeline.adapters.local import LocalTarget  # noqa: E402
-from mlpipeline.adapters.local.envoy_files import routes, routes_file  # noqa: E402
-from mlpipeline.core.traffic import Colour, TrafficPlan  # noqa: E402
+from constant_load import ConstantLoad, quantile
+from mlpipeline.adapters.local import LocalTarget
+from mlpipeline.adapters.local.envoy_files import routes, routes_file
+from mlpipeline.core.traffic import Colour, TrafficPlan
+from target_world import LocalWorld
+from tiny_service import Behaviour
 
 SWITCHES = int(os.environ.get("BENCH_SWITCHES", "100"))
 RATE = 400.0
@@ -102,9 +101,8 @@ def main() -> int:
             world.close()
     seconds = last_answers(load, changes, end)
     kept = sum(not answer.fresh for answer in load.answers)
-    print(
-        f"{len(changes)} changes under {RATE:g} requests/s: {load.sent} requests, {kept} on kept and {load.sent - kept} on new connections"
-    )
+    connections = f"{kept} on kept and {load.sent - kept} on new connections"
+    print(f"{len(changes)} changes under {RATE:g} requests/s: {load.sent} requests, {connections}")
     print(f"failed requests: {load.failed}")
     print("from the call to the last answer of the old colour, seen by the client:")
     base = quantile(seconds["bare rename"], 0.5)

@@ -142,7 +142,8 @@ class ConstantLoad:
             answer = Answer(time.monotonic(), time.monotonic() - begin, status, colour, was_new)
             self.answers.append(answer)
             if answer.failed and len(self.failures) < FAILURES_KEPT:
-                self.failures.append(f"{problem or status} from {colour or 'nobody'} on a {'new' if was_new else 'kept'} connection")
+                connected = "new" if was_new else "kept"
+                self.failures.append(f"{problem or status} from {colour or 'nobody'} on a {connected} connection")
         if connection is not None:
             connection[1].close()
 

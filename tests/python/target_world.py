@@ -1,7 +1,7 @@
 """What the contract suite of the Target port needs to know about one kind of target.
 
-A world makes targets, artifacts and accidents. The suite in ``contract/test_target_contract.py`` knows nothing else of the kind, so
-that the same promises hold wherever green and blue run.
+A world makes targets, artifacts and accidents. The suite in ``contract/test_target_contract.py`` knows nothing else of the kind,
+so that the same promises hold wherever green and blue run.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from tiny_service import Behaviour, make_bundle
-
 from mlpipeline.adapters.local import LocalTarget
 from mlpipeline.adapters.local.machine import free_port
 from mlpipeline.clock import SystemClock
@@ -22,6 +20,7 @@ from mlpipeline.config.model import Duration, Local
 from mlpipeline.core.traffic import Colour
 from mlpipeline.ports import Artifact, Target
 from mlpipeline.record.places import Places
+from tiny_service import Behaviour, make_bundle
 
 
 class TargetWorld(Protocol):
@@ -52,13 +51,14 @@ class LocalWorld:
 
     Args:
         folder: Of this test alone.
+        port: Where users reach the service; a free one by default.
     """
 
     service = "contract"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int = 0) -> None:
         self._folder = folder
-        self._settings = Local(port=free_port(), ready_timeout=Duration(60), drain_timeout=Duration(5))
+        self._settings = Local(port=port or free_port(), ready_timeout=Duration(60), drain_timeout=Duration(5))
         self.places = Places(project=folder, home=folder / "home", service=self.service)
 
     @property

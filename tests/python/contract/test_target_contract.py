@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from constant_load import ConstantLoad
-from target_world import WORLDS, TargetWorld
-from tiny_service import Behaviour
 
+from constant_load import ConstantLoad
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import EnvironmentFault, Failed, Held
 from mlpipeline.ports import Target
+from target_world import WORLDS, TargetWorld
+from tiny_service import Behaviour
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
@@ -86,7 +86,7 @@ def test_switch_under_load_loses_nothing_and_is_proven(world: TargetWorld, live:
         assert load.wait_for("green", 50, since=proven)
     assert (load.failed, load.failures) == (0, [])
     assert moved.old_in_flight == 0 and moved.new_completed > 0
-    assert 0 < moved.applied_seconds and 0 <= moved.old_last_seconds < PROOF_SECONDS
+    assert moved.applied_seconds > 0 and 0 <= moved.old_last_seconds < PROOF_SECONDS
     counts = live.counts()
     assert counts[BLUE].completed == moved.old_completed == load.by_colour()["blue"]
     assert load.by_colour(since=proven)["blue"] == 0
