@@ -127,7 +127,7 @@ def _record(
         **({"mlpipeline.training_run": model.run_id} if model.run_id else {}),
     }
     tracked = context.world.registry().log_training(tags, metrics, params)
-    same = " (unchanged: the command found nothing to do)" if trained.before == trained.model_digest else ""
+    same = " (unchanged: the same model as before)" if trained.before == trained.model_digest else ""
     reason = Reason(
         check="train",
         verdict=Verdict.PASS,
