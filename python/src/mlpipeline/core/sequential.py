@@ -12,8 +12,8 @@ What is a theorem and what is calibrated:
   tick fail independently given the shared circumstances of that tick (Poisson thinning; for certain events, with rates
   near 1, sampling without replacement is less dispersed than the binomial, Hoeffding 1963). Circumstances that both
   colours share may vary in any way. Source: Lindon & Malek, NeurIPS 2022, one-sided.
-* With overdispersion it is exact for beta-binomial counts of that overdispersion, independent from tick to tick. The
-  overdispersion is *calibrated* on the champion's past and carries a reserve; this part is no theorem about your traffic.
+* With overdispersion the likelihood is tempered by the variance inflation: a quasi-likelihood, *calibrated* on the
+  champion's past with a reserve, and no theorem about your traffic. ``bench/verification.py`` measures how it holds up.
 * Capping single ticks is valid when each tick is within total variation ``CONTAMINATION`` of the null
   (Saha & Ramdas, arXiv 2408.14015).
 * The vote needs only that the candidate's mean share of the events of a tick is at most ``share(effect)`` given the past:
@@ -63,7 +63,7 @@ class Calibration(msgspec.Struct, frozen=True, omit_defaults=True):
     """How much rougher than a coin toss the division of events between two equal colours is.
 
     Args:
-        overdispersion: Beta-binomial intra-tick correlation of the events, 0 (binomial) to 1.
+        overdispersion: Intra-tick correlation of the events, 0 (binomial) to 1.
         dependence: Long-run over short-run variance of ticks, at least 1.
         ticks: How many past ticks it rests on; 0 for the built-in defaults.
     """
@@ -107,7 +107,7 @@ def log_weighted_sum(pairs: Iterable[tuple[float, float]]) -> float:
 class HarmTest:
     """E-process against "the candidate's rate is at most ``effect`` times the champion's".
 
-    Half the mean of capped beta-binomial likelihood ratios over ratios from 1.1 to 40 times ``effect``, half the vote:
+    Half the mean of capped, tempered binomial likelihood ratios over ratios from 1.1 to 40 times ``effect``, half the vote:
     ``prod (1 + bet * (candidate's share of the events - share(effect)) / share(effect))``, meaned over the bets.
     Non-inferiority is the same test with the roles swapped and ``effect = 1 / margin``.
 
@@ -210,7 +210,7 @@ class Interval(NamedTuple):
 class RatioInterval:
     """Confidence sequence for the rate ratio: covers the true ratio at *all* ticks with probability ``confidence``.
 
-    Method of mixtures on the (beta-)binomial likelihood: ratio ``r`` is excluded while
+    Method of mixtures on the tempered binomial likelihood (a theorem at overdispersion 0): ratio ``r`` is excluded while
     ``mean over all ratios of L(.) >= L(r) / (1 - confidence)`` (Robbins 1970). The grid is
     logarithmic; bounds are the first grid points outside, hence never too narrow.
     """
