@@ -111,6 +111,7 @@ class Environments:
             "the locked requirements could not be installed",
             handle=handle,
         )
+        _compile(interpreter)
 
     def _resolve(self, source: Path, python: str) -> str:
         return _uv(
@@ -181,6 +182,36 @@ import platform
 from importlib.metadata import distributions
 print(platform.python_version())
 print("\\n".join(sorted({f"{found.name}=={found.version}".lower() for found in distributions() if found.name})))
+"""
+
+
+def _compile(interpreter: Path) -> None:
+    """Imports what every serving process imports, once, so that its bytecode is there.
+
+    Starts are several times faster with it (15 s became 5 s on two busy cores), and processes that serve write none. All of the
+    environment would be a minute's work for modules that nobody imports. Only time is lost when it fails.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH"}}
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            [str(interpreter), "-c", _IMPORT_FOR_SERVING],
+            cwd="/",
+            env=environment | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_LIMIT_SECONDS,
+            check=False,
+        )
+
+
+_IMPORT_FOR_SERVING = """
+import importlib
+for name in ("mlflow.pyfunc", "mlflow.pyfunc.scoring_server", "mlflow.sklearn", "uvicorn", "uvloop", "httptools", "prometheus_client",
+             "pandas", "sklearn.ensemble", "sklearn.pipeline", "sklearn.compose"):
+    try:
+        importlib.import_module(name)
+    except Exception:
+        pass
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -95,6 +96,8 @@ class ColourProcess:
                 "PYTHONPATH": f"{bundle / 'lib'}:{bundle / 'code'}",
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "PYTHONUNBUFFERED": "1",
+                # One thread a request: the process answers several at once, and a small prediction in parallel is slower.
+                "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
             }
             self.process.start([*argv, "--port", str(port)], environment=environment)
             if self._wait_until_ready(port):

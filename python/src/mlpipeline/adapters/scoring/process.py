@@ -90,6 +90,7 @@ def _run(python: Path, folder: Path, name: str, timeout: float, import_path: Seq
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONDONTWRITEBYTECODE": "1",
         "DO_NOT_TRACK": "true",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
     }
     output = folder / "output.txt"
     with output.open("wb") as log:
