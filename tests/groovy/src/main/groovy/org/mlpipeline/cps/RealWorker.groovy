@@ -1,0 +1,5 @@
+package org.mlpipeline.cps
+
+/** JUnit category of the tests that start the real worker: minutes, not seconds. */
+interface RealWorker {
+}
