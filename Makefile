@@ -12,7 +12,7 @@ demo: setup  ## the whole main job on real flights: four releases, one of them t
 	@$(PYTHON) demo/run.py
 
 test: setup  ## unit, property, contract and integration tests with real parts, the tutorial and the demo
-	@cd python && ../.venv/bin/python -m pytest $(TESTS)
+	@cd python && ../.venv/bin/python -m pytest -c pyproject.toml --rootdir . $(TESTS)
 
 lint: setup
 	$(RUFF) format --no-cache --config pyproject.toml --check $(SOURCES)

@@ -206,8 +206,8 @@ def _compile(interpreter: Path) -> None:
 
 _IMPORT_FOR_SERVING = """
 import importlib
-for name in ("mlflow.pyfunc", "mlflow.pyfunc.scoring_server", "mlflow.sklearn", "uvicorn", "uvloop", "httptools", "prometheus_client",
-             "pandas", "sklearn.ensemble", "sklearn.pipeline", "sklearn.compose"):
+for name in ("mlflow.pyfunc", "mlflow.pyfunc.scoring_server", "mlflow.sklearn", "uvicorn", "uvloop", "httptools",
+             "prometheus_client", "pandas", "sklearn.ensemble", "sklearn.pipeline", "sklearn.compose"):
     try:
         importlib.import_module(name)
     except Exception:
