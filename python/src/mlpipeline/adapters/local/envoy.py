@@ -100,12 +100,15 @@ class Envoy:
         return None
 
     def ensure(self) -> None:
-        """Starts it with the files as they are, unless it runs."""
-        if self.running():
+        """Starts it with the files as they are, unless it runs.
+
+        One that lives but does not answer is waited for and never ended: it may well be serving users.
+        """
+        if self.process.running() is not None:
+            self._until(self.running, "lives but its admin port does not answer")
             return
         import envoy
 
-        self.process.stop(5)
         self.require_port()
         for colour in Colour:
             if not files.endpoints_file(self._folder, colour).is_file():
