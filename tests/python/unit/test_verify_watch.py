@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fakes import START, FakeClock, FakeMetrics, FakeWorld
-from mlpipeline.config.model import Condition, Duration, ErrorRule, LatencyRule, Rollout, Verify
+from mlpipeline.config.model import Condition, Duration, ErrorRule, LatencyRule, Rollout, ScoredMetric, ScoreRule, Verify
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
@@ -413,3 +414,55 @@ def test_each_look_carries_what_the_plots_need(tmp_path: Path) -> None:
     look = json.loads(evidence(context).read_bytes())["looks"][-1]
     assert look["users"]["blue"]["requests_per_second"] == 20.0
     assert 0 < look["users"]["green"]["p50_seconds"] < look["users"]["green"]["p99_seconds"] <= 0.1
+
+
+SCORED = ScoredMetric("queue", "depth{colour='{{colour}}'}", group="load", effect=0.1)
+
+
+def scored(tmp_path: Path, candidate: float | None, **fields: object) -> tuple[Simulated, Watch, Context]:
+    """A release whose score watches a gauge that stands at ``candidate`` for green and at 10 for blue."""
+    metric = msgspec.structs.replace(SCORED, **fields)
+    _, metrics, context = make(tmp_path, score=ScoreRule(metrics=(metric,), groups={"load": 100.0}))
+    metrics.instants["depth{colour='green'}"] = [] if candidate is None else [Sample({}, candidate, 0.0)]
+    metrics.instants["depth{colour='blue'}"] = [Sample({}, 10.0, 0.0)]
+    return metrics, watching(context), context
+
+
+@pytest.mark.parametrize(
+    ("candidate", "fields", "verdict"),
+    [
+        (10.5, {}, Verdict.PASS),
+        (20.0, {}, Verdict.FAIL),
+        (20.0, {"mute": False, "direction": "decrease"}, Verdict.PASS),
+        (None, {"critical": True}, Verdict.FAIL),
+        (float("nan"), {"critical": True}, Verdict.FAIL),
+    ],
+)
+def test_a_score_takes_part_in_the_verdict(
+    tmp_path: Path, candidate: float | None, fields: dict[str, object], verdict: Verdict
+) -> None:
+    _, watch, context = scored(tmp_path, candidate, **fields)
+    assert watch.watch("mirror", 30, traffic="mirror").verdict is verdict
+    judged = watch.conclude()
+    assert judged.verdict is verdict
+    assert {"verify.score", "verify.score.queue"} <= {reason.check for reason in judged.reasons}
+    assert verify.replay(evidence(context)) == judged
+
+
+def test_a_score_of_too_few_looks_is_inconclusive(tmp_path: Path) -> None:
+    _, watch, _ = scored(tmp_path, 20.0)
+    watch.watch("mirror", 8, traffic="mirror")
+    judged = watch.conclude()
+    assert (judged.verdict, judged.reasons[0].verdict) == (Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE)
+    assert "too few" in judged.summary
+
+
+def test_an_outage_is_no_missing_data_of_a_critical_metric(tmp_path: Path) -> None:
+    world, metrics, context = make(tmp_path, score=ScoreRule(metrics=(msgspec.structs.replace(SCORED, critical=True, group=""),)))
+    for colour in ("green", "blue"):
+        metrics.instants[f"depth{{colour='{colour}'}}"] = [Sample({}, 10.0, 0.0)]
+    watch = watching(context)
+    watch.check()
+    world.clock.on_sleep = lambda: setattr(metrics, "unreachable", 10 < world.clock.passed <= 30)
+    assert watch.watch("mirror", 60, traffic="mirror").verdict is Verdict.PASS
+    assert watch.conclude().verdict is Verdict.PASS

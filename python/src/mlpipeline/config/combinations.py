@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from datetime import datetime
 
-from mlpipeline.config.model import Condition, Config, Expectation, MetricGate
+from mlpipeline.config.model import Condition, Config, Expectation, MetricGate, ScoreRule
 from mlpipeline.config.shape import Problem, closest
 from mlpipeline.config.text import Way
 
@@ -167,10 +167,11 @@ def _verify(config: Config) -> Iterator[Problem]:
     for name in ("interval", "timeout"):
         if not getattr(verify, name):
             yield Problem(("verify", name), f"verify.{name} must be more than 0", example=f"verify:\n  {name}: 2s")
-    if not (verify.errors.enabled or verify.latency.enabled or verify.conditions):
+    yield from _score(verify.score)
+    if not (verify.errors.enabled or verify.latency.enabled or verify.conditions or verify.score.metrics):
         yield Problem(
             ("verify",),
-            "errors and latency are switched off and there are no conditions: verification would have nothing to look at",
+            "errors and latency are off and there are no conditions and no score: verification would have nothing to look at",
             example="verify:\n  errors:\n    enabled: true",
         )
     seen: set[str] = set()
@@ -197,6 +198,29 @@ def _condition(way: Way, condition: Condition) -> Iterator[Problem]:
         )
     if condition.count > 1 and not condition.interval:
         yield Problem((*way, "interval"), "interval must be more than 0 when count is above 1", example="interval: 10s")
+
+
+def _score(rule: ScoreRule) -> Iterator[Problem]:
+    if not rule.metrics:
+        if rule.groups:
+            yield Problem(
+                ("verify", "score", "groups"), "the score has groups but no metrics", example="metrics:\n- name: errors"
+            )
+        return
+    from mlpipeline.config.score_plan import score_plan
+    from mlpipeline.core.weighted_score import check
+
+    try:
+        check(score_plan(rule, "service", "candidate", "champion"))
+    except ValueError as error:
+        yield Problem(("verify", "score"), str(error), example="groups: {errors: 60, latency: 40}")
+    for index, metric in enumerate(rule.metrics):
+        if "{{colour}}" not in metric.query:
+            yield Problem(
+                ("verify", "score", "metrics", index, "query"),
+                f"the query of {metric.name!r} does not name {{{{colour}}}}, so candidate and champion would get the same answer",
+                example='query: sum(rate(failures_total{colour="{{colour}}"}[1m]))',
+            )
 
 
 def _is_time(text: str) -> bool:

@@ -228,6 +228,46 @@ class Condition(Section, frozen=True):
     dry_run: bool = False
 
 
+class ScoredMetric(Section, frozen=True):
+    """One metric of a score; ``{{colour}}`` in the query stands for the candidate in one query and the champion in the other."""
+
+    name: str
+    query: str
+    group: str = ""
+    """Whose weight it shares; needed when ``groups`` are given."""
+    direction: Literal["increase", "decrease", "either"] = "increase"
+    """Which change harms."""
+    critical: bool = False
+    """Harm, missing data or a refused query makes the whole score 0."""
+    mute: bool = False
+    """Shown, never counted."""
+    must_have_data: bool = False
+    """No data counts as harm; otherwise the metric is left out."""
+    effect: Annotated[float, Meta(ge=0)] = 0.0
+    """Relative change of the mean (``0.1``: by a tenth) up to which a significant difference is no harm."""
+    critical_effect: Annotated[float, Meta(ge=0)] = 0.0
+    """Relative change of the mean from which harm is critical; 0: never."""
+    missing: Literal["remove", "zero"] = "remove"
+    """What an empty, NaN, infinite or ambiguous answer is: no sample, or the sample 0."""
+
+
+class ScoreRule(Section, frozen=True):
+    """A Kayenta-like score, taken at the end of each stage over all looks; no metrics: no score.
+
+    A metric is harmed when the difference is significant (Mann-Whitney) and larger than its ``effect``.
+    """
+
+    metrics: tuple[ScoredMetric, ...] = ()
+    groups: dict[str, Annotated[float, Meta(ge=0)]] = {}
+    """Name to weight; the weights total 100. Empty: all metrics weigh the same."""
+    pass_at: Annotated[float, Meta(ge=0, le=100)] = 95.0
+    """Points from which the score passes."""
+    marginal_at: Annotated[float, Meta(ge=0, le=100)] = 75.0
+    """Points below which it fails; between the two it is inconclusive."""
+    confidence: Probability = 0.98
+    """Of the interval that says which differences are significant."""
+
+
 class Verify(Section, frozen=True):
     prometheus: str = ""
     """URL of a Prometheus; empty: the local target starts one of its own."""
@@ -242,6 +282,7 @@ class Verify(Section, frozen=True):
     errors: ErrorRule = ErrorRule()
     latency: LatencyRule = LatencyRule()
     conditions: tuple[Condition, ...] = ()
+    score: ScoreRule = ScoreRule()
 
 
 class Config(Section, frozen=True):

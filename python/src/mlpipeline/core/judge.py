@@ -31,6 +31,7 @@ from mlpipeline.core.sequential import (
     log_mean_exp,
 )
 from mlpipeline.core.verdict import Verdict, worst
+from mlpipeline.core.weighted_score import Sampled, Score, ScorePlan, check, score
 
 PASS_ERROR = 0.05
 """Probability of passing a metric early although its harm is at the margin."""
@@ -76,6 +77,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     metrics: tuple[MetricPlan, ...] = ()
     conditions: tuple[ConditionPlan, ...] = ()
     queries: dict[str, str] = {}
+    score: ScorePlan | None = None
 
 
 class Look(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -87,6 +89,7 @@ class Look(msgspec.Struct, frozen=True, omit_defaults=True):
         counts: Metric to ``(candidate requests, events, champion requests, events)`` of exactly these seconds.
         missing: Metric to why it could not be read.
         conditions: What the conditions that were due measured.
+        scores: What the metrics of the score answered.
         users: For plots only: per colour ``requests_per_second``, ``p50_seconds``, ``p99_seconds`` and ``traffic``.
     """
 
@@ -98,6 +101,7 @@ class Look(msgspec.Struct, frozen=True, omit_defaults=True):
     missing: dict[str, str] = {}
     conditions: dict[str, Measurement] = {}
     users: dict[str, dict[str, float]] = {}
+    scores: dict[str, Sampled] = {}
 
 
 class StageEnd(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -220,12 +224,13 @@ class Judgement(msgspec.Struct, frozen=True, omit_defaults=True):
     problems: tuple[str, ...] = ()
     evidence: float = 1.0
     threshold: float = 0.0
+    score: Score | None = None
 
 
 class Judge:
     """Folds looks and stage ends, in the order they happened. The cost of a look does not grow with the history.
 
-    Raises ValueError for a plan whose conditions cannot be read.
+    Raises ValueError for a plan whose conditions cannot be read, or whose score would mean nothing.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -239,6 +244,10 @@ class Judge:
         self._ends: dict[str, StageEnd] = {}
         self._answered: dict[str, bool] = {}
         self._peak = 0.0
+        self._samples: dict[str, list[Sampled]] = {}
+        self.score: Score | None = None
+        if plan.score is not None:
+            check(plan.score)
 
     def add(self, look: Look) -> Verdict:
         """Takes in one look; ``fail`` when the release has failed, else ``inconclusive``."""
@@ -250,14 +259,18 @@ class Judge:
             condition.start(look.at)
         for name, measurement in look.conditions.items():
             self.conditions[name].add(look.at, measurement)
+        for name, sampled in look.scores.items():
+            self._samples.setdefault(name, []).append(sampled)
         self._decide(look.at)
         return Verdict.FAIL if self.failed else Verdict.INCONCLUSIVE
 
     def end(self, end: StageEnd) -> None:
-        """A stage is over. Watched again under the same name, its last end counts."""
+        """A stage is over. Watched again under the same name, its last end counts. The score is taken now, over all looks."""
         self._enter(end.stage)
         self._ends[end.stage] = end
         self._answered[end.stage] = self.both_answered
+        if self.plan.score is not None and end.watched:
+            self.score = score(self.plan.score, self._samples)
 
     @property
     def both_answered(self) -> bool:
@@ -266,7 +279,11 @@ class Judge:
 
     @property
     def failed(self) -> bool:
-        return bool(self.failed_at) or self._condition_verdict is Verdict.FAIL
+        return bool(self.failed_at) or self._condition_verdict is Verdict.FAIL or self._score_failed
+
+    @property
+    def _score_failed(self) -> bool:
+        return self.score is not None and self.score.verdict is Verdict.FAIL
 
     @property
     def log_evidence(self) -> float:
@@ -287,6 +304,7 @@ class Judge:
             problems,
             _number(self._peak if self.failed_at else self.log_evidence),
             round(1 / self.plan.false_alarm, 6),
+            self.score,
         )
 
     def _enter(self, stage: str) -> None:
@@ -312,7 +330,9 @@ class Judge:
     def _overall(self, metrics: Sequence[MetricVerdict], problems: Sequence[str]) -> tuple[Verdict, str]:
         if self.failed:
             broken = [state.summary for state in self.conditions.values() if state.verdict is Verdict.FAIL]
-            return Verdict.FAIL, next((metric.summary for metric in metrics if metric.verdict is Verdict.FAIL), *broken[:1])
+            harmful = [metric.summary for metric in metrics if metric.verdict is Verdict.FAIL]
+            scored = [self.score.summary] if self.score is not None and self._score_failed else []
+            return Verdict.FAIL, (*harmful, *broken, *scored)[0]
         if self._condition_verdict is Verdict.ERROR:
             return Verdict.ERROR, f"no verdict, {problems[0]}"
         if problems:
@@ -329,6 +349,10 @@ class Judge:
         found = [
             state.summary for state in self.conditions.values() if not state.plan.dry_run and state.verdict is not Verdict.PASS
         ]
+        if self.plan.score is not None and self.score is None:
+            found.append("there is no score: no stage was watched to its end")
+        elif self.score is not None and self.score.verdict is not Verdict.PASS:
+            found.append(self.score.summary)
         for state in self.metrics.values():
             totals = state.totals
             if not totals.candidate or not totals.champion:

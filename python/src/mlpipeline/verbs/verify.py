@@ -13,6 +13,7 @@ from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measuremen
 from mlpipeline.core.judge import Judge, Judgement, Look, MetricPlan, MetricVerdict, Plan, StageEnd, TracePoint
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
+from mlpipeline.core.weighted_score import Classified, Sampled, Score, ScorePlan
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.record.files import write_atomically
 from mlpipeline.record.result import Reason, Result
@@ -95,6 +96,9 @@ class Watch:
         self._check_settings()
         for condition in self._conditions():
             self._source.instant(condition.query)
+        plan = self._score()
+        for query in (query for metric in plan.metrics for query in metric.queries) if plan else ():
+            self._source.instant(query)
         now = self._wait_for_both()
         if self._judge is None:
             self._judge = Judge(self._planned(now))
@@ -134,9 +138,10 @@ class Watch:
         return _judged(self._judging(), self._name, self._looks)
 
     def _check_settings(self) -> None:
-        if not (self._settings.errors.enabled or self._settings.latency.enabled or self._settings.conditions):
+        settings = self._settings
+        if not (settings.errors.enabled or settings.latency.enabled or settings.conditions or settings.score.metrics):
             raise ConfigurationError(
-                "nothing is verified: errors and latency are off and there is no condition",
+                "nothing is verified: errors and latency are off and there is no condition and no score",
                 facts={"key": "verify"},
                 tries=("verify.errors.enabled: true",),
             )
@@ -198,7 +203,16 @@ class Watch:
             ),
             conditions=self._conditions(),
             queries=queries(self._context.config.service),
+            score=self._score(),
         )
+
+    def _score(self) -> ScorePlan | None:
+        if not self._settings.score.metrics:
+            return None
+        from mlpipeline.config.score_plan import score_plan
+
+        names = self._context.config.service, str(self._roles.candidate), str(self._roles.champion)
+        return score_plan(self._settings.score, *names)
 
     def _conditions(self) -> tuple[ConditionPlan, ...]:
         names = {
@@ -239,7 +253,7 @@ class Watch:
         except EnvironmentFault as fault:
             at, out = self._context.clock.now().timestamp(), fault.what
             look = Look(round(at, 3), stage, traffic, 0.0, missing=dict.fromkeys((m.name for m in metrics), fault.what))
-        look = msgspec.structs.replace(look, conditions=self._measured(judge, look.at))
+        look = msgspec.structs.replace(look, conditions=self._measured(judge, look.at), scores=self._sampled(judge.plan))
         self._looks.append(look)
         judge.add(look)
         self._write()
@@ -255,6 +269,19 @@ class Watch:
                     found[name] = Measurement(tuple(repr(sample.value) for sample in samples))
                 except (EnvironmentFault, ConfigurationError) as error:
                     found[name] = Measurement(error=error.what)
+        return found
+
+    def _sampled(self, plan: Plan) -> dict[str, Sampled]:
+        """One sample per metric of the score; none of any metric while the monitoring is out."""
+        found: dict[str, Sampled] = {}
+        for metric in plan.score.metrics if plan.score else ():
+            try:
+                answers = [tuple(repr(sample.value) for sample in self._source.instant(query)) for query in metric.queries]
+                found[metric.name] = Sampled(answers[0], answers[1])
+            except ConfigurationError as error:
+                found[metric.name] = Sampled(error=error.what)
+            except EnvironmentFault:
+                return {}
         return found
 
     def _ended(self, end: StageEnd) -> None:
@@ -300,6 +327,7 @@ class Watch:
             and (plan.false_alarm, plan.min_requests) == (settings.false_alarm, settings.min_requests)
             and known == {name: (rule.tolerate, rule.margin) for name, rule in rules.items()}
             and plan.conditions == self._conditions()
+            and plan.score == self._score()
         )
 
     def _write(self) -> None:
@@ -434,10 +462,31 @@ def _reasons(judgement: Judgement, verdict: Verdict, summary: str) -> tuple[Reas
     """The deciding ones first. While the whole passes, metrics that show no harm pass with it."""
     reasons = [_metric_reason(metric, verdict) for metric in judgement.metrics]
     reasons.extend(Reason(f"verify.condition.{name}", found, text) for name, found, text in judgement.conditions)
+    if judgement.score is not None:
+        reasons.extend(_score_reasons(judgement.score))
     if verdict in (Verdict.INCONCLUSIVE, Verdict.ERROR):
         told = dict.fromkeys((summary.removeprefix("no verdict, "), *judgement.problems))
         reasons = [*(Reason("verify.evidence", verdict, text) for text in told), *reasons]
     return tuple(sorted(reasons, key=lambda reason: reason.verdict is not verdict))
+
+
+def _score_reasons(score: Score) -> list[Reason]:
+    """The score, then its metrics; a metric that harms a passing score is no reason against the release."""
+    parts = [
+        Reason(
+            f"verify.score.{metric.name}",
+            Verdict.PASS if score.verdict is Verdict.PASS else _class_verdict(metric),
+            metric.summary,
+        )
+        for metric in score.metrics
+    ]
+    return [Reason("verify.score", score.verdict, score.summary, {"points": score.points}), *parts]
+
+
+def _class_verdict(metric: Classified) -> Verdict:
+    if metric.harmed and metric.counted:
+        return Verdict.FAIL
+    return Verdict.INCONCLUSIVE if metric.found in ("few", "no data") and metric.counted else Verdict.PASS
 
 
 def _metric_reason(metric: MetricVerdict, whole: Verdict) -> Reason:

@@ -1,0 +1,34 @@
+"""Settings of verify that make no sense together are told when the file is read."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from mlpipeline.config.combinations import problems
+from mlpipeline.config.model import Config, ScoredMetric, ScoreRule, Train, Verify
+
+GOOD = ScoredMetric("errors", 'failures{colour="{{colour}}"}')
+
+
+def found(verify: Verify) -> list[str]:
+    return [problem.what for problem in problems(Config(service="iris", train=Train(command="true"), verify=verify))]
+
+
+def test_a_score_of_one_metric_needs_no_groups() -> None:
+    assert found(Verify(score=ScoreRule(metrics=(GOOD,)))) == []
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (ScoreRule(metrics=(msgspec.structs.replace(GOOD, group="x"),), groups={"x": 60.0}), "total 60, not 100"),
+        (ScoreRule(metrics=(GOOD, GOOD)), "two metrics named"),
+        (ScoreRule(metrics=(GOOD,), marginal_at=99.0), "marginal"),
+        (ScoreRule(groups={"x": 100.0}), "groups but no metrics"),
+        (ScoreRule(metrics=(ScoredMetric("all", "sum(failures)"),)), "does not name {{colour}}"),
+    ],
+)
+def test_a_score_that_would_mean_nothing_is_a_configuration_error(score: ScoreRule, words: str) -> None:
+    (problem,) = found(Verify(score=score))
+    assert words in problem
