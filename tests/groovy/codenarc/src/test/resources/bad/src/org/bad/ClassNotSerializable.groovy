@@ -1,0 +1,5 @@
+package org.bad
+
+class ClassNotSerializable {
+    String name
+}

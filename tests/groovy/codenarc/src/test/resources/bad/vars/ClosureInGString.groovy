@@ -1,0 +1,3 @@
+void call(String name) {
+    echo "hello ${-> name}"
+}

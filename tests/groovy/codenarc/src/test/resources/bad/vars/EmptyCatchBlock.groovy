@@ -1,0 +1,6 @@
+void call() {
+    try {
+        sh 'make'
+    } catch (Exception e) {
+    }
+}

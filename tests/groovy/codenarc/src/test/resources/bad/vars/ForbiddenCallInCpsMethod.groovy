@@ -1,0 +1,3 @@
+void call(List<String> names) {
+    echo names.toSorted { left, right -> left <=> right }.join(',')
+}

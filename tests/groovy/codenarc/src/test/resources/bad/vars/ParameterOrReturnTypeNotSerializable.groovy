@@ -1,0 +1,6 @@
+import java.util.regex.Matcher
+
+void call(Matcher matcher) {
+    sleep 1
+    echo matcher.pattern().toString()
+}

@@ -1,0 +1,5 @@
+import java.util.regex.Pattern
+
+void call() {
+    echo 'hello'
+}
