@@ -16,6 +16,7 @@ from mlpipeline.errors import ConfigurationError, MlpipelineError
 from mlpipeline.record.result import Result
 
 _OVERLAY = "config"
+_ARGUMENTS_TRIES = ('write it like this: {"project": ".", "config": {"verify": {"interval": "5s"}}}',)
 
 
 def read_arguments(file: Path, command: Command) -> dict[str, Any]:
@@ -25,15 +26,29 @@ def read_arguments(file: Path, command: Command) -> dict[str, Any]:
     try:
         given = msgspec.json.decode(file.read_bytes())
     except FileNotFoundError as error:
-        raise ConfigurationError("the arguments file does not exist", facts={"file": file}) from error
+        raise ConfigurationError(
+            "the arguments file does not exist", facts={"file": file.absolute()}, tries=(f"ls -l {file.parent}",)
+        ) from error
+    except IsADirectoryError as error:
+        raise ConfigurationError("the arguments file is a folder", facts={"file": file}, tries=_ARGUMENTS_TRIES) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError("the arguments file is not JSON", facts={"file": file, "found": error}) from error
+        raise ConfigurationError(
+            "the arguments file is not JSON", facts={"file": file, "found": error}, tries=_ARGUMENTS_TRIES
+        ) from error
     if not isinstance(given, dict):
-        raise ConfigurationError("the arguments file must hold a JSON object", facts={"file": file})
+        raise ConfigurationError(
+            "the arguments file must hold a JSON object",
+            facts={"file": file, "found": "a list" if isinstance(given, list) else repr(given)[:60]},
+            tries=_ARGUMENTS_TRIES,
+        )
     known = {option.key: option for option in (*command.options, *SHARED) if option.name not in {"args", "result", "json"}}
     options: dict[str, Any] = {}
     for key, value in given.items():
-        if key == _OVERLAY and isinstance(value, dict):
+        if key == _OVERLAY:
+            if not isinstance(value, dict):
+                raise ConfigurationError(
+                    f"argument {_OVERLAY!r} must be an object of sections", facts={"file": file}, tries=_ARGUMENTS_TRIES
+                )
             options[_OVERLAY] = value
             continue
         option = known.get(key)

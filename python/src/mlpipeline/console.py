@@ -24,7 +24,8 @@ class PlainConsole:
         self._told: dict[str, float] = {}
 
     def say(self, text: str) -> None:
-        with contextlib.suppress(BrokenPipeError):
+        # A log that nobody reads, or on a full disk, must not stop a release half-way.
+        with contextlib.suppress(OSError):
             self._stream.write(f"{datetime.now(UTC):%H:%M:%SZ} {text}\n")
             self._stream.flush()
 
@@ -53,7 +54,7 @@ class TerminalConsole:
         if self._bars is not None:
             self._bars.console.print(text, markup=False, highlight=False)
             return
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             self._stream.write(f"{text}\n")
             self._stream.flush()
 

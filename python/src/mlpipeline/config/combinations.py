@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import posixpath
+import re
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -19,19 +21,17 @@ COLUMN_TYPES = ("integer", "number", "string", "boolean", "timestamp")
 
 def problems(config: Config) -> Iterator[Problem]:
     """What makes the configuration impossible."""
+    yield from _train(config)
     yield from _data(config)
     yield from _gate(config)
     yield from _rollout(config)
     yield from _verify(config)
+    yield from _nightly(config)
     if config.approval.quorum > 1 and not config.approval.required:
         yield Problem(
             ("approval", "quorum"),
             f"approval.quorum is {config.approval.quorum}, but approval.required is false, so nobody is asked",
             example="approval:\n  required: true\n  quorum: 2",
-        )
-    if not config.train.timeout:
-        yield Problem(
-            ("train", "timeout"), "train.timeout is 0, so no training can ever end in time", example="train:\n  timeout: 4h"
         )
 
 
@@ -45,6 +45,44 @@ def warnings(config: Config) -> Iterator[str]:
             yield f"{name} is shorter than verify.interval ({verify.interval:g} s): at most one look fits into it"
     if config.gate.holdout == "":
         yield "gate.holdout is not set: no model gate stands between a worse candidate and the users"
+
+
+def _nightly(config: Config) -> Iterator[Problem]:
+    nightly = config.nightly
+    if nightly.at_least > nightly.of:
+        yield Problem(
+            ("nightly", "at_least"),
+            f"nightly.at_least is {nightly.at_least}, but only the last {nightly.of} looks count (nightly.of)",
+            example="nightly:\n  at_least: 2\n  of: 3",
+        )
+    decay = nightly.accuracy
+    if decay.query and decay.labels:
+        yield Problem(("nightly", "accuracy", "labels"), "nightly.accuracy has a query and a file of labels; choose one")
+    if (decay.query or decay.labels) and decay.at_least is None and decay.at_most is None:
+        yield Problem(
+            ("nightly", "accuracy"),
+            "nightly.accuracy measures something, but has no limit",
+            example="nightly:\n  accuracy:\n    at_least: 0.8",
+        )
+
+
+def _train(config: Config) -> Iterator[Problem]:
+    train = config.train
+    if not train.command.strip():
+        yield Problem(
+            ("train", "command"), "train.command is empty, so nothing would make a model", example="train:\n  command: dvc repro"
+        )
+    if not train.timeout:
+        yield Problem(
+            ("train", "timeout"), "train.timeout is 0, so no training can ever end in time", example="train:\n  timeout: 4h"
+        )
+    parts = posixpath.normpath(train.model or ".").split("/")
+    if parts[0] in {"", ".", ".."}:
+        yield Problem(
+            ("train", "model"),
+            f"train.model must be a folder of its own inside the project, not {train.model!r}",
+            example="train:\n  model: model",
+        )
 
 
 def _data(config: Config) -> Iterator[Problem]:
@@ -82,6 +120,8 @@ def _expectation(way: Way, check: Expectation) -> Iterator[Problem]:
         yield Problem(way, "this expectation names no column", example="- column: distance\n  between: [0, 5000]")
     if not any(rule for rule in on_column) and check.rows_between is None:
         yield Problem(way, "this expectation has no rule", example="- column: distance\n  not_null: true")
+    if check.matches and (wrong := _pattern_fault(check.matches)):
+        yield Problem((*way, "matches"), f"matches is not a regular expression: {wrong}", example='matches: "^[A-Z]{2}[0-9]+$"')
     for name, limits in ranges.items():
         if limits is None:
             continue
@@ -90,6 +130,14 @@ def _expectation(way: Way, check: Expectation) -> Iterator[Problem]:
             yield Problem((*way, name), f"{name} has neither a lower nor an upper limit", example=f"{name}: [0, null]")
         elif low is not None and high is not None and low > high:
             yield Problem((*way, name), f"{name} has its limits the wrong way round", example=f"{name}: [{high:g}, {low:g}]")
+
+
+def _pattern_fault(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return str(error)
+    return ""
 
 
 def _gate(config: Config) -> Iterator[Problem]:
@@ -167,6 +215,12 @@ def _verify(config: Config) -> Iterator[Problem]:
     for name in ("interval", "timeout"):
         if not getattr(verify, name):
             yield Problem(("verify", name), f"verify.{name} must be more than 0", example=f"verify:\n  {name}: 2s")
+    if verify.prometheus and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", verify.prometheus):
+        yield Problem(
+            ("verify", "prometheus"),
+            f"verify.prometheus is not an address of http or https: {verify.prometheus!r}",
+            example='verify:\n  prometheus: "http://prometheus:9090"',
+        )
     yield from _score(verify.score)
     if not (verify.errors.enabled or verify.latency.enabled or verify.conditions or verify.score.metrics):
         yield Problem(
@@ -190,6 +244,9 @@ def _condition(way: Way, condition: Condition) -> Iterator[Problem]:
             f"the condition {condition.name!r} has neither success nor failure, so its answer would mean nothing",
             example=f"- name: {condition.name}\n  query: ...\n  success: result < 0.01",
         )
+    for key in ("success", "failure"):
+        if fault := _expression_fault(getattr(condition, key)):
+            yield Problem((*way, key), f"the condition {condition.name!r}: {fault}", example=f"{key}: result < 0.01")
     if condition.count > 1 and condition.failure_limit >= condition.count:
         yield Problem(
             (*way, "failure_limit"),
@@ -198,6 +255,18 @@ def _condition(way: Way, condition: Condition) -> Iterator[Problem]:
         )
     if condition.count > 1 and not condition.interval:
         yield Problem((*way, "interval"), "interval must be more than 0 when count is above 1", example="interval: 10s")
+
+
+def _expression_fault(expression: str) -> str:
+    if not expression:
+        return ""
+    from mlpipeline.core.conditions import parse
+
+    try:
+        parse(expression)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _score(rule: ScoreRule) -> Iterator[Problem]:

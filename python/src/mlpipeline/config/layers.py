@@ -1,4 +1,4 @@
-"""Where values come from, weakest first: built-in default, library default, file, environment, command line."""
+"""Where values come from, weakest first: built-in default, metric pack, library default, file, environment, command line."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ PREFIX = "MLPIPELINE__"
 
 class Layer(StrEnum):
     BUILT_IN = "built-in default"
+    PACK = "metric pack"
     LIBRARY = "library default"
     FILE = "file"
     ENVIRONMENT = "environment"
@@ -81,7 +82,7 @@ def of_command_line(settings: Iterable[str]) -> list[tuple[dict[str, object], di
     layers = []
     for setting in settings:
         path, sign, value = setting.partition("=")
-        if not sign or not path.strip():
+        if not sign or not all(part.strip() for part in path.split(".")):
             raise ConfigurationError(
                 f"--set wants a key and a value, not {setting!r}", tries=("mlpipeline --set verify.interval=5s config",)
             )
@@ -95,6 +96,11 @@ def of_mapping(tree: dict[str, object], where: str) -> tuple[dict[str, object], 
     return tree, dict.fromkeys(_ways(tree, ()), origin)
 
 
+def of_pack(tree: dict[str, object], name: str) -> tuple[dict[str, object], dict[Way, Origin]]:
+    """What suits the runtime of a metric pack."""
+    return tree, dict.fromkeys(_ways(tree, ()), Origin(Layer.PACK, name))
+
+
 def _ways(value: object, way: Way) -> Iterable[Way]:
     yield way
     if isinstance(value, dict):
@@ -106,7 +112,14 @@ def _ways(value: object, way: Way) -> Iterable[Way]:
 
 
 def _keys_of_variable(name: str) -> list[str]:
-    return [part.lower() for part in name[len(PREFIX) :].split("__")]
+    keys = [part.lower() for part in name[len(PREFIX) :].split("__")]
+    if not all(keys):
+        raise ConfigurationError(
+            f"the variable ${name} names no key",
+            facts={"environment": f"${name}"},
+            tries=(f"unset {name}", f"export {PREFIX}VERIFY__INTERVAL=5s"),
+        )
+    return keys
 
 
 def _single(keys: list[str], written: str, origin: Origin) -> tuple[dict[str, object], dict[Way, Origin]]:

@@ -22,6 +22,11 @@ _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = {"": None, "~": None, "null": None, "true": True, "false": False, ".nan": float("nan"), ".inf": float("inf")}
 
+_LIMIT_BYTES = 1 << 20
+_LIMIT_VALUES = 20_000
+_LIMIT_DEPTH = 50
+"""Far beyond any honest file; what lies above is a mistake or an attack, and would cost minutes or the stack."""
+
 _STANDARD = "tag:yaml.org,2002:"
 _TAGS = frozenset({"str", "int", "float", "bool", "null", "timestamp", "map", "seq", "merge", "value"})
 """What plain YAML resolves to by itself; everything else was written as a tag."""
@@ -36,10 +41,12 @@ class Parsed(msgspec.Struct, frozen=True):
 
 def read_file(path: Path) -> Parsed:
     """Raises ConfigurationError with file and line for everything that is not one clean YAML mapping."""
+    if path.is_dir():
+        raise ConfigurationError(
+            "the configuration is a folder, not a file", facts={"file": path}, tries=(f"mv {path.name} {path.name}.old",)
+        )
     try:
-        content = path.read_bytes()
-    except IsADirectoryError as error:
-        raise ConfigurationError("the configuration is a folder, not a file", facts={"file": path}) from error
+        content = _content(path)
     except PermissionError as error:
         raise ConfigurationError("the configuration may not be read", facts={"file": path}, tries=(f"ls -l {path}",)) from error
     try:
@@ -71,6 +78,21 @@ def read_file(path: Path) -> Parsed:
     return parsed
 
 
+def _content(path: Path) -> bytes:
+    """The bytes of a regular file of a sensible size; a pipe would be waited for without end."""
+    if not path.is_file():
+        raise ConfigurationError("the configuration is not a regular file", facts={"file": path}, tries=(f"ls -l {path}",))
+    size = path.stat().st_size
+    if size > _LIMIT_BYTES:
+        raise ConfigurationError(
+            f"the configuration is larger than {_LIMIT_BYTES >> 20} MiB",
+            facts={"file": path, "size": f"{size / (1 << 20):.1f} MiB"},
+            likely="another file was named or copied there",
+            tries=(f"head {path}",),
+        )
+    return path.read_bytes()
+
+
 def parse(text: str, name: str) -> Parsed:
     """One YAML document. ``name`` is what errors call the text."""
     import yaml
@@ -80,11 +102,22 @@ def parse(text: str, name: str) -> Parsed:
         node = loader.get_single_node()
     except yaml.YAMLError as error:
         raise _syntax_error(error, text, name) from error
+    except RecursionError as error:
+        raise _too_deep(name) from error
     finally:
         loader.dispose()
     lines: dict[Way, int] = {}
     value = None if node is None else _plain(node, (), lines, name, frozenset())
     return Parsed(value=value, lines=lines)
+
+
+def _too_deep(where: str) -> ConfigurationError:
+    return ConfigurationError(
+        "the configuration is nested too deeply",
+        facts={"file": where},
+        likely="brackets or braces that are never closed",
+        tries=("mlpipeline config --schema (every key, for an editor)",),
+    )
 
 
 def scalar(written: str) -> object:
@@ -101,6 +134,15 @@ def _plain(node: yaml.Node, way: Way, lines: dict[Way, int], name: str, above: f
 
     line = node.start_mark.line + 1
     lines.setdefault(way, line)
+    if len(lines) > _LIMIT_VALUES:
+        raise ConfigurationError(
+            f"the configuration has more than {_LIMIT_VALUES} values",
+            facts={"file": f"{name}:{line}"},
+            likely="aliases that repeat other aliases",
+            tries=("write out the few values that are meant",),
+        )
+    if len(way) > _LIMIT_DEPTH:
+        raise _too_deep(f"{name}:{line}")
     if id(node) in above:
         raise ConfigurationError("an alias contains itself", facts={"file": f"{name}:{line}"})
     if node.tag.removeprefix(_STANDARD) not in _TAGS:
