@@ -163,7 +163,7 @@ def test_the_arguments_file_says_the_same_as_options(capsys: pytest.CaptureFixtu
         ("{", "not JSON"),
         ("[]", "JSON object"),
         ('{"set": "x"}', "Expected `array`"),
-        ('{"config": 5}', "unknown argument"),
+        ('{"config": 5}', "must be an object of sections"),
     ],
 )
 def test_a_wrong_arguments_file_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str, words: str) -> None:
