@@ -49,7 +49,7 @@ def gate(project: Path, files: dict[str, object], **data: object) -> Result:
     config = msgspec.convert(plain, Config, dec_hook=lambda kind, value: kind(value))
     places = Places(project, project / "home", "flights")
     world = World(target=_unused, registry=_unused, metrics=_unused)  # type: ignore[arg-type]
-    context = Context(config, places, _Clock(), _Quiet(), world)
+    context = Context(config=config, places=places, clock=_Clock(), console=_Quiet(), world=world)
     return gate_data.run(context, Run("20260301-000000-1a2b3c4", "flights", "1a2b3c4", "2026-03-01T00:00:00Z"))
 
 
@@ -143,6 +143,8 @@ def test_old_data_fails(project: Path) -> None:
         (b"id,delay\n" + b"1,2\n" * 30000 + b"7\n", "train.csv:30002"),
         (b"id,name\n1,a\n2,caf\xe9\n", "not UTF-8 text"),
         (b"id,name\n1,a\n2,caf\xe9\n", "train.csv:3"),
+        ("id,name\n1,a\n".encode("utf-16"), "not UTF-8 text"),
+        (b"\0" * 4096, "not UTF-8 text"),
     ],
 )
 def test_bad_csv_fails_naming_file_and_line(tmp_path: Path, content: bytes, says: str) -> None:

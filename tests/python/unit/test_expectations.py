@@ -72,6 +72,7 @@ def test_impossible_inline_rules_are_refused(rules: dict[str, object], says: str
     [
         ("{", "not JSON"),
         ("[]", "no list of expectations"),
+        (json.dumps({"name": "s", "expectations": []}), "could never stop anything"),
         (json.dumps({"expectations": [{"expectation_type": "expect_column_to_exist"}]}), "no type"),
         (json.dumps({"expectations": [{"type": "expect_colum_to_exist", "kwargs": {"column": "n"}}]}), "no expectation"),
         (json.dumps({"expectations": [{"type": "expect_column_to_exist", "kwargs": {}}]}), "lacks column"),

@@ -225,6 +225,9 @@ def check(kind: str, arguments: Mapping[str, object], *, source: str) -> Check:
     return Check(kind, kept)
 
 
+_SMALLEST_SUITE = '{"name": "...", "expectations": [{"type": "expect_column_to_exist", "kwargs": {"column": "..."}}]}'
+
+
 def parse_suite(content: bytes, source: str) -> tuple[Check, ...]:
     """The checks of a Great Expectations 1.x suite file. Raises ConfigurationError for anything else."""
     try:
@@ -236,7 +239,13 @@ def parse_suite(content: bytes, source: str) -> tuple[Check, ...]:
         raise ConfigurationError(
             "the expectation suite has no list of expectations",
             facts={"file": source},
-            tries=('{"name": "...", "expectations": [{"type": "expect_column_to_exist", "kwargs": {"column": "..."}}]}',),
+            tries=(_SMALLEST_SUITE,),
+        )
+    if not entries:
+        raise ConfigurationError(
+            "the expectation suite has no expectations, so it could never stop anything",
+            facts={"file": source},
+            tries=(_SMALLEST_SUITE, "leave suite out of the configuration"),
         )
     checks = []
     for number, entry in enumerate(entries, start=1):

@@ -80,7 +80,9 @@ def _checks(project: Path, name: str, file: DataFile) -> list[Check]:
         path = project / file.suite
         if not path.is_file():
             raise ConfigurationError(
-                "the expectation suite does not exist", facts={"file": path, "at": f"data.files.{name}.suite"}
+                "the expectation suite does not exist",
+                facts={"file": path, "at": f"data.files.{name}.suite"},
+                tries=(f"ls {path.parent}", f"correct data.files.{name}.suite, which starts at the project's folder"),
             )
         checks.extend(expectations.parse_suite(path.read_bytes(), file.suite))
     check_schema(_wanted(file), {}, extra="allow", source=f"data.files.{name}.columns")

@@ -211,17 +211,14 @@ def _unreadable(error: Exception, label: str, files: Sequence[Path]) -> Failed:
     line = re.search(r"Line: (\d+)", message)
     where = f"{file}:{line.group(1)}" if line else file
     if "not utf-8 encoded" in message:
-        return Failed(
-            "the data file is not UTF-8 text",
-            facts={"file": where},
-            likely="it was written in another encoding, such as Latin-1 or UTF-16, or it is no CSV at all",
-            tries=(f"iconv -f latin1 -t utf-8 {Path(file).name}",),
-        )
+        return _not_text(where, Path(file).name)
+    known = next((path for path in files if str(path) == file), files[0])
+    if known.suffix.lower() == ".csv" and _holds_zero_bytes(known):
+        return _not_text(str(known), known.name)
     ragged = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
     if ragged:
         return _ragged(where, int(ragged.group(1)), int(ragged.group(2)))
     if "sniffing file" in message:
-        known = next((path for path in files if str(path) == file), files[0])
         bad = _first_ragged_line(known)
         if bad:
             return _ragged(f"{known}:{bad[0]}", bad[1], bad[2])
@@ -231,6 +228,21 @@ def _unreadable(error: Exception, label: str, files: Sequence[Path]) -> Failed:
         likely="it is damaged, cut off, or not what its name says",
         tries=("write or pull the file again",),
     )
+
+
+def _not_text(where: str, name: str) -> Failed:
+    return Failed(
+        "the data file is not UTF-8 text",
+        facts={"file": where},
+        likely="it was written in another encoding, such as Latin-1 or UTF-16, or it is no CSV at all",
+        tries=(f"iconv -f latin1 -t utf-8 {name}", f"file {name}"),
+    )
+
+
+def _holds_zero_bytes(path: Path) -> bool:
+    """No text in UTF-8 has them near its beginning; UTF-16, a sparse file after a crash, and binaries do."""
+    with path.open("rb") as file:
+        return b"\0" in file.read(1 << 16)
 
 
 def _ragged(where: str, expected: int, found: int) -> Failed:
