@@ -1,0 +1,106 @@
+"""What a training took from its GPUs: time, memory at its highest, energy."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from mlpipeline.adapters.gpu.nvml import Nvml, chosen
+from mlpipeline.core.gpu import Device
+from mlpipeline.errors import MlpipelineError
+
+
+class GpuUse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was measured between begin and end.
+
+    Args:
+        devices: UUIDs.
+        held_seconds: GPU seconds: devices times the time they were held.
+        busy_seconds: The part of it in which something ran on them, from the samples.
+        peak_memory_bytes: Memory in use at its highest, of the fullest device.
+        energy_joules: Of all devices; absent when a device does not meter it.
+        samples: How many looks this rests on.
+        trouble: Why it is incomplete.
+    """
+
+    devices: tuple[str, ...]
+    held_seconds: float
+    busy_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    energy_joules: float | None = None
+    samples: int = 0
+    trouble: str = ""
+
+
+class Meter:
+    """Samples in a thread while the block lasts; afterwards :attr:`use` says what was found.
+
+    Measures only when MLPIPELINE_GPUS or CUDA_VISIBLE_DEVICES names devices, and never stops a training: what goes wrong is
+    told in ``use.trouble``.
+
+    Args:
+        every: Seconds between samples.
+    """
+
+    def __init__(self, environment: Mapping[str, str], *, every: float = 1.0, library: Any = None) -> None:
+        self._names = chosen(environment)
+        self._every = every
+        self._library = library
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._looks: list[tuple[float, list[Device]]] = []
+        self._trouble = ""
+        self.use: GpuUse | None = None
+
+    def __enter__(self) -> Meter:
+        if self._names:
+            self._thread = threading.Thread(target=self._watch, name="gpu-meter", daemon=True)
+            self._began = time.monotonic()
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread is not None:
+            self._over.set()
+            self._thread.join()
+            self.use = self._summed(time.monotonic() - self._began)
+
+    def _watch(self) -> None:
+        try:
+            with Nvml(self._library) as nvml:
+                while True:
+                    last = self._over.is_set()
+                    self._looks.append((time.monotonic(), nvml.devices(self._names)))
+                    if last:
+                        return
+                    self._over.wait(self._every)
+        except MlpipelineError as error:
+            self._trouble = error.what
+
+    def _summed(self, seconds: float) -> GpuUse:
+        names = self._names or ()
+        if not self._looks:
+            return GpuUse(devices=names, held_seconds=seconds * len(names), trouble=self._trouble)
+        first, last = self._looks[0][1], self._looks[-1][1]
+        metered = [(one.energy_joules, other.energy_joules) for one, other in zip(first, last, strict=True)]
+        spent = [after - before for before, after in metered if before is not None and after is not None]
+        busy = sum(
+            (at - before) * (device.busy_percent or 0) / 100
+            for (before, _), (at, devices) in zip(self._looks, self._looks[1:], strict=False)
+            for device in devices
+        )
+        return GpuUse(
+            devices=tuple(device.uuid for device in first),
+            held_seconds=round(seconds * len(first), 3),
+            busy_seconds=round(busy, 3),
+            peak_memory_bytes=max(
+                one.memory_total_bytes - one.memory_free_bytes for _, devices in self._looks for one in devices
+            ),
+            energy_joules=sum(spent) if len(spent) == len(first) else None,
+            samples=len(self._looks),
+            trouble=self._trouble,
+        )
