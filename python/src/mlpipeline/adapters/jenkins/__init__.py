@@ -1,0 +1,19 @@
+"""A Jenkins controller, over python-jenkins; the client is imported on the first question."""
+
+from __future__ import annotations
+
+from mlpipeline.adapters.jenkins.credentials import Credentials, find_credentials
+from mlpipeline.adapters.jenkins.jobs import JobText, difference, folder_text, rendered, schedule_in
+from mlpipeline.adapters.jenkins.server import JenkinsServer, Question
+
+__all__ = [
+    "Credentials",
+    "JenkinsServer",
+    "JobText",
+    "Question",
+    "difference",
+    "find_credentials",
+    "folder_text",
+    "rendered",
+    "schedule_in",
+]
