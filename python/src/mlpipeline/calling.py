@@ -93,6 +93,8 @@ class Calling:
         name = self._command.name
         if name == "init":
             return self._module().run(project, **own)  # type: ignore[no-any-return]
+        if self._command.run == "outside":
+            return self._module().run(project, self._environment, **own)  # type: ignore[no-any-return]
         if name == "verify" and "replay" in own:
             return self._replayed(Path(own["replay"]))
         if name == "config":

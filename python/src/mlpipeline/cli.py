@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlpipeline import __version__
-from mlpipeline.commands import COMMANDS, SHARED, Command, Option, find
+from mlpipeline.commands import COMMANDS, GROUPS, SHARED, Command, Option, find
 from mlpipeline.errors import (
     EXIT_BUG,
     EXIT_CONFIGURATION,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 def program() -> None:
     """The ``mlpipeline`` command: runs and exits."""
     signal.signal(signal.SIGTERM, _interrupt)
+    _open_streams()
     sys.exit(main(sys.argv[1:]))
 
 
@@ -62,6 +64,32 @@ def main(argv: Sequence[str]) -> int:
     return code
 
 
+def _open_streams() -> None:
+    """Gives a worker that was started with closed streams (``>&-``) empty ones: the next file it opened would take their
+    number, and whatever a child printed would land in it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of any language, whatever the locale can print
+
+
+def _import_msgspec() -> None:
+    """msgspec takes ``typing_extensions`` where it is installed, a tenth of a short verb's time; ``typing`` has all it needs."""
+    if "msgspec" in sys.modules or "typing_extensions" in sys.modules:
+        return
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
+    try:
+        import msgspec  # noqa: F401
+    finally:
+        del sys.modules["typing_extensions"]
+
+
 def make_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """All verbs, with the options of those that these arguments may mean: making all of them would cost more than most verbs."""
     parser = _Parser(
@@ -73,14 +101,20 @@ def make_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mlpipeline {__version__}")
     _add_options(parser, SHARED, before=True)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs", parser_class=_Parser)
-    groups: dict[str, Any] = {}
-    for command in COMMANDS:
+    groups: dict[str, argparse.ArgumentParser] = {}
+    words: dict[str, Any] = {}
+    asked = [command for command in COMMANDS if command.typed.partition(" ")[0] == argv[0]] if argv else []
+    for command in asked or COMMANDS:
         first, _, second = command.typed.partition(" ")
+        if first in GROUPS and first not in groups:
+            group = verbs.add_parser(first, help=GROUPS[first], description=GROUPS[first], allow_abbrev=False)
+            alone = any(known.name == first for known in COMMANDS)
+            groups[first] = group
+            words[first] = group.add_subparsers(dest="subject", metavar="WHAT", required=not alone, parser_class=_Parser)
         if second:
-            if first not in groups:
-                group = verbs.add_parser(first, help="judge the data or the model", allow_abbrev=False)
-                groups[first] = group.add_subparsers(dest="subject", metavar="WHAT", required=True, parser_class=_Parser)
-            added = groups[first].add_parser(second, help=command.help, description=command.help, allow_abbrev=False)
+            added = words[first].add_parser(second, help=command.help, description=command.help, allow_abbrev=False)
+        elif first in groups:
+            added = groups[first]
         else:
             added = verbs.add_parser(first, help=command.help, description=command.help, allow_abbrev=False)
         added.set_defaults(command=command.name)
@@ -91,6 +125,11 @@ def make_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 class _Parser(argparse.ArgumentParser):
     """Says what was probably meant instead of printing the usage."""
+
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        # Without a width argparse imports shutil, and with it three compression libraries, once per option.
+        columns = os.environ.get("COLUMNS", "")
+        return argparse.HelpFormatter(prog=self.prog, width=int(columns) if columns.isdigit() else 100)
 
     def error(self, message: str) -> NoReturn:
         raise _usage_error(self, message)
@@ -174,18 +213,31 @@ class _Call:
         return self._do(self._command)
 
     def _do(self, command: Command) -> int:
+        _import_msgspec()
+        _import_msgspec()
         from mlpipeline.calling import Calling
 
         environment = dict(os.environ)
         calling = Calling(command, self._options, environment, self._close)
         outcome = calling.outcome()
         if isinstance(outcome, str):
+            self._hand_over_text(command, outcome)
             print(outcome)
             return EXIT_PASS
         self._hand_over(outcome)
-        if not self._json:
-            print(calling.told(outcome))
+        self._tell(calling.told(outcome))
         return exit_code(outcome)
+
+    def _tell(self, text: str) -> None:
+        """What was decided stays decided when nobody can be told: a full disk behind the output is no other verdict."""
+        if self._json:
+            return
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                _complain(f"mlpipeline: the output could not be written: {error}\n{text}")
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _hand_over(self, result: Result) -> None:
         """Writes the result where the caller asked for it."""
@@ -197,9 +249,27 @@ class _Call:
         if self._json:
             sys.stdout.write(content.decode())
         if self._result_file:
-            from mlpipeline.record.files import write_atomically
+            _write(Path(self._result_file), content)
 
-            write_atomically(Path(self._result_file), content)
+    def _hand_over_text(self, command: Command, text: str) -> None:
+        """A verb that only shows text leaves a result too, for whoever asked for one."""
+        if not self._result_file:
+            return
+        from mlpipeline.core.verdict import Verdict
+        from mlpipeline.record.result import Result
+        from mlpipeline.record.run import encode
+
+        lines = text.splitlines()
+        result = Result(
+            verb=command.name,
+            service="",
+            run="",
+            verdict=Verdict.PASS,
+            summary=lines[0] if lines else "",
+            evidence={"lines": lines},
+            worker=__version__,
+        )
+        _write(Path(self._result_file), encode(result))
 
     def refused(self, error: MlpipelineError) -> int:
         """An error that is told without a traceback."""
@@ -229,14 +299,20 @@ class _Call:
             errno.EACCES: ("permission denied", ()),
             errno.EPERM: ("not permitted", ()),
             errno.EROFS: ("the file system is read-only", ()),
+            errno.EIO: ("the disk or network drive answers with errors", ("dmesg | tail",)),
+            errno.ENOTDIR: ("a file stands where a folder is needed", ()),
+            errno.EISDIR: ("a folder stands where a file is needed", ()),
+            errno.ELOOP: ("symbolic links lead in a circle", ()),
+            errno.ENAMETOOLONG: ("a name is too long for the file system", ()),
             errno.EMFILE: ("too many open files", ("ulimit -n",)),
             errno.ENOMEM: ("out of memory", ()),
         }
         known = words.get(error.errno or 0)
         if known is None:
             return self.bug()
-        tries = known[1] or ((f"ls -ld {error.filename}",) if error.filename else ())
-        facts = {"file": error.filename} if error.filename else {}
+        file = error.filename2 or error.filename
+        tries = known[1] or ((f"ls -ld {file}",) if file else ())
+        facts = {"file": file} if file else {}
         return self.refused(EnvironmentFault(known[0], facts=facts, tries=tries))
 
     def bug(self) -> int:
@@ -292,8 +368,9 @@ class _Call:
         )
         try:
             self._hand_over(result)
-        except OSError as broken:
-            _complain(f"mlpipeline: the result could not be written: {broken}")
+        except (OSError, MlpipelineError) as broken:
+            if broken is not error and str(broken) != summary:
+                _complain(f"mlpipeline: the result could not be written: {broken}")
 
 
 def exit_code(result: Result) -> int:
@@ -332,6 +409,24 @@ def _after(argv: Sequence[str], option: str) -> str:
         if text.startswith(f"{option}="):
             return text.removeprefix(f"{option}=")
     return ""
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Devices and pipes (``/dev/stdout``) are written to; replacing them as files are would take them from everybody."""
+    from mlpipeline.record.files import write_atomically
+
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with path.open("wb") as stream:
+                stream.write(content)
+        else:
+            write_atomically(path, content)
+    except OSError as error:
+        raise EnvironmentFault(
+            "the result could not be written where --result names",
+            facts={"file": path.absolute(), "found": error.strerror},
+            tries=(f"ls -ld {path.absolute().parent}", "name another file"),
+        ) from error
 
 
 def _complain(text: str) -> None:

@@ -27,7 +27,7 @@ class Command(NamedTuple):
     Args:
         name: As results carry it.
         run: Which run it belongs to: ``start``, ``continue``, ``latest`` (see ``verbs/current.py``), ``newest`` (the
-            newest of this checkout, if it has any), or ``none``.
+            newest of this checkout, if it has any), ``none``, or ``outside`` (needs no ``mlpipeline.yaml``).
     """
 
     name: str
@@ -37,8 +37,16 @@ class Command(NamedTuple):
 
     @property
     def typed(self) -> str:
-        return self.name.replace("-", " ", 1) if self.name.startswith("gate-") else self.name
+        group, _, rest = self.name.partition("-")
+        return f"{group} {rest}" if group in GROUPS and rest else self.name
 
+
+GROUPS = {
+    "gate": "judge the data or the model",
+    "jenkins": "set up, start, watch and answer jobs of a Jenkins",
+    "doctor": "check configuration, programs, services and disk; changes nothing",
+}
+"""First words that several verbs share, and what they have in common."""
 
 SHARED = (
     Option("project", "folder of mlpipeline.yaml (default: this one)", metavar="DIR"),
@@ -50,6 +58,59 @@ SHARED = (
     Option("args", "JSON file of these options and a 'config' object of overrides", metavar="FILE"),
 )
 
+_JOB = Option("job", "full name of the job (default: SERVICE/release of mlpipeline.yaml)", metavar="NAME")
+_CREDENTIALS = Option(
+    "credentials", "file with url, user and token (default: MLPIPELINE_JENKINS_URL, _USER, _TOKEN)", metavar="FILE"
+)
+_WAIT = Option("timeout", "seconds that Jenkins may take for one answer (default: 20)", float, "N")
+_ANSWER = (
+    _JOB,
+    Option("build", "number of the build (default: the newest that waits)", int, "N"),
+    Option("input", "id of the question (default: the only one that waits)", metavar="ID"),
+    Option("why", "the reason, passed to the question where it asks for one", metavar="TEXT"),
+    Option("digest", "what was looked at; refused when the question is about another one", metavar="SHA256"),
+    _CREDENTIALS,
+    _WAIT,
+)
+_JENKINS = (
+    Command(
+        "jenkins-setup",
+        "create or update the folder, the release job and the nightly job; changes nothing that is right already",
+        "outside",
+        (
+            Option("repository", "URL of the project's git repository (default: the remote origin)", metavar="URL"),
+            Option("branch", "the release branch (default: main)", metavar="NAME"),
+            Option("folder", "folder of the jobs (default: the service)", metavar="NAME"),
+            Option("scm-credentials", "id, in Jenkins, of the credentials that read the repository", metavar="ID"),
+            Option("library", "the shared library as Jenkins knows it (default: mlpipeline)", metavar="NAME[@VERSION]"),
+            Option("dry-run", "show the difference and change nothing", bool),
+            _CREDENTIALS,
+            _WAIT,
+        ),
+    ),
+    Command(
+        "jenkins-trigger",
+        "start a build, with the reason recorded",
+        "outside",
+        (_JOB, Option("reason", "why", metavar="TEXT"), _CREDENTIALS, _WAIT),
+    ),
+    Command(
+        "jenkins-health",
+        "how the pipeline itself does: durations, success rate, flaky stages, scheduled runs that did not happen",
+        "outside",
+        (
+            Option("job", "full name; may be repeated (default: SERVICE/release and SERVICE/nightly)", many=True, metavar="NAME"),
+            Option("builds", "how many of the newest builds to look at (default: 50)", int, "N"),
+            Option("grace", "how late a scheduled run may begin, such as 2h (default: 1h)", metavar="TIME"),
+            Option("zone", "time zone of the controller, where a schedule names none (default: UTC)", metavar="NAME"),
+            _CREDENTIALS,
+            _WAIT,
+        ),
+    ),
+    Command("jenkins-approve", "answer a waiting question with yes", "outside", _ANSWER),
+    Command("jenkins-reject", "answer a waiting question with no", "outside", _ANSWER),
+)
+
 COMMANDS = (
     Command(
         "init",
@@ -58,6 +119,16 @@ COMMANDS = (
         (Option("service", "its name", metavar="NAME"),),
     ),
     Command("doctor", "check configuration, programs, services and disk; changes nothing", "none"),
+    Command(
+        "doctor-gpu",
+        "check the GPUs this call may use: driver, free memory, foreign processes, memory errors, throttling",
+        "outside",
+        (
+            Option("devices", "numbers or UUIDs, comma separated (default: $MLPIPELINE_GPUS, $CUDA_VISIBLE_DEVICES, all)"),
+            Option("count", "how many devices are needed at least", int, "N"),
+            Option("memory", "free memory needed on each device, such as 16GiB", metavar="SIZE"),
+        ),
+    ),
     Command("gate-data", "judge the data: schema, expectations, freshness", "start"),
     Command("train", "run the training command and record what it made"),
     Command("gate-model", "judge the model against thresholds and against the champion"),
@@ -102,6 +173,7 @@ COMMANDS = (
     Command("stop", "end the service's processes on this machine: router, both colours, its Prometheus", "none"),
     Command("status", "what is live, and how far the current run is", "none"),
     Command("history", "who was live when", "none", (Option("at", "a moment, such as 2026-03-01T03:12Z", metavar="TIME"),)),
+    *_JENKINS,
     Command("report", "write the release report and JUnit files", "latest"),
     Command(
         "config",

@@ -73,3 +73,26 @@ def test_config_imports_only_what_reads_yaml(tmp_path: Path) -> None:
 def test_running_the_flow_imports_a_verb_only_when_its_turn_comes(tmp_path: Path) -> None:
     loaded = loaded_by("import mlpipeline.verbs.run", tmp_path)
     assert not {"mlpipeline.verbs.gate_model", "mlpipeline.verbs.train", "mlpipeline.verbs.verify"} & loaded
+
+
+OUTSIDE = {
+    "doctor_gpu": frozenset[str](),
+    "jenkins_approve": frozenset[str](),
+    "jenkins_health": frozenset[str](),
+    "jenkins_reject": frozenset[str](),
+    "jenkins_setup": frozenset({"subprocess"}),
+    "jenkins_trigger": frozenset[str](),
+}
+"""Verbs that a build or a chat calls for one question, and what each of them may need besides: setup asks git."""
+
+
+@pytest.mark.parametrize("verb", sorted(OUTSIDE))
+def test_a_verb_for_one_question_imports_only_what_it_needs(verb: str, tmp_path: Path) -> None:
+    loaded = loaded_by(f"import mlpipeline.verbs.{verb}", tmp_path)
+    assert loaded & (LIGHT | {"pynvml", "xml", "importlib.metadata"}) <= OUTSIDE[verb]
+
+
+def test_every_verb_that_needs_no_project_is_held_to_that() -> None:
+    from mlpipeline.commands import COMMANDS
+
+    assert {command.name.replace("-", "_") for command in COMMANDS if command.run == "outside"} == set(OUTSIDE)

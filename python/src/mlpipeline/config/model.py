@@ -271,6 +271,8 @@ class ScoreRule(Section, frozen=True):
 class Verify(Section, frozen=True):
     prometheus: str = ""
     """URL of a Prometheus; empty: the local target starts one of its own."""
+    pack: Literal["serving", "envoy", "kserve", "triton", "vllm", "mlserver", "tf-serving", "dcgm"] = "serving"
+    """Whose metrics are read: our own server's and router's, or another runtime's with labels ``service`` and ``colour``."""
     interval: Duration = Duration(2)
     timeout: Duration = Duration(10)
     headers: dict[str, str] = {}
@@ -283,6 +285,74 @@ class Verify(Section, frozen=True):
     latency: LatencyRule = LatencyRule()
     conditions: tuple[Condition, ...] = ()
     score: ScoreRule = ScoreRule()
+
+
+class DataDrift(Section, frozen=True):
+    """The new data file against the data the champion was trained on: each column by its population stability index."""
+
+    file: str = ""
+    """Parquet or CSV with the newest data; empty: no data drift is looked for."""
+    reference: str = ""
+    """What the champion was trained on. Empty: the first entry of ``data.files``, as it was in the champion's commit."""
+    columns: tuple[str, ...] = ()
+    """Columns to look at; empty: all that both files have."""
+    limit: Annotated[float, Meta(gt=0)] = 0.25
+    """Index from which a column counts as drifted: 0.1 is commonly called a small shift, 0.25 a large one."""
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.2
+    """Share of the columns that must have drifted for the window to count; one column at least."""
+    min_rows: Positive = 500
+
+
+class LiveDrift(Section, frozen=True):
+    """The champion's predictions now against its own before, from Prometheus."""
+
+    enabled: bool = False
+    window: Duration = Duration(24 * 3600)
+    before: Duration = Duration(7 * 24 * 3600)
+    """How long before the window the comparison reaches."""
+    limit: Annotated[float, Meta(gt=0)] = 0.25
+    min_predictions: Positive = 500
+
+
+class Decay(Section, frozen=True):
+    """How right the champion is now: a PromQL query, or a file with late labels beside what was predicted."""
+
+    query: str = ""
+    """One number; ``{{service}}`` and ``{{version}}`` stand for the champion's names."""
+    labels: str = ""
+    """Parquet or CSV with one row per prediction whose truth has arrived."""
+    truth: str = "label"
+    prediction: str = "prediction"
+    metric: Literal["accuracy", "mae"] = "accuracy"
+    at_least: float | None = None
+    at_most: float | None = None
+    min_rows: Positive = 200
+
+
+class Prune(Section, frozen=True):
+    """What ``nightly`` removes. Never what is live, previous, being released or quarantined, nor what kept runs rest on."""
+
+    enabled: bool = True
+    runs: Positive = 20
+    """The newest runs of a checkout that are kept."""
+    older_than: Duration = Duration(30 * 24 * 3600)
+    """Age from which unreferenced bundles and environments, and runs beyond the kept ones, are removed."""
+
+
+class Nightly(Section, frozen=True):
+    """The nightly look at data, predictions and truth. Retrain: at least ``at_least`` of the last ``of`` looks found the same
+    kind of drift, and the newest one did."""
+
+    schedule: str = "H 3 * * *"
+    """When Jenkins starts it, in Jenkins' own cron form."""
+    zone: str = "UTC"
+    """Time zone of the schedule."""
+    at_least: Positive = 2
+    of: Positive = 3
+    data: DataDrift = DataDrift()
+    live: LiveDrift = LiveDrift()
+    accuracy: Decay = Decay()
+    prune: Prune = Prune()
 
 
 class Config(Section, frozen=True):
@@ -298,3 +368,4 @@ class Config(Section, frozen=True):
     approval: Approval = Approval()
     rollout: Rollout = Rollout()
     verify: Verify = Verify()
+    nightly: Nightly = Nightly()
