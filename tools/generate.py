@@ -48,8 +48,9 @@ def configuration_page() -> str:
         "# mlpipeline.yaml\n",
         "Only `service` and `train.command` have no default. Lengths of time are written `500ms`, `30s`, `5m`, `2h`, `40d`,",
         "or as a bare number of seconds. Unknown keys are errors. `mlpipeline config` shows every effective value and which",
-        "layer set it; the layers, weakest first: built-in default, library default (`$MLPIPELINE_DEFAULTS` or `--defaults`),",
-        "`mlpipeline.yaml`, environment (`MLPIPELINE__VERIFY__INTERVAL=5s`), command line (`--set verify.interval=5s`).",
+        "layer set it; the layers, weakest first: built-in default, metric pack (what `verify.pack` names), library default",
+        "(`$MLPIPELINE_DEFAULTS` or `--defaults`), `mlpipeline.yaml`, environment (`MLPIPELINE__VERIFY__INTERVAL=5s`), command",
+        "line (`--set verify.interval=5s`).",
         "An editor gets completion from",
         "`resources/mlpipeline/mlpipeline.schema.json` (or `mlpipeline config --schema`).\n",
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from mlpipeline import packs
 from mlpipeline.config import combinations, layers, shape, text
 from mlpipeline.config.layers import Layer, Origin, Values
 from mlpipeline.config.model import Config
@@ -15,6 +16,9 @@ from mlpipeline.errors import ConfigurationError
 
 FILE = "mlpipeline.yaml"
 DEFAULTS_VARIABLE = "MLPIPELINE_DEFAULTS"
+
+Laid = tuple[dict[str, object], dict[Way, Origin]]
+"""One layer: its values, and the origin of each."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -50,20 +54,19 @@ def load(
     Raises ConfigurationError with file, line, the nearest valid key and an example.
     """
     environment = environment or {}
-    values = Values()
+    found: list[Laid] = []
     library = defaults or (Path(environment[DEFAULTS_VARIABLE]) if environment.get(DEFAULTS_VARIABLE) else None)
     if library is not None:
-        layers.add(values, *layers.of_file(_read_defaults(library), Layer.LIBRARY, str(library)))
+        found.append(layers.of_file(_read_defaults(library), Layer.LIBRARY, str(library)))
     file = project / FILE
     if not file.exists():
         raise _no_file(project)
-    layers.add(values, *layers.of_file(text.read_file(file), Layer.FILE, FILE))
-    for variable in layers.of_environment(environment):
-        layers.add(values, *variable)
+    found.append(layers.of_file(text.read_file(file), Layer.FILE, FILE))
+    found.extend(layers.of_environment(environment))
     if overlay:
-        layers.add(values, *layers.of_mapping(dict(overlay), "arguments file"))
-    for setting in layers.of_command_line(overrides):
-        layers.add(values, *setting)
+        found.append(layers.of_mapping(dict(overlay), "arguments file"))
+    found.extend(layers.of_command_line(overrides))
+    values = _with_pack(found)
     config = _checked(values)
     return Loaded(config=config, origins=_origins(config, values.origins), warnings=tuple(combinations.warnings(config)))
 
@@ -88,6 +91,25 @@ def leaves(value: object, way: Way = ()) -> Iterator[tuple[Way, object]]:
             yield from leaves(inner, (*way, index))
     else:
         yield way, value
+
+
+def _with_pack(found: Sequence[Laid]) -> Values:
+    """All layers over each other, those of the chosen metric pack at the bottom."""
+    values = _merged(found)
+    verify = values.tree.get("verify")
+    name = verify.get("pack") if isinstance(verify, dict) else None
+    if not isinstance(name, str) or name not in packs.PACKS:
+        return values
+    settings = packs.find(name).settings
+    tree: dict[str, object] = {"verify": {section: dict(rules) for section, rules in settings.items()}}
+    return _merged([layers.of_pack(tree, name), *found]) if settings else values
+
+
+def _merged(found: Sequence[Laid]) -> Values:
+    values = Values()
+    for layer in found:
+        layers.add(values, *layer)
+    return values
 
 
 def _read_defaults(path: Path) -> text.Parsed:

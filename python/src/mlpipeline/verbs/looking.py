@@ -15,17 +15,16 @@ from mlpipeline.core.judge import Look, MetricPlan
 from mlpipeline.core.sequential import Calibration, calibrate
 from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import ConfigurationError
+from mlpipeline.packs import find
+from mlpipeline.packs.shape import Buckets, Pack, Series, Traffic
 from mlpipeline.ports import MetricSource
 
-Traffic = Literal["mirror", "live"]
-ROUTER, SERVING = "router", "serving"
-_REQUESTS = "mlpipeline_requests_total"
-_BUCKETS = "mlpipeline_request_seconds_bucket"
-_ENVOY = {"live": "envoy_cluster_external_upstream_rq_xx", "mirror": "envoy_cluster_internal_upstream_rq_xx"}
+ROUTER = "router"
+_OWN = "serving"
 _HISTORY_SECONDS = 600.0
 
 _Value = TypeVar("_Value")
-Series = Mapping[Labels, Sequence[Point]]
+Scrapes = Mapping[Labels, Sequence[Point]]
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,16 @@ class Roles:
         return {"candidate": self.candidate, "champion": self.champion}
 
 
-def queries(service: str) -> dict[str, str]:
-    """The two selectors everything is counted from; their raw scrapes are read."""
-    return {
-        SERVING: f'{{__name__=~"{_REQUESTS}|{_BUCKETS}",service="{service}"}}',
-        ROUTER: (
-            f'{{__name__=~"{_ENVOY["live"]}|{_ENVOY["mirror"]}|envoy_cluster_membership_total",'
-            f'service="{service}",envoy_cluster_name=~"blue|green"}}'
-        ),
-    }
+def sources(pack: str) -> dict[str, Pack]:
+    """What requests are counted from, the main source first; our own server is looked at together with its router."""
+    found = find(pack)
+    name = found.requests_from or pack
+    return {_OWN: find(_OWN), ROUTER: find("envoy")} if name == _OWN else {name: find(name)}
+
+
+def queries(service: str, pack: str) -> dict[str, str]:
+    """The selectors everything is counted from, by source; their raw scrapes are read."""
+    return {name: source.selector(service) for name, source in sources(pack).items()}
 
 
 class Reader:
@@ -55,14 +55,17 @@ class Reader:
 
     Args:
         interval: Seconds between looks, on which it depends when a scrape counts as stale.
+        pack: Name of the metric pack.
     """
 
-    def __init__(self, source: MetricSource, service: str, roles: Roles, interval: float) -> None:
+    def __init__(self, source: MetricSource, service: str, roles: Roles, interval: float, pack: str = _OWN) -> None:
         self._source = source
         self._service = service
         self._roles = roles
-        self._queries = queries(service)
-        self._counters = {SERVING: Counters(), ROUTER: Counters()}
+        self._packs = sources(pack)
+        self.main = next(iter(self._packs))
+        self.queries = queries(service, pack)
+        self._counters = {name: Counters() for name in self._packs}
         self._read_at = 0.0
         self._until = 0.0
         self.stale_after = max(10.0, 5 * interval)
@@ -71,23 +74,23 @@ class Reader:
         """The monitoring system's own clock, Unix seconds, so that clocks need not agree."""
         return self._source.instant("time()")[0].value
 
-    def scrapes(self, now: float) -> dict[str, Series]:
+    def scrapes(self, now: float) -> dict[str, Scrapes]:
         """All raw scrapes since shortly before the last look, by source."""
         window = max(2 * self.stale_after, now - self._read_at + self.stale_after if self._read_at else 0.0)
-        found = {name: self._raw(f"{query}[{int(window) + 1}s]", now) for name, query in self._queries.items()}
+        found = {name: self._raw(f"{query}[{int(window) + 1}s]", now) for name, query in self.queries.items()}
         self._read_at = now
         return found
 
-    def _raw(self, query: str, now: float) -> Series:
+    def _raw(self, query: str, now: float) -> Scrapes:
         series: dict[Labels, list[Point]] = defaultdict(list)
         for sample in self._source.instant(query, now):
             series[tuple(sorted(sample.labels.items()))].append(Point(sample.at, sample.value))
         return {labels: sorted(points) for labels, points in series.items()}
 
-    def absent(self, scrapes: Mapping[str, Series], now: float) -> str:
+    def absent(self, scrapes: Mapping[str, Scrapes], now: float) -> str:
         """Why a colour cannot be seen at present; empty when both can."""
         for colour in self._roles.named().values():
-            reason = self._unseen(scrapes[SERVING], colour, now)
+            reason = self._unseen(scrapes[self.main], colour, now)
             if reason:
                 return reason
         return ""
@@ -98,10 +101,10 @@ class Reader:
         scrapes = self.scrapes(now)
         counts: dict[str, tuple[int, int, int, int]] = {}
         missing: dict[str, str] = {}
-        until = self._common(scrapes[SERVING])
+        until = self._common(scrapes[self.main])
         increments = {
-            SERVING: self._counters[SERVING].take(scrapes[SERVING], until),
-            ROUTER: self._counters[ROUTER].take(scrapes[ROUTER], newest_scrape(scrapes[ROUTER]) or 0.0),
+            name: counters.take(scrapes[name], until if name == self.main else newest_scrape(scrapes[name]) or 0.0)
+            for name, counters in self._counters.items()
         }
         for metric in metrics:
             reason = self._reason(metric, scrapes, now)
@@ -111,34 +114,35 @@ class Reader:
                 counts[metric.name] = self._count(metric, increments, traffic)
         seconds = until - self._until if self._until else 0.0
         self._until = until
-        users = self._users(increments[SERVING], traffic, seconds) if seconds > 0 else {}
+        users = self._users(increments[self.main], traffic, seconds) if seconds > 0 else {}
         return Look(round(until or now, 3), stage, traffic, round(max(0.0, seconds), 3), counts, missing, {}, users)
 
-    def _common(self, serving: Series) -> float:
+    def _common(self, main: Scrapes) -> float:
         """Up to when both colours are known, once both were scraped anew; until then the time of the look before.
 
         Looks may come faster than scrapes. A look that saw a new scrape of one colour only would compare its requests
         with none of the other and lose them.
         """
-        newest = []
+        until = min(newest_scrape(self._of(main, colour)) or 0.0 for colour in self._roles.named().values())
         for colour in self._roles.named().values():
-            series = _of(serving, colour=colour)
-            newest.append(newest_scrape(series) or 0.0)
-        until = min(newest)
-        for colour in self._roles.named().values():
-            series = _of(serving, colour=colour)
+            series = self._of(main, colour)
             if not any(self._until < point.at <= until for points in series.values() for point in points):
                 return self._until
         return until
 
-    def _reason(self, metric: MetricPlan, scrapes: Mapping[str, Series], now: float) -> str:
-        if metric.source == ROUTER:
-            newest = newest_scrape(scrapes[ROUTER])
-            return _age("the router", newest, now, self.stale_after)
+    def _reason(self, metric: MetricPlan, scrapes: Mapping[str, Scrapes], now: float) -> str:
+        if metric.source != self.main:
+            newest = newest_scrape(scrapes[metric.source])
+            return _age(f"the {metric.source}", newest, now, self.stale_after)
         return self.absent(scrapes, now)
 
-    def _unseen(self, serving: Series, colour: Colour, now: float) -> str:
-        return _age(str(colour), newest_scrape(_of(serving, colour=colour)), now, self.stale_after)
+    def _unseen(self, main: Scrapes, colour: Colour, now: float) -> str:
+        return _age(str(colour), newest_scrape(self._of(main, colour)), now, self.stale_after)
+
+    def _of(self, series: Mapping[Labels, _Value], colour: Colour, source: str = "") -> dict[Labels, _Value]:
+        """The series of one colour of a source, the main one unless named."""
+        label = self._packs[source or self.main].colour_label
+        return {labels: value for labels, value in series.items() if dict(labels).get(label) == colour}
 
     def _count(
         self, metric: MetricPlan, increments: Mapping[str, Mapping[Labels, float]], traffic: Traffic
@@ -146,21 +150,23 @@ class Reader:
         numbers: list[int] = []
         for role, colour in self._roles.named().items():
             kind: Traffic = traffic if role == "candidate" else "live"
-            if metric.bound:
-                numbers.extend(slower_than(_buckets(increments[SERVING], colour, kind), metric.bound))
-            elif metric.source == ROUTER:
-                found = _of(increments[ROUTER], __name__=_ENVOY[kind], envoy_cluster_name=colour)
-                numbers.extend(_with_class(found, "envoy_response_code_class", "5"))
-            else:
-                found = _of(increments[SERVING], __name__=_REQUESTS, colour=colour, traffic=kind)
-                numbers.extend(_with_class(found, "code", "5xx"))
+            found = self._of(increments[metric.source], colour, metric.source)
+            pack = self._packs[metric.source]
+            if metric.bound and pack.latency:
+                numbers.extend(slower_than(_buckets(found, pack.latency, kind), metric.bound))
+            elif pack.errors:
+                total, errors = (_sum(found, series, kind) for series in (pack.errors.total, pack.errors.errors))
+                numbers.extend((total, min(total, errors)))
         return numbers[0], numbers[1], numbers[2], numbers[3]
 
-    def _users(self, serving: Mapping[Labels, float], traffic: Traffic, seconds: float) -> dict[str, dict[str, float]]:
-        users = {}
+    def _users(self, main: Mapping[Labels, float], traffic: Traffic, seconds: float) -> dict[str, dict[str, float]]:
+        users: dict[str, dict[str, float]] = {}
+        latency = self._packs[self.main].latency
+        if latency is None:
+            return users
         for role, colour in self._roles.named().items():
             kind: Traffic = traffic if role == "candidate" else "live"
-            buckets = _buckets(serving, colour, kind)
+            buckets = _buckets(self._of(main, colour), latency, kind)
             numbers = {"requests_per_second": round(buckets.get(inf, 0.0) / seconds, 3)}
             for name, share in (("p50_seconds", 0.5), ("p99_seconds", 0.99)):
                 found = quantile(buckets, share)
@@ -169,20 +175,29 @@ class Reader:
             users[str(colour)] = numbers
         return users
 
-    def router_seen(self, scrapes: Mapping[str, Series]) -> bool:
-        return bool(scrapes[ROUTER])
+    def error_source(self, scrapes: Mapping[str, Scrapes]) -> str:
+        """Where errors are counted: at the router when it is seen, since it sees those of a crashed colour too."""
+        return ROUTER if scrapes.get(ROUTER) else self.main
 
-    def bound(self, scrapes: Mapping[str, Series], objective: float) -> float:
+    def counts(self, what: Literal["errors", "latency"]) -> bool:
+        """Whether the runtime of the pack counts this at all."""
+        return getattr(self._packs[self.main], what) is not None
+
+    def bound(self, scrapes: Mapping[str, Scrapes], objective: float) -> float:
         """The bucket bound nearest to the objective that both colours have. Raises ConfigurationError when there is none."""
         common: set[float] | None = None
+        latency = self._packs[self.main].latency
         for colour in self._roles.named().values():
-            found = {bound_of(dict(labels)["le"]) for labels in _of(scrapes[SERVING], __name__=_BUCKETS, colour=colour)}
+            if latency is None:
+                break
+            series = dict.fromkeys(self._of(scrapes[self.main], colour), 0.0)
+            found = {*_buckets(series, latency, "live"), *_buckets(series, latency, "mirror")}
             common = found if common is None else common & found
         bound = nearest_bound(sorted(common or set()), objective)
         if bound is None:
             raise ConfigurationError(
                 "the two colours share no latency bucket to compare",
-                facts={"query": self._queries[SERVING]},
+                facts={"query": self.queries[self.main]},
                 tries=("verify.latency.enabled: false",),
             )
         return bound
@@ -190,23 +205,38 @@ class Reader:
     def calibration(self, metric: MetricPlan, now: float, interval: float) -> Calibration:
         """From the champion's last ten minutes; the built-in defaults when these are too quiet to tell."""
         step = max(1.0, float(round(interval)))
-        everything, harmless = self._history_queries(metric)
-        totals = self._increments(everything, now, step)
-        others = self._increments(harmless, now, step)
-        history = [(totals[at], min(totals[at], max(0, totals[at] - others.get(at, 0)))) for at in sorted(totals)]
+        everything, others, others_are_events = self._history_queries(metric)
+        totals, counted = self._increments(everything, now, step), self._increments(others, now, step)
+        history = []
+        for at in sorted(totals):
+            events = counted.get(at, 0) if others_are_events else totals[at] - counted.get(at, 0)
+            history.append((totals[at], min(totals[at], max(0, events))))
         return calibrate(history)
 
-    def _history_queries(self, metric: MetricPlan) -> tuple[str, str]:
-        """All requests of the champion, and those without the event. One without any series is read as 0."""
-        colour = self._roles.champion
-        if metric.source == ROUTER:
-            name, labels = _ENVOY["live"], f'service="{self._service}",envoy_cluster_name="{colour}"'
-            return f"sum({name}{{{labels}}})", f'sum({name}{{{labels},envoy_response_code_class!="5"}})'
-        labels = f'service="{self._service}",colour="{colour}",traffic="live"'
-        if metric.bound:
-            texts = {f"{metric.bound:g}", repr(metric.bound)}
-            return f'sum({_BUCKETS}{{{labels},le="+Inf"}})', f'sum({_BUCKETS}{{{labels},le=~"{"|".join(sorted(texts))}"}})'
-        return f"sum({_REQUESTS}{{{labels}}})", f'sum({_REQUESTS}{{{labels},code!="5xx"}})'
+    def _history_queries(self, metric: MetricPlan) -> tuple[str, str, bool]:
+        """All requests of the champion, and its events or (False) its requests without them. No series is read as 0."""
+        pack = self._packs[metric.source]
+        if metric.bound and pack.latency:
+            raw = metric.bound / pack.latency.seconds
+            texts = sorted({f"{raw:.12g}", repr(float(f"{raw:.12g}")), f"{raw:.6g}"})
+            series = pack.latency.series
+            return (
+                self._selected(pack, (series,), 'le="+Inf"'),
+                self._selected(pack, (series,), f'le=~"{"|".join(texts)}"'),
+                False,
+            )
+        counted = pack.errors
+        assert counted is not None  # noqa: S101 - a metric is planned only where the pack counts it
+        return self._selected(pack, counted.total), self._selected(pack, counted.errors), True
+
+    def _selected(self, pack: Pack, series: Sequence[Series], extra: str = "") -> str:
+        """PromQL of the sum over the champion's live series."""
+        own = [f'service="{self._service}"', f'{pack.colour_label}="{self._roles.champion}"', *([extra] if extra else [])]
+        parts = (
+            ",".join([f'__name__="{one.name}"', *own, *(f'{label}=~"{value}"' for label, value in one.labels.items())])
+            for one in series
+        )
+        return f"sum({' or '.join(f'{{{part}}}' for part in parts)})"
 
     def _increments(self, query: str, now: float, step: float) -> dict[float, int]:
         found: dict[float, int] = {}
@@ -217,22 +247,21 @@ class Reader:
         return found
 
 
-def _of(series: Mapping[Labels, _Value], **wanted: str) -> dict[Labels, _Value]:
-    return {labels: value for labels, value in series.items() if wanted.items() <= dict(labels).items()}
-
-
-def _buckets(increments: Mapping[Labels, float], colour: Colour, traffic: Traffic) -> dict[float, float]:
-    """Cumulative increments by bound, all processes of the colour together."""
+def _buckets(increments: Mapping[Labels, float], latency: Buckets, traffic: Traffic) -> dict[float, float]:
+    """Cumulative increments by bound in seconds, all processes of the colour together."""
     buckets: dict[float, float] = defaultdict(float)
-    for labels, increment in _of(increments, __name__=_BUCKETS, colour=colour, traffic=traffic).items():
-        buckets[bound_of(dict(labels)["le"])] += increment
+    for labels, increment in increments.items():
+        named = dict(labels)
+        if latency.series.matches(named, traffic):
+            buckets[round(bound_of(named["le"]) * latency.seconds, 12)] += increment
     return dict(buckets)
 
 
-def _with_class(increments: Mapping[Labels, float], label: str, event: str) -> tuple[int, int]:
-    total = sum(increments.values())
-    events = sum(value for labels, value in increments.items() if dict(labels).get(label) == event)
-    return round(total), min(round(total), round(events))
+def _sum(increments: Mapping[Labels, float], wanted: Sequence[Series], traffic: Traffic) -> int:
+    """Each series counts once, however many of the wanted ones it matches."""
+    return round(
+        sum(value for labels, value in increments.items() if any(series.matches(dict(labels), traffic) for series in wanted))
+    )
 
 
 def _age(who: str, newest: float | None, now: float, stale_after: float) -> str:

@@ -15,11 +15,12 @@ from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.core.weighted_score import Classified, Sampled, Score, ScorePlan
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.packs import find
 from mlpipeline.record.files import write_atomically
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
-from mlpipeline.verbs.looking import ROUTER, SERVING, Reader, Roles, queries
+from mlpipeline.verbs.looking import Reader, Roles
 
 __all__ = ["JudgedRelease", "Roles", "StageOutcome", "Watch", "replay", "run"]
 
@@ -80,7 +81,7 @@ class Watch:
         self._roles = roles
         self._settings = context.config.verify
         self._source = context.world.metrics(prometheus)
-        self._reader = Reader(self._source, context.config.service, roles, self._settings.interval)
+        self._reader = Reader(self._source, context.config.service, roles, self._settings.interval, self._settings.pack)
         self._name = file
         self._path = context.runs.folder(run.id) / file
         self._judge: Judge | None = None
@@ -168,7 +169,7 @@ class Watch:
             if clock.monotonic() >= deadline:
                 raise EnvironmentFault(
                     f"the comparison has no data: {reason}",
-                    facts={"query": queries(self._context.config.service)[SERVING]},
+                    facts={"query": self._reader.queries[self._reader.main]},
                     likely="it does not scrape the colour, or the labels service and colour do not tell colours apart",
                     tries=("mlpipeline status", "look at the targets page of Prometheus"),
                 )
@@ -178,16 +179,18 @@ class Watch:
         scrapes = self._reader.scrapes(now)
         metrics = []
         errors, latency = self._settings.errors, self._settings.latency
-        if errors.enabled:
-            source = ROUTER if self._reader.router_seen(scrapes) else SERVING
+        if errors.enabled and self._reader.counts("errors"):
+            source = self._reader.error_source(scrapes)
             metrics.append(MetricPlan("errors", "answered with 5xx or not at all", source, errors.tolerate, errors.margin))
-        if latency.enabled:
+        if latency.enabled and self._reader.counts("latency"):
             bound = self._reader.bound(scrapes, latency.objective)
             moved = (
                 "" if bound == latency.objective else f" (the bucket bound nearest to the objective of {latency.objective:g} s)"
             )
             metrics.append(
-                MetricPlan("latency", f"slower than {bound:g} s{moved}", SERVING, latency.tolerate, latency.margin, bound=bound)
+                MetricPlan(
+                    "latency", f"slower than {bound:g} s{moved}", self._reader.main, latency.tolerate, latency.margin, bound=bound
+                )
             )
         return Plan(
             service=self._context.config.service,
@@ -202,7 +205,7 @@ class Watch:
                 for metric in metrics
             ),
             conditions=self._conditions(),
-            queries=queries(self._context.config.service),
+            queries=self._reader.queries,
             score=self._score(),
         )
 
@@ -220,7 +223,14 @@ class Watch:
             "candidate": str(self._roles.candidate),
             "champion": str(self._roles.champion),
         }
-        return tuple(self._condition(condition, names) for condition in self._settings.conditions)
+        own = self._settings.conditions
+        taken = {condition.name for condition in own}
+        packed = (
+            msgspec.convert(msgspec.structs.asdict(given), Condition)
+            for given in find(self._settings.pack).conditions
+            if given.name not in taken
+        )
+        return tuple(self._condition(condition, names) for condition in (*own, *packed))
 
     def _condition(self, condition: Condition, names: dict[str, str]) -> ConditionPlan:
         query = condition.query
@@ -328,6 +338,7 @@ class Watch:
             and known == {name: (rule.tolerate, rule.margin) for name, rule in rules.items()}
             and plan.conditions == self._conditions()
             and plan.score == self._score()
+            and plan.queries == self._reader.queries
         )
 
     def _write(self) -> None:

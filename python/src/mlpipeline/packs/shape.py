@@ -1,0 +1,95 @@
+"""What a metric pack is made of. Data only; the reader of ``verify`` counts by it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+Traffic = Literal["mirror", "live"]
+
+
+class Series(msgspec.Struct, frozen=True):
+    """Counter series by name and labels; label values are regular expressions that match the whole value.
+
+    ``mirror_name`` and ``mirror_labels`` are used for copies of requests, where a runtime counts these apart.
+    """
+
+    name: str
+    labels: Mapping[str, str] = {}
+    mirror_name: str = ""
+    mirror_labels: Mapping[str, str] = {}
+
+    def matches(self, labels: Mapping[str, str], traffic: Traffic) -> bool:
+        """Whether the series with these labels (``__name__`` among them) is meant."""
+        return labels.get("__name__") == self.named(traffic) and all(
+            re.fullmatch(pattern, labels.get(label, "")) for label, pattern in self.wanted(traffic).items()
+        )
+
+    def named(self, traffic: Traffic) -> str:
+        return self.mirror_name if self.mirror_name and traffic == "mirror" else self.name
+
+    def wanted(self, traffic: Traffic) -> Mapping[str, str]:
+        return {**self.labels, **self.mirror_labels} if traffic == "mirror" else self.labels
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, self.mirror_name) if self.mirror_name else (self.name,)
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """Requests, and which of them are errors: the increments of all series of each, added up."""
+
+    total: tuple[Series, ...]
+    errors: tuple[Series, ...]
+
+
+class Buckets(msgspec.Struct, frozen=True):
+    """A classic latency histogram: its ``_bucket`` series, and how many seconds one unit of ``le`` is."""
+
+    series: Series
+    seconds: float = 1.0
+
+
+class PackCondition(msgspec.Struct, frozen=True):
+    """A condition that comes with the pack; ``{{service}}`` and ``{{candidate}}`` stand for the names of the release."""
+
+    name: str
+    query: str
+    success: str = ""
+    failure: str = ""
+    count: int = 3
+    interval: float = 10.0
+
+
+class Pack(msgspec.Struct, frozen=True):
+    """One runtime.
+
+    Args:
+        about: The runtime and where the names come from.
+        errors: Absent where the runtime counts none.
+        latency: Absent where the runtime has no histogram.
+        colour_label: Label whose value is the colour; set by the scrape configuration unless the runtime sets it.
+        present: Further series that show the runtime is scraped, before it answered any request.
+        requests_from: The packs that count requests, for one that only watches the hardware.
+        settings: ``verify`` settings that suit this runtime, below the library's and the project's own.
+    """
+
+    name: str
+    about: str
+    errors: Counted | None = None
+    latency: Buckets | None = None
+    colour_label: str = "colour"
+    present: tuple[str, ...] = ()
+    conditions: tuple[PackCondition, ...] = ()
+    requests_from: str = ""
+    settings: Mapping[str, Mapping[str, float | str | bool]] = {}
+
+    def selector(self, service: str) -> str:
+        """PromQL of every series that is read."""
+        counted = (*self.errors.total, *self.errors.errors) if self.errors else ()
+        buckets = (self.latency.series,) if self.latency else ()
+        names = dict.fromkeys(name for series in (*counted, *buckets) for name in series.names)
+        return f'{{__name__=~"{"|".join((*names, *self.present))}",service="{service}",{self.colour_label}=~"blue|green"}}'
