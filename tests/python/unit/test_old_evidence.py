@@ -1,0 +1,47 @@
+"""Evidence that earlier versions recorded. These files are never written anew: a change that breaks them needs rules of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mlpipeline.core.judge import Judge
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.verbs.verify import Evidence, replay
+
+FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "evidence"
+VERDICTS = {"passed": Verdict.PASS, "failed": Verdict.FAIL, "taken-back-late": Verdict.FAIL}
+
+
+def judged_again(old: Evidence) -> Judge:
+    judge, ends = Judge(old.plan), list(old.ends)
+    for number, look in enumerate(old.looks):
+        while ends and ends[0].looks <= number:
+            judge.end(ends.pop(0))
+        judge.add(look)
+    for end in ends:
+        judge.end(end)
+    return judge
+
+
+@pytest.mark.parametrize("name", sorted(VERDICTS))
+def test_old_evidence_is_judged_as_it_was_to_the_last_byte(name: str) -> None:
+    recorded = (FOLDER / f"{name}.json").read_bytes()
+    old = msgspec.json.decode(recorded, type=Evidence)
+    judge = judged_again(old)
+    trace = {metric: tuple(state.trace) for metric, state in judge.metrics.items()}
+    again = msgspec.structs.replace(old, trace=trace, judgement=judge.judgement())
+    assert msgspec.json.encode(again) + b"\n" == recorded
+
+
+@pytest.mark.parametrize("name", sorted(VERDICTS))
+def test_old_evidence_replays_to_its_verdict(name: str) -> None:
+    judged = replay(FOLDER / f"{name}.json")
+    assert judged.verdict is VERDICTS[name]
+    assert "verify.replay" not in {reason.check for reason in judged.reasons}
+
+
+def test_every_recorded_file_is_replayed() -> None:
+    assert {file.stem for file in FOLDER.iterdir()} == set(VERDICTS)
