@@ -1,4 +1,4 @@
-"""Evidence that earlier versions recorded. These files are never written anew: a change that breaks them needs rules of its own."""
+"""Evidence that earlier versions recorded. Never written anew: a change that breaks it needs rules of its own beside the old."""
 
 from __future__ import annotations
 
