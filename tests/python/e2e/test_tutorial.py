@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tutorial_page import blocks, free_port
 
 PAGE = Path(__file__).parents[3] / "docs" / "tutorial" / "iris.md"

@@ -7,7 +7,6 @@ append, because whatever it announced was not acknowledged.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 from pathlib import Path
 
@@ -45,6 +44,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def digest(entry: Entry) -> str:
     """SHA-256 over the canonical JSON (sorted keys, no spaces) of all fields but ``hash``."""
+    import hashlib
+
     plain = {name: value for name, value in msgspec.to_builtins(entry).items() if name != "hash"}
     return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
 

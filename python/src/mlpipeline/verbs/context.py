@@ -6,10 +6,10 @@ Adapters are made on first use, so that a verb pays only for the clients it uses
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
-from hashlib import sha256
 from pathlib import Path
+
+import msgspec
 
 from mlpipeline import __version__
 from mlpipeline.clock import iso
@@ -23,8 +23,7 @@ from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run, RunStore, encode
 
 
-@dataclass(frozen=True)
-class World:
+class World(msgspec.Struct, frozen=True):
     """How to reach the outside. Tests put fakes here; ``verbs/wiring.py`` makes the real one."""
 
     target: Callable[[], Target]
@@ -33,15 +32,14 @@ class World:
     """Given the URL of a Prometheus."""
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(msgspec.Struct, frozen=True, kw_only=True):
     config: Config
     places: Places
     clock: Clock
     console: Console
     world: World
     actor: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = {}
 
     @property
     def runs(self) -> RunStore:
@@ -88,6 +86,8 @@ class Context:
             summary: That of the first reason with this verdict unless given.
             facts: What the ledger entry carries besides.
         """
+        from hashlib import sha256
+
         verdict = verdict or worst(reason.verdict for reason in reasons)
         seconds = self.clock.monotonic() - started
         result = Result(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -40,8 +38,7 @@ from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """What the effects of one event came to.
 
     Args:
@@ -270,6 +267,8 @@ def smoke_request(context: Context, bundle: Path) -> tuple[bytes, str]:
 
 def _scoring(content: bytes) -> bytes:
     """MLflow stores a table example as a bare pandas split; the scoring protocol wraps it."""
+    import json
+
     plain = json.loads(content)
     if isinstance(plain, dict) and set(plain) <= {"columns", "index", "data"} and "data" in plain:
         return json.dumps({"dataframe_split": plain}).encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from mlpipeline.core.release import Phase, State, live_colour
 from mlpipeline.errors import EnvironmentFault
@@ -14,8 +14,7 @@ from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.releasing import seen
 
 
-@dataclass(frozen=True)
-class ColourStatus:
+class ColourStatus(msgspec.Struct, frozen=True):
     """One colour. ``percent`` of users it answers, ``role`` is ``live``, ``candidate`` or ``standby``."""
 
     deployed: Deployed
@@ -23,8 +22,7 @@ class ColourStatus:
     role: str
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """Everything ``status`` knows.
 
     Args:
@@ -51,7 +49,7 @@ class Status:
         found = [f"{self.service}: {self._headline()}", f"  router      {self.router}"]
         for colour in self.colours:
             made = colour.deployed.artifact
-            state = "ready" if colour.deployed.ready else f"DOWN {colour.deployed.detail}".rstrip()
+            state = "ready" if colour.deployed.ready else f"DOWN {_last_line(colour.deployed.detail)}".rstrip()
             named = f"version {made.model_version or '-'}, {made.digest[:19]}, run {made.run or '-'}"
             found.append(f"  {colour.deployed.colour:<10}  {colour.role}, {colour.percent} % of users, {state}: {named}")
         found.extend(self._release_lines())
@@ -120,3 +118,9 @@ def _colours(state: State, observed: Observed) -> tuple[ColourStatus, ...]:
         role = "live" if colour is live else "candidate" if candidate else "standby"
         found.append(ColourStatus(deployed, observed.plan.percent(colour) if observed.plan else 0, role))
     return tuple(found)
+
+
+def _last_line(detail: str) -> str:
+    """The end of a process is in its last words; all of them are in its log."""
+    lines = detail.splitlines()
+    return lines[0] if len(lines) < 2 else f"{lines[0].split(':')[0]}: {lines[-1]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -87,6 +86,8 @@ class ManagedProcess:
             "log": str(self.log),
             "record": str(self.folder / "process.json"),
         }
+        import subprocess
+
         done = subprocess.run(
             [sys.executable, "-I", "-S", detached.__file__],
             input=msgspec.json.encode(order),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -28,6 +27,8 @@ HOST = "127.0.0.1"
 
 def find_prometheus() -> Path:
     """``$MLPIPELINE_PROMETHEUS``, ``prometheus`` on PATH, or one unpacked beside the worker's environment."""
+    import shutil
+
     beside = Path(sys.prefix).parent / ".tools" / "prometheus"
     named = os.environ.get("MLPIPELINE_PROMETHEUS", "")
     for candidate in [named] if named else [shutil.which("prometheus") or "", str(beside)]:
