@@ -298,15 +298,17 @@ void guarded(String what, Closure body) {
     }
 }
 
-/** Goes on without a plugin that is not installed, and says what that costs. */
-void optional(String step, String plugin, String without, Closure body) {
+/** Goes on without a plugin that is not installed, and says what that costs. Returns whether it was there. */
+boolean optional(String step, String plugin, String without, Closure body) {
     try {
         body()
+        return true
     } catch (NoSuchMethodError absent) {
         if (!Words.missing(absent, step)) {
             throw absent
         }
         echo("mlPipeline: the plugin ${plugin} is not installed: ${without}")
+        return false
     }
 }
 
@@ -315,7 +317,10 @@ void pass(int ordinal) {
 }
 
 void alone(String resource, Closure body) {
-    optional('lock', 'lockable-resources', 'builds do not queue; the worker lets only one at a time change a service') {
+    boolean queued = optional('lock', 'lockable-resources', 'builds do not queue; the worker lets only one at a time change a service') {
         lock(resource: resource, inversePrecedence: true) { body() }
+    }
+    if (!queued) {
+        body()
     }
 }

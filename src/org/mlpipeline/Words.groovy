@@ -62,6 +62,18 @@ class Words implements Serializable {
         return "${result.get('verb')}: ${result.get('verdict')}: ${result.get('summary')}".toString()
     }
 
+    /** What the meters of the devices say between two looks; what a device does not measure is left out. */
+    @NonCPS
+    static Map metered(Map before, Map after) {
+        Map first = (Map) (before.get('evidence') ?: [:])
+        Map last = (Map) (after.get('evidence') ?: [:])
+        Map metered = [:]
+        if (first.get('energy_joules') != null && last.get('energy_joules') != null) {
+            metered.put('energy_joules', last.get('energy_joules') - first.get('energy_joules'))
+        }
+        return metered
+    }
+
     /** A template with its {names} replaced; what is filled in is never read as a template again. */
     @NonCPS
     static String filled(String template, Map values) {

@@ -1,6 +1,7 @@
 package steps
 
 import com.lesfurets.jenkins.unit.BasePipelineTest
+import com.lesfurets.jenkins.unit.PipelineTestHelper
 import com.lesfurets.jenkins.unit.global.lib.LibraryConfiguration
 import com.lesfurets.jenkins.unit.global.lib.SourceRetriever
 import groovy.json.JsonOutput
@@ -16,6 +17,9 @@ abstract class JenkinsWorld extends BasePipelineTest {
     static final File ROOT = new File(System.getProperty('repository.root', '../..')).canonicalFile
 
     private static final File JENKINSFILES = new File('target/jenkinsfiles')
+
+    /** Compiles the library once for all tests; every test registers its own steps. */
+    private static PipelineTestHelper compiled
 
     /** What happened, in order: step names with what matters of them. */
     List<String> happened = []
@@ -40,11 +44,17 @@ abstract class JenkinsWorld extends BasePipelineTest {
     @Before
     @Override
     void setUp() throws Exception {
-        JENKINSFILES.mkdirs()
-        scriptRoots += JENKINSFILES.path
-        super.setUp()
-        helper.registerSharedLibrary(LibraryConfiguration.library('mlpipeline').defaultVersion('test').allowOverride(true)
-            .implicit(true).targetPath('build/libs').retriever(new WorkingTree()).build())
+        if (compiled == null) {
+            JENKINSFILES.mkdirs()
+            scriptRoots += JENKINSFILES.path
+            super.setUp()
+            helper.registerSharedLibrary(LibraryConfiguration.library('mlpipeline').defaultVersion('test').allowOverride(true)
+                .implicit(true).targetPath('build/libs').retriever(new WorkingTree()).build())
+            compiled = helper
+        }
+        helper = compiled
+        helper.clearCallStack()
+        helper.@allowedMethodCallbacks.clear()
         build = [description: null, result: null, currentResult: 'SUCCESS', previousBuild: null, number: 7,
                  getBuildCauses: { Object[] name -> name ? causes.findAll { it._class == name[0] } : causes }]
         binding.setVariable('currentBuild', build)
@@ -63,9 +73,10 @@ abstract class JenkinsWorld extends BasePipelineTest {
 
     /** Runs a Jenkinsfile that uses the library. */
     Object pipeline(String text) {
-        File file = File.createTempFile('Jenkinsfile', '.groovy', JENKINSFILES)
-        file.deleteOnExit()
-        file.setText(text, 'UTF-8')
+        File file = new File(JENKINSFILES, "Jenkinsfile${UUID.nameUUIDFromBytes(text.getBytes('UTF-8'))}.groovy")
+        if (!file.exists()) {
+            file.setText(text, 'UTF-8')
+        }
         return runScript(file.name)
     }
 

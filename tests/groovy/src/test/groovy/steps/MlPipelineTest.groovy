@@ -4,10 +4,12 @@ import org.junit.Test
 
 class MlPipelineTest extends JenkinsWorld {
 
-    static final List<String> WHOLE = ['gate-data', 'train', 'gate-model', 'package', 'register', 'deploy', 'approve', 'switch', 'verify', 'settle']
+    static final List<String> GATES = ['gate-data', 'train', 'gate-model']
+    static final List<String> WHOLE = GATES + ['package', 'register', 'deploy', 'approve', 'switch', 'verify', 'settle']
 
+    /** The verbs of the release, without those that only collect. */
     List<String> release() {
-        return verbs().findAll { !(it in ['report', 'history']) }
+        return verbs().findAll { !(it in ['report', 'history', 'doctor-gpu']) }
     }
 
     @Test
@@ -17,5 +19,263 @@ class MlPipelineTest extends JenkinsWorld {
         assert of('stage') == ['Data gate', 'Train', 'Model gate', 'Package', 'Register', 'Deploy', 'Approve', 'Switch', 'Verify', 'Settle'].collect { "stage $it" }
         assert build.description == 'released: settle is well'
         assert build.result == null
+    }
+
+    @Test
+    void test_all_verbs_after_the_first_work_on_the_same_run() {
+        pipeline('mlPipeline()')
+        assert calls[0].args == [:]
+        assert calls.findAll { it.verb != 'gate-data' }.every { it.args.run == 'r1' || it.verb == 'history' }
+        assert calls.find { it.verb == 'verify' }.args.replay == '.mlpipeline/runs/r1/evidence.json'
+    }
+
+    @Test
+    void test_record_and_model_reach_the_next_agent() {
+        answers.train = { Map args -> files['model/MLmodel'] = 'flavors'; [verdict: 'pass', summary: 'trained', evidence: [model: 'model']] }
+        answers.package = { Map args ->
+            assert files.containsKey('model/MLmodel')
+            assert files.containsKey('.mlpipeline/runs/r1/results/gate-model.json')
+            [verdict: 'pass', summary: 'packed']
+        }
+        pipeline('mlPipeline()')
+        assert verbs().contains('package')
+    }
+
+    @Test
+    void test_results_junit_report_and_ledger_are_collected() {
+        pipeline('mlPipeline()')
+        assert archived.any { it ==~ '.mlpipeline/calls/7-gate-data-.*/result.json' }
+        assert archived.contains('.mlpipeline/runs/r1/results/settle.json')
+        assert of('junit').size() == 4
+        assert of('junit')[0] == 'junit .mlpipeline/runs/r1/junit/gate-data.xml'
+        assert of('publishHTML') == ['publishHTML .mlpipeline/runs/r1/report']
+        assert verbs().count('history') == 4
+    }
+
+    @Test
+    void test_failed_data_gate_ends_the_build_and_is_reported() {
+        answers.'gate-data' = [verdict: 'fail', summary: 'column age: 7 nulls']
+        Throwable stopped = broken('mlPipeline()')
+        assert stopped.message == 'gate-data: fail: column age: 7 nulls'
+        assert release() == ['gate-data']
+        assert of('publishHTML').size() == 1
+        assert build.description == stopped.message
+    }
+
+    @Test
+    void test_failed_model_gate_keeps_the_model_from_being_packaged() {
+        answers.'gate-model' = [verdict: 'fail', summary: 'roc_auc 0.61, champion 0.70']
+        assert broken('mlPipeline()').message.contains('champion 0.70')
+        assert release() == GATES
+        assert of('lock').empty
+    }
+
+    @Test
+    void test_inconclusive_is_not_a_pass() {
+        answers.'gate-model' = [verdict: 'inconclusive', summary: 'slice too small']
+        assert broken('mlPipeline()').message == 'gate-model: inconclusive: slice too small'
+        assert release() == GATES
+    }
+
+    @Test
+    void test_branch_build_stops_after_the_gates() {
+        env().BRANCH_NAME = 'feature/better'
+        pipeline('mlPipeline()')
+        assert release() == GATES
+        assert of('lock').empty && of('milestone').empty
+        assert build.description == 'gates passed on feature/better: gate-model is well'
+        assert of('publishHTML').size() == 1
+    }
+
+    @Test
+    void test_branch_build_may_stop_after_the_data_gate() {
+        env().BRANCH_NAME = 'feature/better'
+        pipeline("mlPipeline(until: 'gate-data')")
+        assert release() == ['gate-data']
+        assert of('publishHTML').size() == 1
+    }
+
+    @Test
+    void test_pull_request_never_releases() {
+        env().CHANGE_ID = '12'
+        pipeline('mlPipeline(release: true)')
+        assert release() == GATES
+    }
+
+    @Test
+    void test_release_branches_are_configurable() {
+        env().BRANCH_NAME = 'release/2026'
+        pipeline("mlPipeline(release: ['prod', 'release/*'])")
+        assert release() == WHOLE
+    }
+
+    @Test
+    void test_job_without_branch_name_takes_the_one_that_was_checked_out() {
+        env().BRANCH_NAME = null
+        pipeline('mlPipeline()')
+        assert release() == WHOLE
+    }
+
+    @Test
+    void test_newest_build_wins_behind_one_lock_per_service() {
+        pipeline('mlPipeline()')
+        List<String> order = happened.findAll { it.startsWith('milestone') || it.startsWith('lock') || it.startsWith('unlock') }
+        assert order == ['milestone 1', 'lock mlpipeline-flights', 'milestone 2', 'unlock mlpipeline-flights']
+        int lock = happened.indexOf('lock mlpipeline-flights')
+        assert happened.subList(0, lock).count { it.startsWith('node ') && it != 'node ends' } == happened.subList(0, lock).count('node ends')
+    }
+
+    @Test
+    void test_older_build_ends_at_the_milestone_that_a_newer_one_passed() {
+        Stopped superseded = new Stopped('Superseded by flights#8')
+        helper.registerAllowedMethod('milestone', [Integer]) { Integer ordinal ->
+            if (ordinal == 2) {
+                throw superseded
+            }
+        }
+        assert broken('mlPipeline()').is(superseded)
+        assert release() == GATES
+        assert held.empty
+        assert build.description == 'superseded: flights#8'
+    }
+
+    @Test
+    void test_abort_in_each_stage_surfaces_and_leaves_nothing_held() {
+        for (String verb : WHOLE) {
+            Stopped aborted = new Stopped('Aborted by bob')
+            Object before = answers[verb]
+            answers[verb] = { Map args -> throw aborted }
+            calls.clear()
+            happened.clear()
+            assert broken("mlPipeline(gpu: true)").is(aborted): verb
+            assert held.empty && env().WORKSPACE == null: verb
+            assert release() == WHOLE.subList(0, WHOLE.indexOf(verb) + 1): verb
+            assert build.description == 'aborted: bob': verb
+            assert verb == 'gate-data' || verbs().last() == 'history': verb
+            answers[verb] = before
+        }
+    }
+
+    @Test
+    void test_second_abort_while_collecting_does_not_hide_the_first() {
+        Stopped first = new Stopped('Aborted by bob')
+        answers.train = { Map args -> throw first }
+        answers.report = { Map args -> if ('train' in verbs()) { throw new Stopped('Aborted by carol') } else { [verdict: 'pass', summary: 'written'] } }
+        assert broken('mlPipeline()').is(first)
+    }
+
+    @Test
+    void test_what_cannot_be_collected_does_not_change_the_outcome() {
+        answers.report = [silent: true, exitCode: 70]
+        pipeline('mlPipeline()')
+        assert build.description == 'released: settle is well'
+        assert happened.any { it.startsWith('echo mlPipeline: the report could not be collected') }
+    }
+
+    @Test
+    void test_worker_that_crashes_without_a_result_ends_the_build() {
+        answers.train = [silent: true, exitCode: 0]
+        assert broken('mlPipeline()').message.contains('the worker left no result (it ended with 0)')
+        assert release() == ['gate-data', 'train']
+    }
+
+    @Test
+    void test_missing_configuration_is_said_before_anything_runs() {
+        repository = []
+        assert broken('mlPipeline()').message.contains('there is no mlpipeline.yaml in the repository; start with: mlpipeline init')
+        assert calls.empty
+    }
+
+    @Test
+    void test_project_in_a_folder() {
+        repository = ['models/churn/mlpipeline.yaml']
+        pipeline("mlPipeline(folder: 'models/churn')")
+        assert release() == WHOLE
+        assert archived.contains('models/churn/.mlpipeline/runs/r1/results/settle.json')
+    }
+
+    @Test
+    void test_unknown_keys_are_refused_with_the_nearest() {
+        assert broken("mlPipeline(agnet: 'gpu')").message == "mlPipeline: unknown key 'agnet'; did you mean 'agent'?"
+        assert broken("mlPipeline(agent: 5)").message == 'mlPipeline: agent must be a String, not java.lang.Integer'
+        assert broken("mlPipeline(until: 'train')").message.contains('must be one of gate-data, gate-model')
+        assert broken("mlPipeline(folder: '../other')").message.contains('must lie inside the repository')
+        assert broken("mlPipeline(checks: ['data gate': 'true'])").message.contains("may not be called 'data gate'")
+        assert calls.empty
+    }
+
+    @Test
+    void test_checks_of_the_project_run_beside_the_data_gate() {
+        pipeline("mlPipeline(checks: [tests: 'make test', lint: { echo 'linted' }])")
+        assert of('branch') == ['branch data gate', 'branch tests', 'branch lint']
+        assert happened.contains('sh make test') && happened.contains('echo linted')
+        assert happened.indexOf('sh make test') < happened.indexOf('stage Train')
+    }
+
+    @Test
+    void test_failed_check_stops_before_training() {
+        assert broken("mlPipeline(checks: [lint: { error('two findings') }])").message == 'two findings'
+        assert release() == ['gate-data']
+    }
+
+    @Test
+    void test_training_on_leased_gpus_and_none_held_at_the_approval() {
+        answers.approve = { Map args -> assert held == ['mlpipeline-flights']; [verdict: 'pass', summary: 'not required', evidence: [:]] }
+        pipeline("mlPipeline(gpu: [count: 2, memory: '16GiB'])")
+        assert calls.find { it.verb == 'train' }.visible == '0,1'
+        assert calls.find { it.verb == 'gate-data' }.visible == null
+        assert calls.find { it.verb == 'doctor-gpu' }.args == [devices: '0,1', count: 2, memory: '16GiB']
+        assert happened.indexOf('unlock gpu') < happened.indexOf('stage Package')
+    }
+
+    @Test
+    void test_missing_plugins_are_named_with_the_path_taken() {
+        missing = ['lock', 'milestone', 'junit', 'publishHTML']
+        pipeline('mlPipeline()')
+        assert release() == WHOLE
+        for (String plugin : ['lockable-resources', 'pipeline-milestone-step', 'junit', 'htmlpublisher']) {
+            assert happened.any { it.startsWith("echo mlPipeline: the plugin ${plugin} is not installed: ") }: plugin
+        }
+    }
+
+    @Test
+    void test_properties_are_declared_only_when_asked_for() {
+        pipeline('mlPipeline()')
+        assert of('properties').empty
+        pipeline("mlPipeline(cron: 'H 3 * * *')")
+        assert of('properties') == ['properties [[triggers:[[cron:H 3 * * *]]]]']
+    }
+
+    @Test
+    void test_first_release_has_nothing_to_compare_with() {
+        answers.switch = [verdict: 'pass', summary: 'first', evidence: [first: true]]
+        pipeline('mlPipeline()')
+        assert release() == WHOLE - 'verify'
+    }
+
+    @Test
+    void test_release_taken_back_by_verification_is_not_settled() {
+        answers.switch = [verdict: 'fail', summary: 'errors 4 % against 0.1 %; users are back on blue']
+        assert broken('mlPipeline()').message.contains('users are back on blue')
+        assert release().last() == 'switch'
+        assert of('publishHTML').size() == 1
+    }
+
+    @Test
+    void test_description_holds_no_markup_and_one_line() {
+        answers.'gate-data' = [verdict: 'fail', summary: '<script>alert(1)</script>\nsecond line']
+        broken('mlPipeline()')
+        assert !build.description.contains('<') && !build.description.contains('\n')
+    }
+
+    @Test
+    void test_malicious_names_stay_data() {
+        String evil = 'x\'; touch /tmp/pwned; $(id) `id` ${env.HOME}\n"'
+        env().BRANCH_NAME = evil
+        binding.setVariable('evil', evil)
+        pipeline('mlPipeline(release: [evil], config: [train: [command: evil]])')
+        assert release() == WHOLE
+        assert calls[0].args == [config: [train: [command: evil]]]
+        assert of('sh').every { it ==~ 'sh exec sh [A-Za-z0-9./_ -]+' }
     }
 }
