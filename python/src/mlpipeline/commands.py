@@ -160,6 +160,11 @@ COMMANDS = (
         "continue",
         (
             Option("seconds", "how long to watch", float, "N"),
+            Option(
+                "candidate",
+                "blue or green: compare it with the other, whoever routes to them; needs verify.prometheus",
+                metavar="COLOUR",
+            ),
             Option("replay", "recompute the verdict of this evidence file, offline", metavar="FILE"),
         ),
     ),

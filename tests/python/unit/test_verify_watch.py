@@ -408,6 +408,27 @@ def test_the_verb_watches_the_plan_of_the_target_and_leaves_the_releases_evidenc
     assert context.runs.result(RUN.id, "verify") == result
 
 
+def test_named_colours_are_compared_without_asking_the_target(tmp_path: Path) -> None:
+    world, metrics, context = make(tmp_path, prometheus="http://prometheus", pack="serving")
+    world.target.plan = None
+    metrics.colours["green"] = Behaviour(errors=9, traffic="live")
+    result = verify.run(context, RUN, seconds=40, candidate="green")
+    assert (result.verdict, result.reasons[0].check) == (Verdict.FAIL, "verify.errors")
+
+
+def test_named_colours_of_which_one_is_silent_get_no_verdict(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path, prometheus="http://prometheus")
+    metrics.colours["green"] = Behaviour(requests=0, traffic="live")
+    assert verify.run(context, RUN, seconds=40, candidate="green").verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("candidate", "prometheus"), [("red", "http://prometheus"), ("green", "")])
+def test_named_colours_need_a_right_name_and_a_prometheus(tmp_path: Path, candidate: str, prometheus: str) -> None:
+    _, _, context = make(tmp_path, prometheus=prometheus)
+    with pytest.raises(ConfigurationError):
+        verify.run(context, RUN, candidate=candidate)
+
+
 def test_each_look_carries_what_the_plots_need(tmp_path: Path) -> None:
     _, _, context = make(tmp_path)
     watching(context).watch("mirror", 10, traffic="mirror")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
@@ -16,6 +15,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.core.weighted_score import Classified, Sampled, Score, ScorePlan
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.packs import find
+from mlpipeline.packs.shape import Traffic
 from mlpipeline.record.files import write_atomically
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
@@ -104,7 +104,7 @@ class Watch:
         if self._judge is None:
             self._judge = Judge(self._planned(now))
 
-    def watch(self, stage: str, seconds: float, *, traffic: Literal["mirror", "live"]) -> StageOutcome:
+    def watch(self, stage: str, seconds: float, *, traffic: Traffic) -> StageOutcome:
         """Looks every ``verify.interval`` and returns at once on a failure, else after ``seconds``.
 
         An outage of the monitoring (unreachable, stale, or a colour silent while users send) extends the stage by its
@@ -247,14 +247,14 @@ class Watch:
             self._judge = Judge(self._planned(self._wait_for_both()))
         return self._judge
 
-    def _base_line(self, stage: str, traffic: Literal["mirror", "live"]) -> None:
+    def _base_line(self, stage: str, traffic: Traffic) -> None:
         """Requests of the time between two stages followed another plan and count for neither."""
         try:
             self._reader.look(stage, traffic, ())
         except EnvironmentFault as fault:
             self._context.console.say(f"verify: {stage}: no base line yet, {fault.what}")
 
-    def _look(self, stage: str, traffic: Literal["mirror", "live"]) -> str:
+    def _look(self, stage: str, traffic: Traffic) -> str:
         """One look; returns why it was an outage, or nothing."""
         judge = self._judging()
         metrics, out = judge.plan.metrics, ""
@@ -377,23 +377,33 @@ class _Silence:
         return f"the {who} answered nothing while the other answered {number} requests"
 
 
-def run(context: Context, run: Run, *, seconds: float | None = None) -> Result:
+def run(context: Context, run: Run, *, seconds: float | None = None, candidate: str = "") -> Result:
     """Watches the plan that the target follows now; without a concurrent control the verdict is inconclusive.
 
     Args:
         seconds: How long; ``rollout.bake`` when not given.
+        candidate: This colour is compared with the other, the target is not asked: for colours that something else
+            runs and routes to. That both answer requests at the same time then shows in the counts alone.
+
+    Raises ConfigurationError for an unknown candidate, or one without ``verify.prometheus``.
     """
     started = context.clock.monotonic()
-    target = context.world.target()
-    plan = target.observe().plan
-    if plan is None or not (plan.mirror or 0 < plan.share < 100):
-        reason = Reason("verify.control", Verdict.INCONCLUSIVE, _no_control(plan))
-        return context.finish(run, VERB, started, (reason,))
-    roles = _roles(context, run, plan)
-    prometheus = context.config.verify.prometheus or target.monitoring()
+    prometheus = context.config.verify.prometheus
+    traffic: Traffic = "live"
+    if candidate:
+        roles = _named_roles(candidate, prometheus)
+    else:
+        target = context.world.target()
+        plan = target.observe().plan
+        if plan is None or not (plan.mirror or 0 < plan.share < 100):
+            reason = Reason("verify.control", Verdict.INCONCLUSIVE, _no_control(plan))
+            return context.finish(run, VERB, started, (reason,))
+        roles = _roles(context, run, plan)
+        prometheus = prometheus or target.monitoring()
+        traffic = "mirror" if plan.mirror else "live"
     watch = Watch(context, run, roles, prometheus=prometheus, file=WATCH_EVIDENCE, resume=False)
     watch.check()
-    watch.watch(VERB, context.config.rollout.bake if seconds is None else seconds, traffic="mirror" if plan.mirror else "live")
+    watch.watch(VERB, context.config.rollout.bake if seconds is None else seconds, traffic=traffic)
     judged = watch.conclude()
     return context.finish(
         run,
@@ -517,6 +527,19 @@ def _no_control(plan: TrafficPlan | None) -> str:
     if plan is None:
         return "no verdict, no traffic is routed, so there is nothing to compare"
     return f"no verdict, all traffic goes to {plan.live if plan.share == 0 else plan.live.other}: there is no concurrent control"
+
+
+def _named_roles(candidate: str, prometheus: str) -> Roles:
+    if candidate not in list(Colour):
+        raise ConfigurationError(f"there is no colour {candidate!r}", tries=("mlpipeline verify --candidate green",))
+    if not prometheus:
+        raise ConfigurationError(
+            "colours that are named, not deployed here, need a Prometheus that is named too",
+            facts={"key": "verify.prometheus"},
+            tries=("verify: {prometheus: http://prometheus:9090}",),
+        )
+    colour = Colour(candidate)
+    return Roles(candidate=colour, champion=colour.other)
 
 
 def _roles(context: Context, run: Run, plan: TrafficPlan) -> Roles:
