@@ -11,7 +11,6 @@ standard output means that the program runs; whatever was written there before s
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
@@ -33,6 +32,8 @@ def boot_id() -> str:
 
 def main() -> None:
     """Reads the order, forks and becomes the program."""
+    import json  # not at the top: the worker imports this module for its facts about processes, and is not slowed down
+
     order = json.load(sys.stdin)
     if os.fork():
         os._exit(0)
@@ -52,6 +53,8 @@ def main() -> None:
 
 
 def _write_record(path: str, argv: list[str]) -> None:
+    import json
+
     record = {"pid": os.getpid(), "start": start_time(os.getpid()), "boot": boot_id(), "argv": argv}
     temporary = f"{path}.new"
     with open(temporary, "w", encoding="utf-8") as file:

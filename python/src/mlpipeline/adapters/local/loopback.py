@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -18,6 +17,8 @@ def ask(host: str, port: int, path: str, *, body: bytes | None = None, timeout: 
     Raises:
         OSError: Nobody answered, or not in time, or not in HTTP.
     """
+    import socket
+
     head = [f"{'GET' if body is None else 'POST'} {path} HTTP/1.1", f"Host: {host}:{port}", "Connection: close"]
     if body is not None:
         head += ["Content-Type: application/json", f"Content-Length: {len(body)}"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +12,8 @@ LISTENING = "0A"
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A port nobody listens on at this moment."""
+    import socket
+
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
@@ -25,6 +26,8 @@ def require_free(host: str, port: int, purpose: str, key: str) -> None:
         purpose: Who needs it ("the router of service 'churn'").
         key: The configuration key that would change it.
     """
+    import socket
+
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
