@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -325,6 +326,29 @@ def test_approval_needs_a_quorum_of_others_on_this_digest(guarded: Story) -> Non
     assert approve.run(guarded.context, made, person="grace", why="fine", digest=digest[:20]).verdict is Verdict.PASS
     assert switch.run(guarded.context, made).verdict is Verdict.PASS
     assert approve.run(guarded.context, made).verdict is Verdict.INCONCLUSIVE, "single use"
+
+
+@pytest.mark.parametrize(("declared", "verdict"), [("proceed", Verdict.PASS), ("reject", Verdict.FAIL)])
+def test_unattended_release_takes_the_declared_policy_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: Literal["proceed", "reject"], verdict: Verdict
+) -> None:
+    told = Story(tmp_path, approval=Approval(required=True, quorum=2, unattended=declared))
+    told.watch(monkeypatch)
+    made = told.packaged()
+    digest = str(deploy.run(told.context, made).evidence["digest"])
+    assert approve.run(told.context, made).evidence["unattended"] == declared
+    with pytest.raises(ConfigurationError, match="policy does not say"):
+        approve.run(told.context, made, person="policy", why="night", digest=digest, reject=declared == "proceed")
+    said = approve.run(told.context, made, person="policy", why="night", digest=digest, reject=declared == "reject")
+    assert said.verdict is verdict
+
+
+def test_policy_of_holding_lets_nobody_decide_in_its_name(guarded: Story) -> None:
+    made = guarded.packaged()
+    digest = str(deploy.run(guarded.context, made).evidence["digest"])
+    for reject in (False, True):
+        with pytest.raises(ConfigurationError, match="policy does not say"):
+            approve.run(guarded.context, made, person="policy", why="night", digest=digest, reject=reject)
 
 
 def test_approval_ends_with_its_evidence_its_time_or_a_rejection(guarded: Story) -> None:
