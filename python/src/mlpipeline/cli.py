@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import io
 import os
 import signal
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 def program() -> None:
     """The ``mlpipeline`` command: runs and exits."""
     signal.signal(signal.SIGTERM, _interrupt)
+    gc.set_threshold(100_000)  # nothing that start-up makes is garbage; looking for some is a tenth of a short verb's time
     _open_streams()
     sys.exit(main(sys.argv[1:]))
 
@@ -197,6 +199,8 @@ class _Call:
 
     def run(self) -> int:
         """Parses and does it."""
+        _need_text(self._argv)
+        _need_folder()
         parser = make_parser(self._argv)
         try:
             parsed = vars(parser.parse_args(self._argv))
@@ -299,6 +303,7 @@ class _Call:
             errno.EACCES: ("permission denied", ()),
             errno.EPERM: ("not permitted", ()),
             errno.EROFS: ("the file system is read-only", ()),
+            errno.ENOENT: ("a file or folder is not there, or went away meanwhile", ()),
             errno.EIO: ("the disk or network drive answers with errors", ("dmesg | tail",)),
             errno.ENOTDIR: ("a file stands where a folder is needed", ()),
             errno.EISDIR: ("a folder stands where a file is needed", ()),
@@ -341,7 +346,7 @@ class _Call:
         file = folder / f"crash-{datetime.now(UTC):%Y%m%d-%H%M%S}.log"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(f"mlpipeline {__version__} {' '.join(self._argv)}\n\n{trace}")
+            file.write_bytes(_printable(f"mlpipeline {__version__} {' '.join(self._argv)}\n\n{trace}").encode())
         except OSError:
             return ""
         return str(file)
@@ -356,11 +361,12 @@ class _Call:
         verdict = Verdict.FAIL if isinstance(error, Failed) else Verdict.ERROR
         kind = {ConfigurationError: "configuration", EnvironmentFault: "environment", Failed: "candidate"}
         check = next((word for known, word in kind.items() if isinstance(error, known)), "worker")
-        details = tuple(error.render().splitlines()[1:]) if error else ()
+        details = tuple(_printable(error.render()).splitlines()[1:]) if error else ()
+        summary = _printable(summary)
         result = Result(
             verb=self._command.name if self._command else "",
             service="",
-            run=str(self._options.get("run", "")),
+            run=_printable(str(self._options.get("run", ""))),
             verdict=verdict,
             summary=summary,
             reasons=(Reason(check=f"error.{check}", verdict=verdict, summary=summary, sample=details),),
@@ -371,6 +377,39 @@ class _Call:
         except (OSError, MlpipelineError) as broken:
             if broken is not error and str(broken) != summary:
                 _complain(f"mlpipeline: the result could not be written: {broken}")
+
+
+def _need_text(argv: Sequence[str]) -> None:
+    """Names that are no UTF-8 could stand in no JSON, and so in no record."""
+    places = {f"argument {text!r}": text for text in argv}
+    places |= {f"${name}": value for name, value in os.environ.items() if name.startswith("MLPIPELINE_")}
+    for place, text in places.items():
+        if _printable(text) != text:
+            raise ConfigurationError(
+                "mlpipeline was called with text that is not UTF-8",
+                facts={"where": place, "found": repr(text)},
+                tries=("locale", "write it in UTF-8"),
+            )
+
+
+def _need_folder() -> None:
+    try:
+        folder = str(Path.cwd())
+    except FileNotFoundError as error:
+        raise EnvironmentFault(
+            "the folder this was started in does not exist any more",
+            likely="it was removed, or made anew, after the shell or the build went into it",
+            tries=("cd .", "start mlpipeline in the project's folder"),
+        ) from error
+    if _printable(folder) != folder:
+        raise ConfigurationError(
+            "the name of this folder is not UTF-8 text", facts={"folder": repr(folder)}, tries=("rename the folder",)
+        )
+
+
+def _printable(text: str) -> str:
+    """With what UTF-8 cannot hold written as escapes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def exit_code(result: Result) -> int:
@@ -431,7 +470,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def _complain(text: str) -> None:
     with contextlib.suppress(OSError):
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(_printable(text) + "\n")
         sys.stderr.flush()
 
 

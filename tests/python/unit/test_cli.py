@@ -63,6 +63,8 @@ def test_what_only_the_project_can_mend_is_not_worth_a_retry() -> None:
         (RuntimeError("oops"), 70, "error.worker", "error"),
         (OSError(errno.ENOSPC, "No space left on device", "/x/y"), 3, "error.environment", "error"),
         (PermissionError(errno.EACCES, "Permission denied", "/x/y"), 3, "error.environment", "error"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/x/y"), 3, "error.environment", "error"),
+        (RuntimeError("no text: \udcff"), 70, "error.worker", "error"),
     ],
 )
 def test_every_error_leaves_a_result_and_its_exit_code(
@@ -118,6 +120,7 @@ def test_a_typo_in_the_verb_names_the_nearest(capsys: pytest.CaptureFixture[str]
         (["gate"], "required"),
         (["--set"], "expected one argument"),
         (["verify", "--seconds", "soon"], "invalid float"),
+        (["config", "--set", "service=\udcff"], "not UTF-8"),
     ],
 )
 def test_wrong_options_are_configuration_errors(capsys: pytest.CaptureFixture[str], argv: list[str], words: str) -> None:
@@ -171,6 +174,21 @@ def test_a_wrong_arguments_file_is_refused(capsys: pytest.CaptureFixture[str], t
     file.write_text(content)
     assert cli.main(["config", "--args", str(file)]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_folder_that_is_gone_or_has_no_name_in_text_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone, unnamed = tmp_path / "gone", tmp_path / "\udcff"
+    for folder in (gone, unnamed):
+        folder.mkdir()
+    monkeypatch.chdir(unnamed)
+    assert cli.main(["status"]) == 2
+    assert "not UTF-8" in capsys.readouterr().err
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert cli.main(["status"]) == 3
+    assert "does not exist any more" in capsys.readouterr().err
 
 
 def test_a_reader_that_goes_away_is_no_error(project: Path) -> None:

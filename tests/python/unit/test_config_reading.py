@@ -186,6 +186,12 @@ def test_words_are_not_guessed_into_booleans_or_times(tmp_path: Path) -> None:
         ("data:\n  files: {a: {path: b, extra_columns: fail}}\n", "no columns are listed"),
         ("data:\n  files: {a: {path: b, freshness: {within: 1d, now: today}}}\n", "not an ISO time"),
         ("train: {command: x, timeout: 0}\n", "stands there twice"),
+        ("gate:\n  resamples: 99999999999999999999999999\n", "at most 1000000"),
+        (f"gate:\n  resamples: {'9' * 5000}\n", "gate.resamples"),
+        ("verify:\n  interval: 99999999999999999d\n", "a hundred years"),
+        ("verify:\n  errors: {tolerate: .nan}\n", "must be a number"),
+        ("data:\n  files: {a: {path: b, expect: [{column: c, between: [.nan, 1]}]}}\n", "finite"),
+        ('data:\n  files: {a: {path: "b\\0c"}}\n', "NUL character"),
     ],
 )
 def test_impossible_combinations_are_refused(tmp_path: Path, lines: str, words: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import posixpath
 import re
 from collections.abc import Iterator
@@ -182,9 +181,6 @@ def _metric(way: Way, gate: MetricGate) -> Iterator[Problem]:
             allowed="at_least, at_most, no_worse_than_champion, better_than_champion",
             example=f"- metric: {gate.metric}\n  at_least: 0.7\n  no_worse_than_champion: {{margin: 0.01}}",
         )
-    for name, limit in (("at_least", gate.at_least), ("at_most", gate.at_most)):
-        if limit is not None and not math.isfinite(limit):
-            yield Problem((*way, name), f"{name} must be a finite number", example=f"{name}: 0.7")
     if gate.at_least is not None and gate.at_most is not None and gate.at_least > gate.at_most:
         yield Problem(
             (*way, "at_least"), f"at_least ({gate.at_least:g}) is above at_most ({gate.at_most:g})", example="at_least: 0.7"

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from mlpipeline import packs
-from mlpipeline.config import combinations, layers, shape, text
+from mlpipeline.config import combinations, layers, limits, shape, text
 from mlpipeline.config.layers import Layer, Origin, Values
 from mlpipeline.config.model import Config
 from mlpipeline.config.text import Way
@@ -136,7 +136,7 @@ def _checked(values: Values) -> Config:
     found: list[shape.Problem] = []
     config = shape.build(Config, values.tree, (), found)
     if not found:
-        found.extend(combinations.problems(config))
+        found.extend([*limits.problems(config), *combinations.problems(config)])
     if found:
         raise _error(found, values.origins)
     assert isinstance(config, Config)  # noqa: S101 - build answers the wanted type when it found no problem

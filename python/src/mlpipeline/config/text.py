@@ -125,7 +125,8 @@ def scalar(written: str) -> object:
     if written.lower() in _SPECIAL:
         return _SPECIAL[written.lower()]
     if _INTEGER.fullmatch(written):
-        return int(written)
+        # Python refuses to read thousands of digits; as a float they are infinite, which every check refuses.
+        return int(written) if len(written) < 300 else float(written)
     return float(written) if _FLOAT.fullmatch(written) else written
 
 
