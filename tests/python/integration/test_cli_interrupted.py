@@ -1,0 +1,140 @@
+"""Whatever ends a worker, and whenever: users are answered, one colour is live, and the same command goes on to the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from cli_world import CliWorld, Moment, Worker, with_in_environment
+from mlpipeline.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+JOURNAL = "mlpipeline.record.journal:Journal.write"
+ROUTER = "mlpipeline.adapters.local.envoy:Envoy.apply"
+TARGET = "mlpipeline.adapters.local.target:LocalTarget"
+COOKIE = "JENKINS_NODE_COOKIE=the-end-of-a-node-block"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliWorld]:
+    """A service with a settled first release, shared: each test leaves a settled service again."""
+    made = CliWorld(tmp_path_factory.mktemp("interrupted"))
+    try:
+        made.prepare()
+        made.call("run")
+        yield made
+    finally:
+        made.close()
+
+
+def settled_with_a_new_commit(world: CliWorld) -> str:
+    """The champion's digest. A test that failed half way and is repeated begins as if it had not been."""
+    if world.phase:
+        world.call("rollback", "--reason", "a test broke off")
+    world.prepare()
+    return world.champion
+
+
+def answered_by_one(world: CliWorld) -> dict[str, int]:
+    """Asserts that the status knows one live colour and that users are answered; returns the percents by colour."""
+    status = world.status()
+    colours = status["colours"]
+    assert isinstance(colours, list)
+    assert [colour["role"] for colour in colours].count("live") == 1, status["lines"]
+    assert sum(colour["percent"] for colour in colours) == 100, status["lines"]
+    assert all(colour["deployed"]["ready"] for colour in colours if colour["percent"]), status["lines"]
+    assert "DOWN, users" not in str(status["lines"])
+    return {colour["deployed"]["colour"]: colour["percent"] for colour in colours}
+
+
+def settled_by_the_next_run(world: CliWorld, before: str) -> Worker:
+    """The next ``run`` is all a person has to do."""
+    worker = world.start("run")
+    assert worker.ended() == 0, worker.told
+    assert world.phase == ""
+    assert world.champion != before
+    assert sorted(answered_by_one(world).values())[-1] == 100
+    return worker
+
+
+RELEASE = (
+    # Where the worker dies, and the percent of users that the candidate has then.
+    (Moment("the deployment was written down, nothing started", JOURNAL, "preparing"), 0),
+    (Moment("the candidate stands, nobody knows", f"{TARGET}.deploy"), 0),
+    (Moment("copies flow", ROUTER, "mirror=True"), 0),
+    (Moment("half of the users moved", ROUTER, "share=50"), 50),
+    (Moment("the bake begins", ROUTER, "share=80"), 80),
+    (Moment("the verdict fell", JOURNAL, "switching"), 80),
+    (Moment("all users moved, nothing proven", ROUTER, "share=0"), 100),
+    (Moment("proven, not told", JOURNAL, "switched"), 100),
+    (Moment("settling was written down", JOURNAL, "settling"), 100),
+    (Moment("the old colour is retired", f"{TARGET}.retire"), 100),
+    (Moment("settled, the ledger does not know", JOURNAL, "release=None"), 100),
+)
+
+
+def test_a_release_killed_again_and_again_goes_on_each_time_and_settles(world: CliWorld) -> None:
+    """SIGKILL right after each effect of one release; every call is the same ``mlpipeline run``."""
+    before = settled_with_a_new_commit(world)
+    candidate = world.other
+    with world.users():
+        for moment, percent in RELEASE:
+            world.start("run", dies=moment).dies()
+            assert answered_by_one(world).get(candidate, 0) == percent, moment.name
+        settled_by_the_next_run(world, before)
+    released = [entry.run for entry in world.ledger if entry.event == "settled"]
+    assert len(released) == len(set(released)), "each release settles once, however often it was begun"
+
+
+def test_the_abort_of_a_build_puts_users_on_the_champion(world: CliWorld) -> None:
+    """SIGTERM to the worker's whole tree at once in a step; then Ctrl-C in the next attempt; then the release goes on."""
+    before = settled_with_a_new_commit(world)
+    candidate, champion_since = world.other, world.servers()
+    with world.users():
+        for end in (Worker.terminate_tree, Worker.interrupt):
+            worker = world.start("run")
+            worker.says("stage step-50")
+            assert end(worker) == EXIT_INTERRUPTED, worker.told
+            assert "mlpipeline run" in worker.told, "it says what to do"
+            assert answered_by_one(world).get(candidate, 0) == 0
+            now = world.servers()
+            assert {name: now[name] for name in champion_since} == champion_since, (
+                "what served before serves on, the same processes"
+            )
+        settled_by_the_next_run(world, before)
+
+
+def test_the_end_of_a_node_block_ends_nothing_that_serves(world: CliWorld) -> None:
+    """Jenkins kills every process that carries the block's cookie, here in the middle of a step."""
+    before = settled_with_a_new_commit(world)
+    candidate = world.other
+    name, _, cookie = COOKIE.partition("=")
+    with world.users():
+        worker = world.start("run", environment={name: cookie})
+        worker.says("stage step-50")
+        serving = world.servers()
+        assert set(serving) == {"router", "blue", "green", "prometheus"}
+        for pid in with_in_environment(COOKIE):
+            os.kill(pid, signal.SIGKILL)
+        assert worker.ended() == -signal.SIGKILL
+        assert world.servers() == serving
+        assert answered_by_one(world)[candidate] == 50
+        settled_by_the_next_run(world, before)
+
+
+def test_the_second_of_two_runs_names_the_first_and_changes_nothing(world: CliWorld) -> None:
+    before = settled_with_a_new_commit(world)
+    with world.users():
+        first = world.start("run")
+        first.says("stage mirror")
+        told = world.call("run", expect=EXIT_ENVIRONMENT)
+        assert f"process {first.process.pid} " in told
+        assert f"process {first.process.pid} " in str(world.status()["lines"])
+        told = world.call("rollback", expect=EXIT_ENVIRONMENT)
+        assert f"process {first.process.pid} " in told
+        assert first.ended() == 0, first.told
+    assert world.champion != before
