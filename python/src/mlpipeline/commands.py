@@ -178,6 +178,7 @@ COMMANDS = (
     Command("stop", "end the service's processes on this machine: router, both colours, its Prometheus", "none"),
     Command("status", "what is live, and how far the current run is", "none"),
     Command("history", "who was live when", "none", (Option("at", "a moment, such as 2026-03-01T03:12Z", metavar="TIME"),)),
+    Command("nightly", "look for drift and decay, decide whether to retrain, and remove what is old", "none"),
     *_JENKINS,
     Command("report", "write the release report and JUnit files", "latest"),
     Command(

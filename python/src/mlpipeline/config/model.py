@@ -349,6 +349,8 @@ class Nightly(Section, frozen=True):
     """Time zone of the schedule."""
     at_least: Positive = 2
     of: Positive = 3
+    apart: Duration = Duration(12 * 3600)
+    """Looks closer together than this count as one, the newest: a build that is run again is no second night."""
     data: DataDrift = DataDrift()
     live: LiveDrift = LiveDrift()
     accuracy: Decay = Decay()

@@ -58,6 +58,12 @@ def checkout(project: Path, *, written: Sequence[str] = ()) -> Checkout:
     )
 
 
+def file_at(project: Path, path: str, commit: str) -> bytes | None:
+    """A file (path relative to the project) as it was at the commit; nothing when git does not track it there."""
+    found = _git(project, "cat-file", "blob", f"{commit}:./{path}")
+    return found.stdout if found.returncode == 0 else None
+
+
 def _dirty(project: Path, written: Sequence[str]) -> str:
     excluded = [":(top,exclude,glob)**/dvc.lock", *(f":(exclude,literal){path}" for path in written)]
     # Configuration of the user (pagers, external tools, prefixes) must not change the digest.

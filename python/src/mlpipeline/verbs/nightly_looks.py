@@ -1,0 +1,215 @@
+"""The three looks of a night: the newest data, the champion's predictions, and how right they were."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from mlpipeline.config.model import DataDrift, Decay
+from mlpipeline.core.drift import Outcome, stability_index
+from mlpipeline.core.release import Standing
+from mlpipeline.errors import ConfigurationError, EnvironmentFault, MlpipelineError
+from mlpipeline.record.files import write_atomically
+from mlpipeline.record.result import Number
+from mlpipeline.verbs.context import Context
+
+_SHOWN = 5
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What one look came to.
+
+    Args:
+        summary: One line with the numbers that decided it.
+        sample: Columns, classes or error details, the worst first.
+    """
+
+    outcome: Outcome
+    summary: str
+    numbers: dict[str, Number] = {}
+    sample: tuple[str, ...] = ()
+
+
+def looks(context: Context, champion: Standing) -> dict[str, Found]:
+    """Everything that is configured, by kind. A look that breaks is ``unknown`` and says why; the others are made."""
+    nightly = context.config.nightly
+    asked: dict[str, Callable[[Context, Standing], Found]] = {}
+    if nightly.data.file:
+        asked["data"] = data
+    if nightly.live.enabled:
+        asked["live"] = live
+    if nightly.accuracy.query or nightly.accuracy.labels:
+        asked["accuracy"] = accuracy
+    found: dict[str, Found] = {}
+    for place, (kind, look) in enumerate(asked.items()):
+        context.console.progress(f"nightly: {kind}", place, len(asked))
+        try:
+            found[kind] = look(context, champion)
+        except MlpipelineError as error:
+            details = tuple(error.render().splitlines()[1:])
+            found[kind] = Found(Outcome.UNKNOWN, f"{kind} could not be looked at: {error.what}", sample=details)
+    return found
+
+
+def data(context: Context, champion: Standing) -> Found:
+    """The newest data against what the champion was trained on.
+
+    Raises ConfigurationError or EnvironmentFault when either file cannot be had.
+    """
+    from mlpipeline.adapters.duckdb.profile import compare
+
+    rule = context.config.nightly.data
+    now = context.project / rule.file
+    with tempfile.TemporaryDirectory(prefix="mlpipeline-nightly-") as folder:
+        before = _reference(context, rule, champion, Path(folder))
+        profile = compare(before, now, rule.columns)
+    numbers: dict[str, Number] = {"rows_before": profile.rows[0], "rows_now": profile.rows[1]}
+    if min(profile.rows) < rule.min_rows:
+        few = f"data: {profile.rows[1]} rows now and {profile.rows[0]} before, {rule.min_rows} needed to tell"
+        return Found(Outcome.UNKNOWN, f"{few} (nightly.data.min_rows)", numbers)
+    if not profile.columns and not profile.only_before:
+        return Found(Outcome.UNKNOWN, "data: the two files share no column that can be compared", numbers)
+    index = {name: stability_index(*counts) for name, counts in profile.columns.items()}
+    worst = sorted(index, key=lambda name: -index[name])
+    moved = [*profile.only_before, *(name for name in worst if index[name] >= rule.limit)]
+    total = len(index) + len(profile.only_before)
+    drifted = len(moved) >= max(1, math.ceil(rule.share * total))
+    named = ", ".join(
+        [*(f"{name} is gone" for name in profile.only_before), *(f"{name} {index[name]:.2f}" for name in worst)][:_SHOWN]
+    )
+    return Found(
+        Outcome.DRIFTED if drifted else Outcome.STEADY,
+        f"data: {len(moved)} of {total} columns drifted (stability index at least {rule.limit:g}): {named}",
+        {**numbers, "columns": total, "drifted": len(moved), **{f"index {name}": round(index[name], 4) for name in worst}},
+        tuple(f"{name}: {index[name]:.3f}" for name in worst[:_SHOWN]),
+    )
+
+
+def live(context: Context, champion: Standing) -> Found:
+    """The champion's predictions of the last window against its own before. Raises EnvironmentFault without a Prometheus."""
+    rule = context.config.nightly.live
+    window, before = f"[{int(rule.window)}s]", f"[{int(rule.before)}s] offset {int(rule.window)}s"
+    new, old = (_predictions(context, champion, span) for span in (window, before))
+    totals = (sum(new.values()), sum(old.values()))
+    numbers: dict[str, Number] = {"predictions_now": round(totals[0]), "predictions_before": round(totals[1])}
+    if min(totals) < rule.min_predictions:
+        return Found(
+            Outcome.UNKNOWN,
+            f"live: {totals[0]:.0f} predictions now and {totals[1]:.0f} before, {rule.min_predictions} needed to tell "
+            "(nightly.live.min_predictions)",
+            numbers,
+        )
+    bins = sorted({*new, *old})
+    index = stability_index([old.get(name, 0.0) for name in bins], [new.get(name, 0.0) for name in bins])
+    shares = {name: (old.get(name, 0.0) / totals[1], new.get(name, 0.0) / totals[0]) for name in bins}
+    moved = sorted(shares, key=lambda name: -abs(shares[name][1] - shares[name][0]))[:_SHOWN]
+    return Found(
+        Outcome.DRIFTED if index >= rule.limit else Outcome.STEADY,
+        f"live: the predictions' stability index is {index:.2f}, limit {rule.limit:g}",
+        {**numbers, "index": round(index, 4), "limit": rule.limit},
+        tuple(f"{name}: {shares[name][0]:.1%} before, {shares[name][1]:.1%} now" for name in moved),
+    )
+
+
+def accuracy(context: Context, champion: Standing) -> Found:
+    """How right the champion is. Raises ConfigurationError or EnvironmentFault when that cannot be asked."""
+    rule = context.config.nightly.accuracy
+    value, rows = _measured(context, rule, champion)
+    numbers: dict[str, Number] = {"value": value, "rows": rows} if rows else {"value": value}
+    name = rule.metric if rule.labels else "the query"
+    if rule.labels and rows < rule.min_rows:
+        few = f"accuracy: {rows} rows have their truth, {rule.min_rows} needed to tell (nightly.accuracy.min_rows)"
+        return Found(Outcome.UNKNOWN, few, numbers if rows else {"rows": 0})
+    if not math.isfinite(value):
+        return Found(Outcome.UNKNOWN, f"accuracy: {name} answered {value}, which is no number")
+    low = rule.at_least is not None and value < rule.at_least
+    high = rule.at_most is not None and value > rule.at_most
+    limits = [f"at least {rule.at_least:g}"] if rule.at_least is not None else []
+    limits += [f"at most {rule.at_most:g}"] if rule.at_most is not None else []
+    over = f" over {rows} rows" if rows else ""
+    return Found(
+        Outcome.DRIFTED if low or high else Outcome.STEADY,
+        f"accuracy: {name} is {value:.4g}{over}, {' and '.join(limits)} wanted",
+        numbers,
+    )
+
+
+def _measured(context: Context, rule: Decay, champion: Standing) -> tuple[float, int]:
+    if rule.labels:
+        from mlpipeline.adapters.duckdb.profile import agreement
+
+        return agreement(context.project / rule.labels, rule.truth, rule.prediction, rule.metric)
+    query = rule.query.replace("{{service}}", context.config.service).replace("{{version}}", champion.version.model_version)
+    answers = context.world.metrics(_prometheus(context)).instant(query)
+    if len(answers) != 1:
+        raise EnvironmentFault(
+            f"the query of nightly.accuracy has {len(answers)} answers, and one is needed",
+            facts={"query": query},
+            likely="nothing reports the accuracy at present" if not answers else "the query needs a sum or an average",
+        )
+    return answers[0].value, 0
+
+
+def _predictions(context: Context, champion: Standing, span: str) -> dict[str, float]:
+    """How often each class was predicted and each bucket of numbers hit, of the champion's own user requests."""
+    labels = f'{{service="{context.config.service}",model_version="{champion.version.model_version}",traffic="live"}}'
+    source = context.world.metrics(_prometheus(context))
+    classes = source.instant(f"sum by (label) (increase(mlpipeline_predictions_total{labels}{span}))")
+    found = {f"class {one.labels.get('label', '')}": max(0.0, one.value) for one in classes}
+    buckets = source.instant(f"sum by (le) (increase(mlpipeline_prediction_value_bucket{labels}{span}))")
+    below = 0.0
+    for one in sorted(buckets, key=lambda one: float(one.labels["le"])):
+        found[f"up to {one.labels['le']}"] = max(0.0, one.value - below)
+        below = max(below, one.value)
+    return found
+
+
+def _prometheus(context: Context) -> str:
+    return context.config.verify.prometheus or context.world.target().monitoring()
+
+
+def _reference(context: Context, rule: DataDrift, champion: Standing, folder: Path) -> Path:
+    """The file the champion was trained on: as configured, or from its commit."""
+    if rule.reference:
+        return context.project / rule.reference
+    entry = next(iter(context.config.data.files.values()), None)
+    if entry is None:
+        raise ConfigurationError(
+            "there is nothing to compare the newest data with",
+            facts={"key": "nightly.data.reference"},
+            likely="data.files is empty",
+            tries=("name the data the champion was trained on: nightly.data.reference",),
+        )
+    from mlpipeline.adapters import git
+
+    commit = _commit(context, champion)
+    content = git.file_at(context.project, entry.path, commit)
+    if content is not None:
+        place = folder / Path(entry.path).name
+        write_atomically(place, content)
+        return place
+    from mlpipeline.adapters.dvc.earlier import get
+
+    return get(context.project, entry.path, commit, folder)
+
+
+def _commit(context: Context, champion: Standing) -> str:
+    """The commit the champion was made of: from its run when this checkout has it, else from the registry."""
+    name, version = context.config.service, champion.version
+    known = next((run.commit for run in context.runs.all() if run.id == version.run), "")
+    if known:
+        return known
+    registered = context.world.registry().version(name, version.model_version) if version.model_version else None
+    commit = registered.tags.get("mlpipeline.commit", "") if registered else ""
+    if not commit:
+        raise EnvironmentFault(
+            "the commit of the champion is not known",
+            facts={"run": version.run or "none", "version": version.model_version or "none"},
+            likely="its run is of another checkout and it is not in the registry",
+            tries=("name the data it was trained on: nightly.data.reference",),
+        )
+    return commit
