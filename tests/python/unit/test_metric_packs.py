@@ -110,3 +110,18 @@ def test_settings_of_a_pack_lie_below_the_projects_own(tmp_path: Path) -> None:
     assert (rule.objective, rule.margin, rule.tolerate) == (10.0, 4.0, 0.05)
     assert str(loaded.origins["verify.latency.objective"].layer) == "metric pack"
     assert str(loaded.origins["verify.latency.margin"].layer) == "file"
+
+
+GUIDE = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "verify-another-runtime.md"
+
+
+def test_the_guide_names_every_pack() -> None:
+    assert re.findall(r"^\| `([\w-]+)` \|", GUIDE.read_text("utf-8"), re.MULTILINE)[1:] == list(PACKS)
+
+
+def test_every_configuration_of_the_guide_is_valid(tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(service: .*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        (tmp_path / "mlpipeline.yaml").write_text(block)
+        assert load(tmp_path).config.verify.pack in PACKS

@@ -15,6 +15,7 @@ from mlpipeline.config.model import Condition, Duration, ErrorRule, LatencyRule,
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.packs import find
 from mlpipeline.ports import Sample
 from mlpipeline.record.run import Run
 from mlpipeline.verbs import verify
@@ -383,6 +384,31 @@ def test_a_condition_takes_part_in_the_verdict(tmp_path: Path, values: tuple[flo
     judged = watch.conclude()
     assert judged.verdict is verdict
     assert verify.replay(evidence(context)) == judged
+
+
+def gpu_query(name: str) -> str:
+    (found,) = (condition.query for condition in find("dcgm").conditions if condition.name == name)
+    return found.replace("{{service}}", "iris").replace("{{candidate}}", "green")
+
+
+@pytest.mark.parametrize(("xid", "verdict"), [(0.0, Verdict.PASS), (1.0, Verdict.FAIL), (None, Verdict.INCONCLUSIVE)])
+def test_conditions_of_the_pack_take_part_in_the_verdict(tmp_path: Path, xid: float | None, verdict: Verdict) -> None:
+    _, metrics, context = make(tmp_path, pack="dcgm")
+    answers = {"gpu-xid": xid, "gpu-row-remap": 0.0, "gpu-temperature": 61.0}
+    for name, value in answers.items():
+        metrics.instants[gpu_query(name)] = [] if value is None else [Sample({}, value, 0.0)]
+    watch = watching(context)
+    watch.watch("mirror", 40, traffic="mirror")
+    judged = watch.conclude()
+    assert judged.verdict is verdict
+    assert {f"verify.condition.{name}" for name in answers} <= {reason.check for reason in judged.reasons}
+
+
+def test_a_condition_of_the_project_replaces_the_one_of_the_pack_with_its_name(tmp_path: Path) -> None:
+    own = Condition("gpu-temperature", "hottest", failure="result > 70")
+    _, _, context = make(tmp_path, pack="dcgm", conditions=(own,))
+    planned = {condition.name: condition.query for condition in watching(context)._conditions()}
+    assert planned == {"gpu-temperature": "hottest"} | {name: gpu_query(name) for name in ("gpu-xid", "gpu-row-remap")}
 
 
 def plan(world: FakeWorld, **fields: object) -> None:

@@ -15,7 +15,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.core.weighted_score import Classified, Sampled, Score, ScorePlan
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.packs import find
-from mlpipeline.packs.shape import Traffic
+from mlpipeline.packs.shape import PackCondition, Traffic
 from mlpipeline.record.files import write_atomically
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
@@ -225,14 +225,11 @@ class Watch:
         }
         own = self._settings.conditions
         taken = {condition.name for condition in own}
-        packed = (
-            msgspec.convert(msgspec.structs.asdict(given), Condition)
-            for given in find(self._settings.pack).conditions
-            if given.name not in taken
-        )
-        return tuple(self._condition(condition, names) for condition in (*own, *packed))
+        packed = [condition for condition in find(self._settings.pack).conditions if condition.name not in taken]
+        wanted: list[Condition | PackCondition] = [*own, *packed]
+        return tuple(self._condition(condition, names) for condition in wanted)
 
-    def _condition(self, condition: Condition, names: dict[str, str]) -> ConditionPlan:
+    def _condition(self, condition: Condition | PackCondition, names: dict[str, str]) -> ConditionPlan:
         query = condition.query
         for name, value in names.items():
             query = query.replace("{{" + name + "}}", value)
