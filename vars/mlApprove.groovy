@@ -1,14 +1,12 @@
 import org.mlpipeline.Keys
-import org.mlpipeline.Plain
 import org.mlpipeline.Words
 
 /** Asks people until the worker says that enough of them have approved this digest and this evidence. See mlApprove.txt. */
 Map call(Map args = [:]) {
     String wrong = Keys.wrong('mlApprove', args, [
         pending: Map, agent: String, folder: String, run: String, message: String, lines: List, report: String, submitters: [String, List],
-        timeout: [String, Integer], watch: [String, Integer], unattended: Boolean, policy: String, prepare: Closure,
+        timeout: [String, Integer], watch: [String, Integer], unattended: Boolean, prepare: Closure, config: Map, credentials: List,
     ])
-    wrong = wrong ?: (args.policy ? Keys.notOneOf('mlApprove', 'policy', args.policy, ['hold', 'proceed', 'reject']) : '')
     for (String key : ['timeout', 'watch']) {
         wrong = wrong ?: (args[key] != null && Words.seconds(args[key]) < 0 ? "mlApprove: ${key} must be a duration such as '24h'" : '')
     }
@@ -16,13 +14,14 @@ Map call(Map args = [:]) {
     if (wrong) {
         error(wrong)
     }
+    long until = System.currentTimeMillis() + 1000L * Words.seconds(args.timeout ?: '24h')
     Map known = args.pending ?: told(args, [:])
     boolean unattended = args.unattended == null ? startedByTimer() : args.unattended
     if (known.verdict == 'inconclusive' && unattended) {
         return byPolicy(args, known)
     }
     while (known.verdict == 'inconclusive') {
-        known = asked(args, known)
+        known = asked(args, known, until)
     }
     String refusal = Words.refusal(known)
     if (refusal) {
@@ -32,17 +31,13 @@ Map call(Map args = [:]) {
 }
 
 /** One person's answer, and what the worker makes of it. Whoever stops the request is recorded, and the build stops as he wanted. */
-Map asked(Map args, Map known) {
+Map asked(Map args, Map known, long until) {
     Map answer = [:]
     try {
-        answer = watched(args, known)
+        answer = watched(args, known, until)
     } catch (InterruptedException stopped) {
         Map how = Words.interruption(stopped)
-        try {
-            told(args, [as: how.who, why: "${how.how} at ${env.BUILD_URL}", reject: true, digest: known.evidence.digest])
-        } catch (Exception problem) {
-            echo("mlApprove: ${how.how} by ${how.who}, which could not be recorded: ${problem.message}")
-        }
+        recorded(args, [as: how.who, why: "${how.how} at ${env.BUILD_URL}", reject: true, digest: known.evidence.digest])
         throw stopped
     }
     Map after = told(args, [as: answer.who, why: answer.why ?: 'no reason given', digest: known.evidence.digest])
@@ -50,21 +45,30 @@ Map asked(Map args, Map known) {
         return after
     }
     echo("mlApprove: the answer of ${answer.who} does not count: ${after.summary}")
-    return known
+    return told(args, [:])
+}
+
+/** A refusal for the record. Nothing that goes wrong here may hide why the request ended. */
+void recorded(Map args, Map decision) {
+    try {
+        timeout(time: 10, unit: 'MINUTES') { told(args, decision) }
+    } catch (Exception problem) {
+        echo("mlApprove: ${decision.why}, by ${decision.as}, could not be recorded: ${problem.message}")
+    }
 }
 
 /** The question, while verification goes on beside it: when that fails, the request is withdrawn. */
-Map watched(Map args, Map known) {
-    int pause = Words.seconds(args.watch ?: '10m')
+Map watched(Map args, Map known, long until) {
+    int pause = Words.seconds(args.watch == null ? '10m' : args.watch)
     if (pause == 0) {
-        return question(args, known)
+        return question(args, known, until)
     }
     Map shared = [answered: false]
     parallel(
         failFast: true,
         approval: {
             try {
-                shared.answer = question(args, known)
+                shared.answer = question(args, known, until)
             } finally {
                 shared.answered = true
             }
@@ -80,17 +84,17 @@ void keepLooking(Map args, Map known, Map shared, int pause) {
         for (int waited = 0; waited < pause && !shared.answered; waited += 20) {
             sleep(time: 20, unit: 'SECONDS')
         }
-        Map seen = shared.answered ? [:] : inside(args) { mlWorker(verb: 'verify', args: Keys.run(args)) }
+        Map seen = shared.answered ? [:] : inside(args) { mlWorker(Keys.forWorker(args, false) + [verb: 'verify', args: Keys.run(args)]) }
         if (seen.verdict == 'fail') {
             String why = "verification failed while people were asked: ${seen.summary}"
-            told(args, [as: 'verification', why: why, reject: true, digest: known.evidence.digest])
+            recorded(args, [as: 'verification', why: why, reject: true, digest: known.evidence.digest])
             error("mlApprove: the request is withdrawn: ${why}")
         }
     }
 }
 
 /** One input. It returns what was submitted: a user alone, or a map with the reason. */
-Map question(Map args, Map known) {
+Map question(Map args, Map known, long until) {
     Map asking = [
         id: 'Release', ok: 'Approve', submitterParameter: 'WHO', message: message(args, known),
         parameters: [string(name: 'WHY', defaultValue: '', description: 'Why, for the record')],
@@ -99,7 +103,8 @@ Map question(Map args, Map known) {
         asking.submitter = args.submitters instanceof List ? args.submitters.join(',') : args.submitters
     }
     Object answer = null
-    timeout(time: Words.seconds(args.timeout ?: '24h'), unit: 'SECONDS') {
+    long left = until - System.currentTimeMillis()
+    timeout(time: left < 1000L ? 1 : (int) (left / 1000L), unit: 'SECONDS') {
         answer = input(asking)
     }
     return answer instanceof Map ? [who: answer.WHO, why: answer.WHY] : [who: answer, why: '']
@@ -118,15 +123,15 @@ String message(Map args, Map known) {
     return lines.join('\n')
 }
 
-/** Nobody is there: what mlpipeline.yaml declares for this case. */
+/** Nobody is there: what mlpipeline.yaml declares for this case, and the worker holds us to. */
 Map byPolicy(Map args, Map known) {
-    String policy = args.policy ?: known.evidence.unattended ?: 'hold'
+    String policy = known.evidence.unattended ?: 'hold'
     if (policy == 'hold') {
         unstable("mlApprove: nobody is asked at night; the release waits: ${known.summary}")
         return known + [decision: 'held']
     }
-    Map options = [as: 'policy', why: "approval.unattended: ${policy}", digest: known.evidence.digest, reject: policy == 'reject']
-    Map after = told(args, Plain.map(options))
+    Map decision = [as: 'policy', why: "approval.unattended: ${policy}", digest: known.evidence.digest, reject: policy == 'reject']
+    Map after = told(args, decision)
     String refusal = Words.refusal(after)
     if (refusal) {
         error(refusal)
@@ -136,7 +141,8 @@ Map byPolicy(Map args, Map known) {
 
 /** Tells the worker a decision, if there is one, and returns whether the release may go on. */
 Map told(Map args, Map decision) {
-    return inside(args) { mlWorker(verb: 'approve', args: Keys.run(args) + decision, allow: [2, 10, 11]) }
+    Map call = Keys.forWorker(args, false) + [verb: 'approve', args: Keys.run(args) + decision, allow: [2, 10, 11]]
+    return inside(args) { mlWorker(call) }
 }
 
 /** On an agent, with the run's record; what the worker adds to the record is kept for the next agent. */

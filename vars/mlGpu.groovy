@@ -86,7 +86,7 @@ Map measured(Map args, List devices, Closure body) {
 
 Map looked(Map args, List devices) {
     Map options = [devices: devices.join(','), count: devices.size()] + (args.memory ? [memory: args.memory] : [:])
-    return mlWorker(Keys.forWorker(args).findAll { key, value -> key != 'timeout' } + [verb: 'doctor-gpu', args: options])
+    return mlWorker(Keys.forWorker(args, false) + [verb: 'doctor-gpu', args: options])
 }
 
 /** The number or UUID of a leased device: its property DEVICE or CUDA_VISIBLE_DEVICES. */

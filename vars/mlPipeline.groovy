@@ -95,7 +95,7 @@ boolean approve(Map plan, Map state) {
     stage('Approve') {
         if (known.verdict == 'inconclusive') {
             mlNotify(plan.notify + [event: 'waiting', text: known.summary])
-            known = mlApprove(plan.approve + [
+            known = mlApprove(plan.approve + Keys.forWorker(plan, false) + [
                 agent: plan.agent, folder: plan.folder, run: state.run, pending: known, report: reportLink(state), lines: lines(state),
                 prepare: { bringBack(plan, state) },
             ] + (plan.unattended == null ? [:] : [unattended: plan.unattended]))
@@ -141,19 +141,12 @@ void keep(Map state, Map result) {
 
 /** One verb that has no step of its own. */
 Map worked(Map plan, Map state, String verb) {
-    Map common = passed(plan, state)
-    return mlWorker(common.findAll { key, value -> key in ['config', 'credentials'] } + [verb: verb, args: Keys.run(state)])
+    return mlWorker(Keys.forWorker(plan, false) + [verb: verb, args: Keys.run(state)])
 }
 
 /** What every step is given; required: false, because a refusal is judged here, after its run is known. */
 Map passed(Map plan, Map state) {
-    Map passed = Keys.run(state) + [required: false]
-    for (String key : ['config', 'credentials']) {
-        if (plan[key]) {
-            passed[key] = plan[key]
-        }
-    }
-    return passed
+    return Keys.forWorker(plan, false) + Keys.run(state) + [required: false]
 }
 
 /** A check of the project: a shell command, or steps. */

@@ -8,7 +8,7 @@ class Keys implements Serializable {
     private static final long serialVersionUID = 1L
 
     /** What each step that runs one verb hands on to mlWorker as it is. */
-    static final List WORKER = ['config', 'credentials', 'timeout']
+    static final List WORKER = ['config', 'credentials']
 
     /** What is wrong with the keys of one call, in one sentence; empty when nothing is. */
     @NonCPS
@@ -37,11 +37,11 @@ class Keys implements Serializable {
         return "${step}: ${key} must be one of ${allowed.join(', ')}, not ${value == null ? 'missing' : "'${value}'"}".toString()
     }
 
-    /** Those of a step's keys that mlWorker takes as they are. */
+    /** Those of a step's keys that mlWorker takes as they are. A time-out only where it is meant for one call. */
     @NonCPS
-    static Map forWorker(Map given) {
+    static Map forWorker(Map given, boolean timed = true) {
         Map passed = [:]
-        for (Object key : WORKER) {
+        for (Object key : timed ? WORKER + ['timeout'] : WORKER) {
             if (given.get(key) != null) {
                 passed.put(key, given.get(key))
             }
