@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fake_nvml import Card, FakeNvml
 from mlpipeline.config.model import Duration, Tracking
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
@@ -231,3 +232,14 @@ def test_training_of_a_killed_worker_is_ended_before_the_next_one_starts(project
     assert train.run(project.context(), project.run()).verdict is Verdict.PASS
     stat = Path(f"/proc/{orphan}/stat")
     assert not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def test_a_training_records_what_it_took_from_its_gpus(project: SmallProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(Card(), Card(free=60 << 30)))
+    monkeypatch.setenv("MLPIPELINE_GPUS", "1")
+    told = train.run(project.context(), project.run())
+    use = told.evidence["gpu"]
+    assert isinstance(use, dict)
+    assert (use["devices"], use["peak_memory_bytes"]) == (("GPU-1",), 20 << 30)
+    assert "trouble" not in use
+    assert told.reasons[0].numbers["gpu_seconds"] == use["held_seconds"]

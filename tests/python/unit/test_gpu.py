@@ -174,6 +174,17 @@ def test_a_meter_that_breaks_stops_no_training() -> None:
     assert meter.use.trouble == "the NVIDIA driver does not answer"
 
 
+def test_a_driver_that_hangs_keeps_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlpipeline.adapters.gpu.meter._PATIENCE_SECONDS", 0.01)
+    fake, go = FakeNvml(Card()), threading.Event()
+    fake.nvmlInit = lambda: go.wait(60)  # type: ignore[method-assign]
+    with Meter({"CUDA_VISIBLE_DEVICES": "0"}, library=fake) as meter:
+        pass
+    go.set()
+    assert meter.use is not None
+    assert meter.use.trouble == "the NVIDIA driver hangs"
+
+
 def test_the_library_is_asked_for_a_device_only_once() -> None:
     fake = FakeNvml(Card())
     with Nvml(fake) as nvml:

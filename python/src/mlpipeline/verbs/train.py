@@ -18,7 +18,7 @@ from mlpipeline.adapters.process import Outcome, run_command
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
 from mlpipeline.record.files import write_atomically
-from mlpipeline.record.result import Reason, Result
+from mlpipeline.record.result import Number, Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 
@@ -34,6 +34,7 @@ class Trained(msgspec.Struct, frozen=True, omit_defaults=True):
     Args:
         inputs: Digest of everything it was made of.
         before: ``sha256:...`` of the model that stood there before; empty when there was none.
+        gpu: What it took from the GPUs it was given, as :class:`mlpipeline.adapters.gpu.GpuUse`; empty without any.
     """
 
     inputs: str
@@ -41,6 +42,7 @@ class Trained(msgspec.Struct, frozen=True, omit_defaults=True):
     seconds: float
     environment: dict[str, str] = {}
     before: str = ""
+    gpu: dict[str, object] = {}
 
 
 def run(context: Context, run: Run) -> Result:
@@ -79,21 +81,24 @@ def model_folder(context: Context) -> Path:
 
 def _train(context: Context, run: Run, inputs: str, digests: Digests) -> Trained:
     """Runs the command. Whatever earlier results said of another model no longer holds."""
+    from mlpipeline.adapters.gpu import Meter
+
     folder = model_folder(context)
     before = folder_digest(folder, digests) if _filled(folder) else ""
     _note(context, run).unlink(missing_ok=True)
     surroundings = _environment(context, run)
     train = context.config.train
     context.console.say(f"train: {train.command}")
-    outcome = run_command(
-        train.command,
-        folder=context.project,
-        environment=surroundings,
-        log=context.runs.folder(run.id) / LOG,
-        record=context.places.work / "train.json",
-        limit_seconds=train.timeout,
-        say=context.console.say,
-    )
+    with Meter(surroundings) as meter:
+        outcome = run_command(
+            train.command,
+            folder=context.project,
+            environment=surroundings,
+            log=context.runs.folder(run.id) / LOG,
+            record=context.places.work / "train.json",
+            limit_seconds=train.timeout,
+            say=context.console.say,
+        )
     _judge(context, run, outcome)
     read_model(folder)
     trained = Trained(
@@ -102,6 +107,7 @@ def _train(context: Context, run: Run, inputs: str, digests: Digests) -> Trained
         seconds=outcome.seconds,
         environment=environments.fingerprint(surroundings, context.project),
         before=before,
+        gpu=msgspec.to_builtins(meter.use) if meter.use else {},
     )
     digests.save()
     context.runs.drop_results_after(run.id, VERB)
@@ -132,7 +138,7 @@ def _record(
         check="train",
         verdict=Verdict.PASS,
         summary=f"trained in {trained.seconds:.1f} s, model {trained.model_digest[:19]}{same}",
-        numbers={"train_seconds": trained.seconds, **metrics},
+        numbers={"train_seconds": trained.seconds, **_gpu_numbers(trained.gpu), **metrics},
     )
     return context.finish(
         run,
@@ -145,6 +151,7 @@ def _record(
             "params": params,
             "metrics": metrics,
             "environment": trained.environment,
+            **({"gpu": trained.gpu} if trained.gpu else {}),
             "model": train.model,
             "model_digest": trained.model_digest,
             **({"mlflow_run": tracked} if tracked else {}),
@@ -202,6 +209,16 @@ def _note(context: Context, run: Run) -> Path:
 
 def _filled(folder: Path) -> bool:
     return (folder / "MLmodel").is_file()
+
+
+def _gpu_numbers(use: Mapping[str, object]) -> dict[str, Number]:
+    names = {
+        "held_seconds": "gpu_seconds",
+        "busy_seconds": "gpu_busy_seconds",
+        "peak_memory_bytes": "gpu_peak_memory_bytes",
+        "energy_joules": "gpu_energy_joules",
+    }
+    return {name: value for key, name in names.items() if isinstance(value := use.get(key), int | float)}
 
 
 def _environment(context: Context, run: Run) -> dict[str, str]:

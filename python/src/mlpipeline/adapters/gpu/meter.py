@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Mapping
@@ -12,6 +13,9 @@ import msgspec
 from mlpipeline.adapters.gpu.nvml import Nvml, chosen
 from mlpipeline.core.gpu import Device
 from mlpipeline.errors import MlpipelineError
+
+_PATIENCE_SECONDS = 30.0
+"""A driver that hangs must not keep the result of a training."""
 
 
 class GpuUse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -66,7 +70,9 @@ class Meter:
     def __exit__(self, *_: object) -> None:
         if self._thread is not None:
             self._over.set()
-            self._thread.join()
+            self._thread.join(_PATIENCE_SECONDS)
+            if self._thread.is_alive():
+                self._trouble = "the NVIDIA driver hangs"
             self.use = self._summed(time.monotonic() - self._began)
 
     def _watch(self) -> None:
@@ -83,24 +89,23 @@ class Meter:
 
     def _summed(self, seconds: float) -> GpuUse:
         names = self._names or ()
-        if not self._looks:
-            return GpuUse(devices=names, held_seconds=seconds * len(names), trouble=self._trouble)
-        first, last = self._looks[0][1], self._looks[-1][1]
+        looks = list(self._looks)
+        if not looks:
+            return GpuUse(devices=names, held_seconds=round(seconds * len(names), 3), trouble=self._trouble)
+        first, last = looks[0][1], looks[-1][1]
         metered = [(one.energy_joules, other.energy_joules) for one, other in zip(first, last, strict=True)]
         spent = [after - before for before, after in metered if before is not None and after is not None]
         busy = sum(
             (at - before) * (device.busy_percent or 0) / 100
-            for (before, _), (at, devices) in zip(self._looks, self._looks[1:], strict=False)
+            for (before, _), (at, devices) in itertools.pairwise(looks)
             for device in devices
         )
         return GpuUse(
             devices=tuple(device.uuid for device in first),
             held_seconds=round(seconds * len(first), 3),
             busy_seconds=round(busy, 3),
-            peak_memory_bytes=max(
-                one.memory_total_bytes - one.memory_free_bytes for _, devices in self._looks for one in devices
-            ),
+            peak_memory_bytes=max(one.memory_total_bytes - one.memory_free_bytes for _, devices in looks for one in devices),
             energy_joules=sum(spent) if len(spent) == len(first) else None,
-            samples=len(self._looks),
+            samples=len(looks),
             trouble=self._trouble,
         )
