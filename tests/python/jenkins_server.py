@@ -66,6 +66,7 @@ class FakeJenkins:
         started: What was started: (job, form).
         refused: Status that every request gets; 0: none.
         slow: Seconds before each answer.
+        hidden: The user may not read a job's configuration.
         seen: Every request, as ``METHOD path``.
     """
 
@@ -78,6 +79,7 @@ class FakeJenkins:
     started: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     refused: int = 0
     slow: float = 0.0
+    hidden: bool = False
     without_stages: bool = False
     user: str = "admin"
     token: str = TOKEN
@@ -172,6 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(404, b"<html>Not Found</html>", "text/html")
         elif rest == "config.xml" and self.command == "POST":
             self._store(name, body)
+        elif rest == "config.xml" and self.jenkins.hidden:
+            self._say(403, b"<html>Forbidden</html>", "text/html")
         elif rest == "config.xml":
             self._say(200, self.jenkins.jobs[name].encode(), "application/xml")
         elif rest == "api/json":

@@ -246,6 +246,18 @@ def test_health_says_loudly_that_a_scheduled_run_did_not_happen(jenkins: FakeJen
     assert len(told.evidence["jobs"]["n"]["missed"]) == 3  # type: ignore[index]
 
 
+def test_a_user_who_may_not_read_a_configuration_is_told_what_that_costs(jenkins: FakeJenkins, tmp_path: Path) -> None:
+    nightly(jenkins, [30, 31, 32])
+    jenkins.hidden = True
+    told = jenkins_health.run(tmp_path, jenkins.environment(), job=["n"], grace="0s")
+    assert told.verdict is Verdict.INCONCLUSIVE and "may not read the job's schedule" in told.summary
+    project = small_checkout(tmp_path / "p")
+    jenkins.jobs["churn/nightly"], jenkins.builds["churn/nightly"] = jenkins.jobs["n"], jenkins.builds["n"]
+    (project / "mlpipeline.yaml").write_text('service: churn\ntrain: {command: dvc repro}\nnightly: {schedule: "H * * * *"}\n')
+    told = jenkins_health.run(project, jenkins.environment(), job=["churn/nightly"], grace="0s")
+    assert told.verdict is Verdict.FAIL and "DID NOT HAPPEN" in told.summary
+
+
 def test_a_build_by_hand_does_not_hide_a_schedule_that_stopped(jenkins: FakeJenkins, tmp_path: Path) -> None:
     nightly(jenkins, [1, 2, 3])
     for one in jenkins.builds["n"][:2]:

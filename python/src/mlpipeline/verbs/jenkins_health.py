@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from mlpipeline.adapters.jenkins import JenkinsServer, schedule_in
+from mlpipeline.adapters.jenkins import Forbidden, JenkinsServer, schedule_in
 from mlpipeline.clock import iso
 from mlpipeline.config.durations import parse_duration
 from mlpipeline.core import health as core
@@ -49,7 +49,9 @@ def run(
     reasons: list[Reason] = []
     found: dict[str, object] = {}
     for name in names:
-        health, more = _look(calling.server, name, most=builds, now=now, late=late, zone=zone)
+        schedule, unread = _schedule(calling, name)
+        health, more = _look(calling.server, name, schedule, most=builds, now=now, late=late, zone=zone)
+        reasons += unread
         reasons += more
         found[name] = _evidence(health)
     order = {Verdict.FAIL: 0, Verdict.ERROR: 1, Verdict.INCONCLUSIVE: 2, Verdict.PASS: 3}
@@ -57,13 +59,24 @@ def run(
     return calling.result(VERB, reasons, {"jobs": found, "at": iso(now)}, {})
 
 
+def _schedule(calling: Calling, name: str) -> tuple[str, list[Reason]]:
+    """The job's own schedule; for a user who may not read it, the one that ``setup`` gave to this service's nightly job."""
+    try:
+        configuration = calling.server.configuration(name)
+    except Forbidden:
+        config = calling.config
+        if config is not None and name == calling.job("", "nightly"):
+            return f"TZ={config.nightly.zone}\n{config.nightly.schedule}", []
+        what = f"{name}: this user may not read the job's schedule, so runs that did not happen would not show"
+        return "", [Reason(f"jenkins.{name}.schedule", Verdict.INCONCLUSIVE, what)]
+    return (schedule_in(configuration) if configuration else ""), []
+
+
 def _look(
-    server: JenkinsServer, name: str, *, most: int, now: datetime, late: float, zone: str
+    server: JenkinsServer, name: str, schedule: str, *, most: int, now: datetime, late: float, zone: str
 ) -> tuple[core.Health, list[Reason]]:
     known = [_build(server, name, one, with_stages=place < _WITH_STAGES) for place, one in enumerate(server.builds(name, most))]
     described = server.job(name) or {}
-    configuration = server.configuration(name)
-    schedule = schedule_in(configuration) if configuration else ""
     due, assumed = _due(name, schedule, now - timedelta(seconds=late), zone)
     health = core.assess(known, due, late)
     reasons = [_outcome(name, health), *_missed(name, health, schedule, assumed), *_flaky(name, health)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from mlpipeline.adapters.jenkins.credentials import Credentials, find_credentials
 from mlpipeline.adapters.jenkins.jobs import JobText, difference, folder_text, rendered, schedule_in
-from mlpipeline.adapters.jenkins.server import JenkinsServer, Question
+from mlpipeline.adapters.jenkins.server import Forbidden, JenkinsServer, Question
 
 __all__ = [
     "Credentials",
+    "Forbidden",
     "JenkinsServer",
     "JobText",
     "Question",

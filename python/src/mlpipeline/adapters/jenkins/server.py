@@ -230,7 +230,7 @@ class JenkinsServer:
                 tries=("make a new API token on the user's page in Jenkins, and set MLPIPELINE_JENKINS_TOKEN",),
             )
         if status == 403:
-            return ConfigurationError(
+            return Forbidden(
                 "this user may not do that in Jenkins",
                 facts=facts,
                 likely="a permission is missing: Job/Read and Job/Build, and for setup Job/Create and Job/Configure",
@@ -241,6 +241,10 @@ class JenkinsServer:
             return ConfigurationError(f"Jenkins refused: {said}", facts=facts)
         kind = _Broken if status >= 500 else _Refused
         return kind(f"Jenkins answered with an error (status {status or 'unknown'})", facts=facts, status=status)
+
+
+class Forbidden(ConfigurationError):
+    """The user is known, and lacks a permission."""
 
 
 class _Missing(ConfigurationError):
