@@ -279,12 +279,17 @@ def test_dvc_versions_are_recorded_and_missing_data_is_pulled(versioned: Path) -
 @pytest.mark.real
 def test_data_that_cannot_be_pulled_is_a_clear_error(versioned: Path) -> None:
     files: dict[str, object] = {"train": {"path": "train.csv"}}
+    (versioned / "train.csv").write_text("id\n9\n")
+    with pytest.raises(ConfigurationError, match="dvc pull would overwrite it"):
+        gate(versioned, files)
+    assert (versioned / "train.csv").read_text() == "id\n9\n"
     shutil.rmtree(versioned / ".dvc" / "cache")
     (versioned / "train.csv").unlink()
     shutil.rmtree(versioned.parent / "store")
     with pytest.raises(EnvironmentFault, match="dvc pull did not bring the data") as caught:
         gate(versioned, files)
     assert caught.value.facts["remote"] == "store"
+    assert "Missing cache files" in caught.value.facts["dvc"]
     (versioned / ".dvc" / "config").write_text("")
     with pytest.raises(ConfigurationError, match="no default remote to pull it from"):
         gate(versioned, files)
