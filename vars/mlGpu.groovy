@@ -65,8 +65,9 @@ Map onDevices(Map args, int count, Closure body) {
 Map measured(Map args, List devices, Closure body) {
     String visible = devices.join(',')
     Map usage = [devices: visible]
-    withEnv(["CUDA_VISIBLE_DEVICES=${visible}", "MLPIPELINE_GPUS=${visible}"]) {
-        Map before = looked(args, devices)
+    withEnv(["CUDA_VISIBLE_DEVICES=${visible}", "MLPIPELINE_GPUS=${visible}", 'CUDA_DEVICE_ORDER=PCI_BUS_ID']) {
+        Map needed = args.memory ? [memory: args.memory] : [:]
+        Map before = looked(args, devices, needed, [10, 11])
         String refusal = Words.refusal(before)
         if (refusal) {
             error("mlGpu: ${refusal}")
@@ -77,16 +78,28 @@ Map measured(Map args, List devices, Closure body) {
         } finally {
             usage.seconds = (int) ((System.currentTimeMillis() - began) / 1000)
             usage.gpu_seconds = usage.seconds * devices.size()
+            echo("mlGpu: ${visible}: ${usage.gpu_seconds} GPU seconds")
         }
-        usage.putAll(Words.metered(before, looked(args, devices)))
+        usage.putAll(after(args, devices, before))
     }
-    echo("mlGpu: ${visible}: ${usage.gpu_seconds} GPU seconds")
     return usage
 }
 
-Map looked(Map args, List devices) {
-    Map options = [devices: devices.join(','), count: devices.size()] + (args.memory ? [memory: args.memory] : [:])
-    return mlWorker(Keys.forWorker(args, false) + [verb: 'doctor-gpu', args: options])
+/** What the meters say now. The body is done: nothing that is wrong here may undo it. */
+Map after(Map args, List devices, Map before) {
+    try {
+        return Words.metered(before, looked(args, devices, [:], [3, 10, 11]))
+    } catch (InterruptedException stopped) {
+        throw stopped
+    } catch (Exception problem) {
+        echo("mlGpu: the devices could not be looked at afterwards: ${problem.message}")
+        return [:]
+    }
+}
+
+Map looked(Map args, List devices, Map needed, List allowed) {
+    Map options = [devices: devices.join(','), count: devices.size()] + needed
+    return mlWorker(Keys.forWorker(args, false) + [verb: 'doctor-gpu', args: options, allow: allowed, retries: 0])
 }
 
 /** The number or UUID of a leased device: its property DEVICE or CUDA_VISIBLE_DEVICES. */

@@ -36,7 +36,7 @@ Map call(Map args = [:]) {
 /** Data gate and the project's own checks, side by side on one checkout. */
 void gates(Map plan, Map state) {
     onAgent(plan, state, ['gate-data']) {
-        Map branches = ['data gate': { stage('Data gate') { judge(state, mlGate(passed(plan, state) + [kind: 'data'])) } }]
+        Map branches = ['data gate': { stage('Data gate') { judge(state, mlGate(passed(plan, state) + began(plan) + [kind: 'data'])) } }]
         for (String name : plan.checks.keySet()) {
             String check = name
             branches[check] = { stage(check) { perform(plan.checks[check], check) } }
@@ -147,6 +147,12 @@ Map worked(Map plan, Map state, String verb) {
 /** What every step is given; required: false, because a refusal is judged here, after its run is known. */
 Map passed(Map plan, Map state) {
     return Keys.forWorker(plan, false) + Keys.run(state) + [required: false]
+}
+
+/** Why this release was started; jobs that are started from outside carry it as the parameter REASON. */
+Map began(Map plan) {
+    String reason = plan.reason ?: params.REASON
+    return reason ? [reason: reason] : [:]
 }
 
 /** A check of the project: a shell command, or steps. */
@@ -277,7 +283,8 @@ void conclude(Map plan, Map state, Throwable stopped) {
     state.decision = Plan.decision(state, stopped)
     currentBuild.description = state.decision
     echo("mlPipeline: ${state.decision}")
-    mlNotify(plan.notify + [event: stopped == null ? 'done' : 'failed', text: state.decision])
+    String broken = state.results.switch?.evidence?.rollback ? 'rolled back' : 'failed'
+    mlNotify(plan.notify + [event: stopped == null ? 'done' : broken, text: state.decision])
 }
 
 /** Nothing that only collects may hide why a build stopped; a second stop while collecting counts as the first. */

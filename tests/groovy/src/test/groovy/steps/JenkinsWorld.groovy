@@ -124,6 +124,7 @@ abstract class JenkinsWorld extends BasePipelineTest {
         step('junit', [Map]) { Map how -> needNode('junit'); happened << "junit ${how.testResults}".toString(); [totalCount: 1, failCount: 0] }
         step('publishHTML', [Map]) { Map how -> needNode('publishHTML'); happened << "publishHTML ${how.reportDir}".toString() }
         step('string', [Map]) { Map how -> how }
+        step('usernamePassword', [Map]) { Map how -> how }
         step('mail', [Map]) { Map how -> happened << "mail ${how.to} ${how.subject}".toString() }
         step('properties', [List]) { List given -> happened << "properties ${given}".toString() }
         step('pipelineTriggers', [List]) { List given -> [triggers: given] }
@@ -133,6 +134,7 @@ abstract class JenkinsWorld extends BasePipelineTest {
 
     void registerFiles() {
         step('libraryResource', [String]) { String name -> new File(ROOT, "resources/${name}").getText('UTF-8') }
+        step('libraryResource', [Map]) { Map how -> happened << "libraryResource ${how.resource}".toString(); how.encoding }
         step('writeFile', [Map]) { Map how -> needNode('writeFile'); files[folder + how.file] = how.text }
         step('fileExists', [String]) { String file -> needNode('fileExists'); files.containsKey(folder + file) }
         step('readFile', [Map]) { Map how -> needNode('readFile'); files[folder + how.file] }

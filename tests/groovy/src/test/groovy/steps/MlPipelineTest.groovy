@@ -30,6 +30,16 @@ class MlPipelineTest extends JenkinsWorld {
     }
 
     @Test
+    void test_reason_is_recorded_where_the_release_begins() {
+        pipeline("mlPipeline(reason: 'retrain: drift')")
+        assert calls.findAll { it.args.reason }*.verb == ['gate-data']
+        calls.clear()
+        binding.setVariable('params', [REASON: 'asked for from outside'])
+        pipeline('mlPipeline()')
+        assert calls[0].args == [reason: 'asked for from outside']
+    }
+
+    @Test
     void test_record_and_model_reach_the_next_agent() {
         answers.train = { Map args -> files['model/MLmodel'] = 'flavors'; [verdict: 'pass', summary: 'trained', evidence: [model: 'model']] }
         answers.package = { Map args ->
