@@ -117,14 +117,14 @@ class Calling:
 
         if self._command.name == "rollback":
             own.setdefault("reason", f"asked for by {context.actor or 'hand'}")
+        asked = own.pop("reason", "") if self._command.run == Choice.START.value else ""
         run: Run | None
         if self._options.get("run"):
             run = context.runs.get(self._options["run"])
         elif self._command.run == "newest":
             run = context.runs.latest()
         else:
-            reason = own.pop("reason", "commit") if self._command.name == "run" else "commit"
-            run = choose_run(context, Choice(self._command.run), reason=reason)
+            run = choose_run(context, Choice(self._command.run), reason=asked or "commit")
         self._folder = context.runs.folder(run.id) if run else None
         started = context.clock.monotonic()
         try:

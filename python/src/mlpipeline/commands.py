@@ -58,6 +58,7 @@ SHARED = (
     Option("args", "JSON file of these options and a 'config' object of overrides", metavar="FILE"),
 )
 
+_REASON = Option("reason", "why the release was started, for the record (default: commit)", metavar="TEXT")
 _JOB = Option("job", "full name of the job (default: SERVICE/release of mlpipeline.yaml)", metavar="NAME")
 _CREDENTIALS = Option(
     "credentials", "file with url, user and token (default: MLPIPELINE_JENKINS_URL, _USER, _TOKEN)", metavar="FILE"
@@ -129,7 +130,7 @@ COMMANDS = (
             Option("memory", "free memory needed on each device, such as 16GiB", metavar="SIZE"),
         ),
     ),
-    Command("gate-data", "judge the data: schema, expectations, freshness", "start"),
+    Command("gate-data", "judge the data: schema, expectations, freshness", "start", (_REASON,)),
     Command("train", "run the training command and record what it made"),
     Command("gate-model", "judge the model against thresholds and against the champion"),
     Command("package", "make the self-contained bundle"),
@@ -191,7 +192,7 @@ COMMANDS = (
         "run",
         "the whole release, from the data gate to settling; goes on where an earlier call stopped",
         "start",
-        (Option("reason", "why it was started, for the record", metavar="TEXT"),),
+        (_REASON,),
     ),
 )
 

@@ -200,7 +200,7 @@ def test_a_reader_that_goes_away_is_no_error(project: Path) -> None:
 def every_option_reaches_the_verb() -> list[tuple[str, set[str]]]:
     from mlpipeline.commands import COMMANDS
 
-    done_by_the_command_line = {"config": {"schema"}, "verify": {"replay"}, "run": {"reason"}}
+    done_by_the_command_line = {"config": {"schema"}, "verify": {"replay"}, "run": {"reason"}, "gate-data": {"reason"}}
     return [
         (
             command.name,
