@@ -85,8 +85,12 @@ class Worker:
 
     def interrupt(self) -> int:
         """Ctrl-C: SIGINT to the foreground process group."""
-        os.killpg(self.process.pid, signal.SIGINT)
+        self.signal(signal.SIGINT)
         return self.ended()
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the process group, as a terminal sends it."""
+        os.killpg(self.process.pid, number)
 
     def terminate_tree(self) -> int:
         """SIGTERM to the worker and every descendant at once, as the abort of a Jenkins build does."""

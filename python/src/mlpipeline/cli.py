@@ -7,7 +7,6 @@ import contextlib
 import gc
 import io
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,19 +27,22 @@ from mlpipeline.errors import (
     Failed,
     MlpipelineError,
 )
+from mlpipeline.interrupts import raise_when_interrupted
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from mlpipeline.record.result import Result
 
 
 def program() -> None:
     """The ``mlpipeline`` command: runs and exits."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    raise_when_interrupted()
     gc.set_threshold(100_000)  # nothing that start-up makes is garbage; looking for some is a tenth of a short verb's time
     _open_streams()
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+    except KeyboardInterrupt:  # a second one, while the first was being told
+        code = EXIT_INTERRUPTED
+    sys.exit(code)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,8 +53,8 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout.flush()
     except MlpipelineError as error:
         code = call.refused(error)
-    except KeyboardInterrupt:
-        code = call.interrupted()
+    except KeyboardInterrupt as interrupt:
+        code = call.interrupted(str(interrupt))
     except BrokenPipeError:
         # The reader went away (`mlpipeline history | head`); the interpreter must not complain about it at its end either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -283,14 +285,20 @@ class _Call:
         self._error_result(error.what, error)
         return error.exit_code
 
-    def interrupted(self) -> int:
+    def interrupted(self, name: str) -> int:
+        """Args:
+        name: Of the signal; empty when it is not known.
+        """
         self.close()
+        what = f"interrupted by {name}" if name else "interrupted"
+        verb = self._command.typed if self._command else "run"
         _complain(
-            f"mlpipeline: interrupted    [exit {EXIT_INTERRUPTED}]\n"
+            f"mlpipeline: {what}    [exit {EXIT_INTERRUPTED}]\n"
             "  live  the version that users are on keeps serving\n"
-            "  try   mlpipeline run (goes on where this stopped)"
+            f"  try   mlpipeline {verb} (goes on where this stopped)\n"
+            "        mlpipeline status (who is live now)"
         )
-        self._error_result("interrupted", None)
+        self._error_result(what, None)
         return EXIT_INTERRUPTED
 
     def machine_fault(self, error: OSError) -> int:
@@ -472,7 +480,3 @@ def _complain(text: str) -> None:
     with contextlib.suppress(OSError):
         sys.stderr.write(_printable(text) + "\n")
         sys.stderr.flush()
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

@@ -1,42 +1,38 @@
-"""Ctrl-C and SIGTERM as one exception, raised once, so that a verb can put users in a safe place before it ends."""
+"""Ctrl-C, SIGTERM (a build's abort) and SIGHUP (a closed terminal) as one: ``KeyboardInterrupt`` with the signal's name.
+
+It is no ``Exception``, so that nothing that handles errors swallows it; a verb that moves users lets it through after it has put
+them in a safe place.
+"""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-class Interrupted(BaseException):
-    """Someone asked this worker to end. Not an ``Exception``: nothing that handles errors may swallow it.
 
-    Args:
-        name: The signal, such as ``SIGTERM``.
+def raise_when_interrupted() -> None:
+    """From now on the first of these signals raises ``KeyboardInterrupt``, and so does the second, which breaks off whatever the
+    first began to clear up. The third ends the process as it would any other. Signals that whoever started the process chose to
+    ignore (``nohup``) stay ignored. Only for the main thread.
     """
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _first)
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"interrupted by {name}")
-        self.name = name
+
+def _first(number: int, _frame: FrameType | None) -> None:
+    _from_now_on(_second)
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Within it the first SIGINT or SIGTERM raises :class:`Interrupted`; later ones are ignored while users are made safe.
+def _second(number: int, _frame: FrameType | None) -> None:
+    _from_now_on(signal.SIG_DFL)
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
-    Only for the main thread; the former handlers come back at the end.
-    """
-    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def raise_once(number: int, _frame: FrameType | None) -> None:
-        for known in former:
-            signal.signal(known, signal.SIG_IGN)
-        raise Interrupted(signal.Signals(number).name)
-
-    for number in former:
-        signal.signal(number, raise_once)
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+def _from_now_on(handler: object) -> None:
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)  # type: ignore[arg-type]

@@ -81,6 +81,7 @@ class Moved(msgspec.Struct, frozen=True):
         old_completed: Its counter when it stood still.
         new_completed: What the other colour answered since the write; 0 when no user came.
         old_in_flight: Requests the old colour still owed at the end of the wait; 0 when proven.
+        new_in_flight: Requests that the other colour took and left unanswered, all of them, for most of the wait: it hangs.
     """
 
     applied_seconds: float
@@ -88,6 +89,7 @@ class Moved(msgspec.Struct, frozen=True):
     old_completed: int
     new_completed: int
     old_in_flight: int = 0
+    new_in_flight: int = 0
 
 
 class Target(Protocol):

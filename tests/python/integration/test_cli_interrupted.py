@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from cli_world import CliWorld, Moment, Worker, with_in_environment
-from mlpipeline.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED
+from mlpipeline.errors import EXIT_ENVIRONMENT, EXIT_FAIL, EXIT_INTERRUPTED
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
@@ -126,15 +126,76 @@ def test_the_end_of_a_node_block_ends_nothing_that_serves(world: CliWorld) -> No
         settled_by_the_next_run(world, before)
 
 
-def test_the_second_of_two_runs_names_the_first_and_changes_nothing(world: CliWorld) -> None:
+def test_two_runs_at_once_one_wins_and_the_other_names_it_and_changes_nothing(world: CliWorld) -> None:
+    before = settled_with_a_new_commit(world)
+    with world.users():
+        pair = [world.start("run"), world.start("run")]
+        pair.sort(key=lambda worker: worker.ended())
+        winner, loser = pair
+        assert (winner.process.returncode, loser.process.returncode) == (0, EXIT_ENVIRONMENT), winner.told + loser.told
+        assert f"mlpipeline run, process {winner.process.pid} on " in loser.told
+        assert "since" in loser.told
+    assert world.champion != before
+
+
+def test_while_a_release_goes_on_nobody_else_may_change_the_service(world: CliWorld) -> None:
+    """Then its lease is taken away: it stops without another change, and the next worker has the service to itself."""
     before = settled_with_a_new_commit(world)
     with world.users():
         first = world.start("run")
-        first.says("stage mirror")
-        told = world.call("run", expect=EXIT_ENVIRONMENT)
-        assert f"process {first.process.pid} " in told
-        assert f"process {first.process.pid} " in str(world.status()["lines"])
+        first.says("stage step-50")
+        os.kill(first.process.pid, signal.SIGSTOP)
         told = world.call("rollback", expect=EXIT_ENVIRONMENT)
-        assert f"process {first.process.pid} " in told
-        assert first.ended() == 0, first.told
+        assert f"mlpipeline run, process {first.process.pid} on " in told
+        assert f"mlpipeline run, process {first.process.pid} on " in str(world.status()["lines"])
+        world.places.lease.unlink()
+        second = world.start("run")
+        second.says("stage step-50")
+        os.kill(first.process.pid, signal.SIGCONT)
+        assert first.ended() == EXIT_ENVIRONMENT, first.told
+        assert f"mlpipeline run, process {second.process.pid} on " in first.told or "newer worker" in first.told, first.told
+        assert second.ended() == 0, second.told
     assert world.champion != before
+
+
+RETURN = (
+    # Where the rollback dies, and the percent of users that the candidate has then.
+    (Moment("decided, nothing done", JOURNAL, "returning"), 50),
+    (Moment("users are back, nothing proven", ROUTER, "share=0"), 0),
+    (Moment("the candidate is gone", f"{TARGET}.retire"), 0),
+)
+
+
+def test_a_rollback_killed_again_and_again_ends_with_users_on_the_champion(world: CliWorld) -> None:
+    before = settled_with_a_new_commit(world)
+    candidate = world.other
+    with world.users():
+        world.start("run", dies=Moment("half of the users moved", ROUTER, "share=50")).dies()
+        for moment, percent in RETURN:
+            world.start("rollback", "--reason", "a test wants it", dies=moment).dies()
+            assert answered_by_one(world).get(candidate, 0) == percent, moment.name
+            assert world.in_phase("returning")(), moment.name
+        told = world.call("run", expect=EXIT_FAIL)
+        assert "a test wants it" in told, "the next run finishes the way back and says why"
+        assert world.phase == ""
+        assert answered_by_one(world).get(candidate, 0) == 0
+    assert world.champion == before
+    assert [entry.event for entry in world.ledger].count("rolled-back") == 1
+
+
+def test_a_second_ctrl_c_ends_the_worker_while_it_makes_users_safe(world: CliWorld) -> None:
+    """The router is stopped for the moment, so that users cannot be moved back yet: the second Ctrl-C does not wait for it."""
+    before = settled_with_a_new_commit(world)
+    with world.users():
+        worker = world.start("run")
+        worker.says("stage step-50")
+        router = world.servers()["router"]
+        os.kill(router, signal.SIGSTOP)
+        try:
+            worker.signal(signal.SIGINT)
+            worker.says("users go back")
+            worker.signal(signal.SIGINT)
+            assert worker.ended() == EXIT_INTERRUPTED, worker.told
+        finally:
+            os.kill(router, signal.SIGCONT)
+        settled_by_the_next_run(world, before)

@@ -42,6 +42,7 @@ STATES = st.builds(
     release=st.none() | RELEASES,
     champion=st.none() | st.builds(Standing, COLOURS, VERSIONS),
     previous=st.none() | VERSIONS,
+    reviving=st.booleans(),
 )
 SEEN = st.builds(
     Seen,
@@ -52,7 +53,7 @@ SEEN = st.builds(
 EVENTS = st.one_of(
     st.builds(machine.Begin, st.sampled_from(["r1", "r2"]), VERSIONS),
     st.sampled_from([machine.Ready(), machine.Abandon(), machine.Resume(), machine.StagePassed(), machine.Judged()]),
-    st.sampled_from([machine.Proven(), machine.Hold("x"), machine.TakeBack("x"), machine.Returned()]),
+    st.sampled_from([machine.Proven(), machine.Hold("x"), machine.TakeBack("x"), machine.Returned(), machine.Revived()]),
     st.sampled_from([machine.Settle(), machine.Settled(), machine.Paid(machine.Debt("champion", "1"))]),
 )
 

@@ -100,6 +100,11 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys:
     outcome_is(monkeypatch, KeyboardInterrupt())
     assert cli.main(["run"]) == 130
     assert "mlpipeline run (goes on where this stopped)" in capsys.readouterr().err
+    outcome_is(monkeypatch, KeyboardInterrupt("SIGTERM"))
+    assert cli.main(["rollback"]) == 130
+    said = capsys.readouterr().err
+    assert "interrupted by SIGTERM" in said
+    assert "mlpipeline rollback (goes on where this stopped)" in said
 
 
 def test_a_typo_in_the_verb_names_the_nearest(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -134,7 +134,9 @@ def worker(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         import sys
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from mlpipeline.interrupts import raise_when_interrupted
         from test_process_adapter import start
+        raise_when_interrupted()
         try:
             start(Path({str(tmp_path)!r}), "setsid sh -c 'echo $$ >away; exec sleep 600' & echo $$ >leader; sleep 600; true")
         except KeyboardInterrupt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pytest
 
 from fakes import Crash
@@ -13,7 +14,7 @@ from mlpipeline.core.release import Phase
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, Held
-from mlpipeline.interrupts import Interrupted
+from mlpipeline.ports import Moved
 from mlpipeline.record.journal import Journal
 from mlpipeline.record.lease import Holder, Lease
 from mlpipeline.verbs import approve, deploy, history, rollback, settle, status, switch
@@ -113,7 +114,7 @@ def test_no_verdict_holds_without_quarantine_and_can_go_on(story: Story, verdict
 
 
 @pytest.mark.parametrize(
-    "fault", [Interrupted("SIGTERM"), KeyboardInterrupt(), RuntimeError("a bug"), EnvironmentFault("no Prometheus")]
+    "fault", [KeyboardInterrupt("SIGTERM"), KeyboardInterrupt(), RuntimeError("a bug"), EnvironmentFault("no Prometheus")]
 )
 def test_whatever_ends_the_worker_users_are_on_the_champion_first(story: Story, fault: BaseException) -> None:
     story.released()
@@ -280,6 +281,82 @@ def test_rollback_brings_back_a_champion_that_went_down_with_its_machine(story: 
     assert story.world.target.colours[GREEN].artifact.run == second.id
     assert not journal(story).quarantined
     assert status.run(story.context).serving
+
+
+def test_rollback_killed_while_it_brings_the_champion_back_brings_back_the_champion(story: Story) -> None:
+    story.released()
+    second = story.released()
+    story.world.target.kill_all()
+    story.world.fuse.left = 1
+    with pytest.raises(Crash):
+        rollback.run(story.context, reason="reboot")
+    story.world.target.router = "up"  # the local target's router comes back with the process, with its last plan
+    assert rollback.run(story.context, reason="reboot").verdict is Verdict.PASS
+    assert story.world.target.plan == TrafficPlan.all_to(GREEN)
+    assert story.world.target.colours[GREEN].artifact.run == second.id
+    assert not journal(story).quarantined
+    assert rollback.run(story.context, reason="now really").verdict is Verdict.PASS
+    assert story.world.target.plan == TrafficPlan.all_to(BLUE)
+
+
+def test_a_champion_that_cannot_be_brought_back_leaves_users_where_they_are_and_can_be_tried_again(story: Story) -> None:
+    first = story.released()
+    made = story.packaged()
+    deploy.run(story.context, made)
+
+    def kill(stage: str) -> None:
+        if stage == "bake":
+            raise Crash
+
+    story.during = kill
+    with pytest.raises(Crash):
+        switch.run(story.context, made)
+    before = story.world.target.plan
+    champion = story.world.target.colours[BLUE].artifact
+    story.world.target.kill(BLUE)
+    story.world.target.broken.add(champion.digest)
+    with pytest.raises(EnvironmentFault, match="cannot be brought back") as told:
+        rollback.run(story.context, reason="bad")
+    assert champion.digest in told.value.render()
+    assert story.world.target.plan == before
+    story.world.target.broken.clear()
+    assert rollback.run(story.context, reason="bad").verdict is Verdict.PASS
+    assert story.world.target.plan == TrafficPlan.all_to(BLUE)
+    assert story.world.target.colours[BLUE].artifact.run == first.id
+
+
+def test_a_candidate_that_hangs_once_all_users_came_is_taken_back(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    story.released()
+    made = story.packaged()
+    deploy.run(story.context, made)
+    real = story.world.target.route
+
+    def route(plan: TrafficPlan, *, prove_within: float = 0.0) -> Moved:
+        moved = real(plan, prove_within=prove_within)
+        hangs = plan == TrafficPlan.all_to(GREEN)
+        return msgspec.structs.replace(moved, new_completed=0, new_in_flight=3) if hangs else moved
+
+    monkeypatch.setattr(story.world.target, "route", route)
+    result = switch.run(story.context, made)
+    assert result.verdict is Verdict.FAIL
+    assert "answered none of 3 requests" in result.summary
+    assert story.world.target.plan == TrafficPlan.all_to(BLUE)
+    assert journal(story).quarantined
+
+
+def test_a_worker_whose_service_was_taken_over_moves_nobody(story: Story) -> None:
+    story.released()
+    made = story.packaged()
+    deploy.run(story.context, made)
+
+    def lose(stage: str) -> None:
+        if stage == "bake":
+            raise Held("another worker took over")
+
+    story.during = lose
+    with pytest.raises(Held):
+        switch.run(story.context, made)
+    assert story.world.target.plan == TrafficPlan(BLUE, share=90)
 
 
 def test_rollback_before_any_release_says_so(story: Story) -> None:

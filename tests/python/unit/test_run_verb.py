@@ -98,6 +98,21 @@ def test_a_verb_that_breaks_off_leaves_its_result_and_a_report(
     assert "train" in [entry.event for entry in world.context().ledger.read()]
 
 
+def test_an_interrupted_run_leaves_where_it_stopped_and_a_report_and_goes_on(world: FakeWorld, run: Run) -> None:
+    verbs = Verbs(switch=KeyboardInterrupt("SIGTERM"))
+    with pytest.raises(KeyboardInterrupt):
+        run_verb.run(world.context(), run, find=verbs)
+    assert verbs.called[-2:] == ["switch", "report"]
+    left = world.context().runs.result(run.id, "switch")
+    assert left is not None and left.verdict is Verdict.ERROR
+    assert "interrupted by SIGTERM" in left.summary
+    assert [entry.event for entry in world.context().ledger.read()][-2:] == ["switch", "report"]
+    assert not finished(world.context(), run)
+    again = Verbs()
+    assert run_verb.run(world.context(), run, find=again).verdict is Verdict.PASS
+    assert again.called == ["switch", "settle", "report"]
+
+
 def test_a_configuration_error_is_no_outcome_of_the_release(world: FakeWorld, run: Run) -> None:
     with pytest.raises(ConfigurationError):
         run_verb.run(world.context(), run, find=Verbs(train=ConfigurationError("no such command")))

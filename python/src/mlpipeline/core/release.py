@@ -105,6 +105,7 @@ class State(msgspec.Struct, frozen=True):
         previous: What a rollback of the settled version returns to.
         quarantined: By digest.
         owed: Registry changes that are decided and not done.
+        reviving: The champion went down and is being brought back as it was; nobody decided against it.
         intents: The effects that were about to be carried out when this was written, in words.
         token: The fencing token of the worker that wrote it.
     """
@@ -114,6 +115,7 @@ class State(msgspec.Struct, frozen=True):
     previous: Version | None = None
     quarantined: Mapping[str, Quarantine] = {}
     owed: tuple[Debt, ...] = ()
+    reviving: bool = False
     intents: tuple[str, ...] = ()
     token: int = 0
 
@@ -189,6 +191,10 @@ class Returned(msgspec.Struct, frozen=True, tag=True):
     """Users are back on the champion, proven and verified."""
 
 
+class Revived(msgspec.Struct, frozen=True, tag=True):
+    """The champion that went down answers users again."""
+
+
 class Settle(msgspec.Struct, frozen=True, tag=True):
     """The candidate becomes the champion."""
 
@@ -203,7 +209,22 @@ class Paid(msgspec.Struct, frozen=True, tag=True):
     debt: Debt
 
 
-Event = Begin | Ready | Abandon | Resume | StagePassed | Judged | Proven | Hold | TakeBack | Returned | Settle | Settled | Paid
+Event = (
+    Begin
+    | Ready
+    | Abandon
+    | Resume
+    | StagePassed
+    | Judged
+    | Proven
+    | Hold
+    | TakeBack
+    | Returned
+    | Revived
+    | Settle
+    | Settled
+    | Paid
+)
 
 
 # Effects
@@ -271,6 +292,8 @@ def decide(state: State, seen: Seen, stages: Sequence[Stage], event: Event) -> S
         step = _begin(state, seen, event)
     elif isinstance(event, Paid):
         step = Step(replace(state, owed=tuple(debt for debt in state.owed if debt != event.debt)))
+    elif isinstance(event, Revived):
+        step = Step(replace(state, reviving=False))
     elif isinstance(event, TakeBack):
         step = _take_back(state, seen, event.why)
     elif state.release is None:
@@ -319,7 +342,7 @@ def _begin(state: State, seen: Seen, event: Begin) -> Step:
     )
     unshared = live is not None and seen.plan is not None and seen.plan != TrafficPlan.all_to(live)
     cleared: tuple[Effect, ...] = (Route(TrafficPlan.all_to(live)),) if live and unshared else ()
-    return Step(replace(state, release=begun), (*cleared, Deploy(colour, event.version)))
+    return Step(replace(state, release=begun, reviving=False), (*cleared, Deploy(colour, event.version)))
 
 
 def _same(release: Release, event: Begin) -> bool:
@@ -447,9 +470,11 @@ def _take_back(state: State, seen: Seen, why: str) -> Step:
     if state.champion is None:
         return Step(state, refused="nothing was ever released")
     champion = state.champion
-    if seen.plan is None or (state.previous is None and not _stands(seen, champion.colour, champion.version)):
+    # A worker that died while it brought the champion back may have left a router that answers already.
+    if state.reviving or seen.plan is None or (state.previous is None and not _stands(seen, champion.colour, champion.version)):
         warm = () if _stands(seen, champion.colour, champion.version) else (Deploy(champion.colour, champion.version),)
-        return Step(state, (*warm, Route(TrafficPlan.all_to(champion.colour), prove=True)))
+        effects = (*warm, Route(TrafficPlan.all_to(champion.colour), prove=True))
+        return Step(replace(state, reviving=True), effects)
     if state.previous is None:
         return Step(state, refused="there is no earlier version to go back to")
     undone = Release(

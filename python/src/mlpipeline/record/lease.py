@@ -22,6 +22,7 @@ class Holder(msgspec.Struct, frozen=True):
     Args:
         since: UTC, ISO 8601.
         token: Grows by one with each acquisition, so that a writer who lost the lease is told apart.
+        verb: What it was started to do.
     """
 
     pid: int
@@ -30,6 +31,11 @@ class Holder(msgspec.Struct, frozen=True):
     run: str
     since: str
     token: int = 0
+    verb: str = ""
+
+    def __str__(self) -> str:
+        doing = f"mlpipeline {self.verb}, " if self.verb else ""
+        return f"{doing}process {self.pid} on {self.host}"
 
 
 class Lease:
@@ -61,6 +67,25 @@ class Lease:
         self._handle, self.token = handle, named.token
         _open.add(self)
         return named
+
+    def check(self) -> None:
+        """To be called right before a change of the service.
+
+        Raises:
+            Held: The lock that this worker holds no longer guards the service, because the lease was removed or replaced.
+        """
+        try:
+            same = self._handle >= 0 and os.path.samestat(os.fstat(self._handle), self._path.stat())
+        except OSError:
+            same = False
+        if not same:
+            known = holder(self._path)
+            raise Held(
+                "this worker lost its hold on the service; nothing more is changed",
+                facts={"lease": self._path, "held by": known or "nobody"},
+                likely="someone removed the lease while this worker ran",
+                tries=("mlpipeline status",),
+            )
 
     def release(self) -> None:
         """Frees the lease. The note stays: its token must never be used again."""
@@ -122,7 +147,7 @@ def _held_by(known: Holder | None, path: Path) -> Held:
     facts = {"lease": str(path)}
     if known is not None:
         facts = {
-            "held by": f"process {known.pid} on {known.host}",
+            "held by": str(known),
             "started by": known.user or "unknown",
             "run": known.run or "none",
             "since": known.since,

@@ -24,7 +24,7 @@ def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Resul
     """
     started = context.clock.monotonic()
     version = deployed_version(context, run, "deploy")
-    with held(context, run) as token:
+    with held(context, run, "deploy") as token:
         releasing = Releasing(context, token)
         releasing.pay_debts()
         if not allow_quarantined:

@@ -30,7 +30,7 @@ from mlpipeline.core.release import (
 )
 from mlpipeline.core.traffic import Colour
 from mlpipeline.core.verdict import Verdict
-from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
 from mlpipeline.ports import Artifact, Moved, Observed
 from mlpipeline.record.journal import Journal
 from mlpipeline.record.result import Number, Reason
@@ -137,13 +137,28 @@ class Releasing:
             self._note_live()
             return Done(moved=moved)
         if isinstance(effect, Deploy):
-            self._context.console.say(f"{effect}")
-            self.target.deploy(effect.colour, artifact(effect.version))
+            self._deploy(effect)
         elif isinstance(effect, PayDebts):
             self._tell_registry()
         else:
             self._retire(effect)
         return done
+
+    def _deploy(self, effect: Deploy) -> None:
+        """A champion that does not start again is the machine's trouble, never a verdict on the candidate."""
+        self._context.console.say(f"{effect}")
+        release = self.state.release
+        try:
+            self.target.deploy(effect.colour, artifact(effect.version))
+        except Failed as failed:
+            if release is not None and release.colour is effect.colour:
+                raise
+            raise EnvironmentFault(
+                f"{effect.colour} cannot be brought back: {failed.what}; users stay where they are",
+                facts={"version": effect.version.model_version or "-", "digest": effect.version.digest, **failed.facts},
+                likely="what this version needs is no longer on the machine: its bundle, its environment, memory",
+                tries=("mend it, then mlpipeline rollback    # goes on with this", "mlpipeline status"),
+            ) from failed
 
     def _tell_registry(self) -> None:
         if self.state.release is not None and self.state.release.phase is Phase.SETTLING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlpipeline.core.release import Phase, Standing, TakeBack
+from mlpipeline.core.release import Phase, Revived, Standing, TakeBack
 from mlpipeline.core.traffic import TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
@@ -27,7 +27,7 @@ def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
     """
     started = context.clock.monotonic()
     decided = context.clock.now().timestamp()
-    with held(context, run) as token:
+    with held(context, run, "rollback") as token:
         releasing = Releasing(context, token)
         moved = _take_back(releasing, reason)
         release = releasing.release
@@ -37,6 +37,7 @@ def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
         if returning:
             releasing.finish_return()
         else:
+            releasing.happen(Revived())
             _note_revived(context, back, reason)
         reasons.append(_aliases(releasing))
         evidence: dict[str, object] = {

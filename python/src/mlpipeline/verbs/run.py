@@ -32,7 +32,7 @@ def run(context: Context, run: Run, *, find: Find = _module) -> Result:
 
     Raises what a verb raises, after the report is written, and Held when another worker changes this service.
     """
-    with held(context, run):
+    with held(context, run, VERB):
         return _release(context, run, find)
 
 
@@ -48,7 +48,7 @@ def _release(context: Context, run: Run, find: Find) -> Result:
             if result.verdict is not Verdict.PASS:
                 break
         context.console.progress("release", len(FLOW), len(FLOW))
-    except MlpipelineError:
+    except (MlpipelineError, KeyboardInterrupt):
         _report(context, run, find)
         raise
     # The reason that decided comes first; the rest stays in the order of the flow.
@@ -71,6 +71,9 @@ def _step(context: Context, run: Run, verb: str, find: Find) -> Result:
         seconds = context.clock.monotonic() - started
         context.console.say(f"{spoken(verb)}: {error.what} ({seconds:.1f} s)")
         note_broken(context, run, verb, started, error)
+        raise
+    except KeyboardInterrupt as interrupt:
+        note_interrupted(context, run, verb, started, str(interrupt))
         raise
     context.console.say(f"{spoken(verb)}: {result.verdict}, {result.summary} ({context.clock.monotonic() - started:.1f} s)")
     if before is not None and before.evidence.get("data_version") != result.evidence.get("data_version"):
@@ -99,6 +102,20 @@ def note_broken(context: Context, run: Run, verb: str, started: float, error: Ml
     check = "environment" if isinstance(error, EnvironmentFault) else "candidate"
     details = tuple(error.render().splitlines()[1:])
     context.finish(run, verb, started, [Reason(check=f"{verb}.{check}", verdict=verdict, summary=error.what, sample=details)])
+
+
+def note_interrupted(context: Context, run: Run, verb: str, started: float, name: str) -> None:
+    """So that record, ledger and report show where it stopped. A result that stands, stands.
+
+    Args:
+        started: ``clock.monotonic()`` at its begin.
+        name: Of the signal; empty when it is not known.
+    """
+    known = context.runs.result(run.id, verb)
+    if known is not None and known.verdict in {Verdict.PASS, Verdict.FAIL}:
+        return
+    words = f"interrupted{f' by {name}' if name else ''}; run again to go on"
+    context.finish(run, verb, started, [Reason(check=f"{verb}.interrupted", verdict=Verdict.ERROR, summary=words)])
 
 
 def _report(context: Context, run: Run, find: Find) -> None:

@@ -22,7 +22,7 @@ def run(context: Context, run: Run) -> Result:
     """
     started = context.clock.monotonic()
     context.needed(run, "switch", "settle")
-    with held(context, run) as token:
+    with held(context, run, "settle") as token:
         releasing = Releasing(context, token)
         earlier = _done_before(context, run, releasing)
         if earlier is not None:

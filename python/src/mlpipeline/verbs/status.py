@@ -57,7 +57,7 @@ class Status(msgspec.Struct, frozen=True):
             found.append(f"  quarantined {digest[:19]} (version {why.model_version or '-'}): {why.reason}")
         if self.holder is not None:
             held = self.holder
-            who = f"process {held.pid} on {held.host}, {held.user or 'unknown'}"
+            who = f"{held}, {held.user or 'unknown'}"
             found.append(f"  held by     {who}, run {held.run or '-'}, since {held.since}")
         if self.run:
             found.append(f"  last run    {self.run}")

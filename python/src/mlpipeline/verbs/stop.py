@@ -12,7 +12,7 @@ def run(context: Context) -> str:
     Raises:
         Held: A release is going on; its holder is named.
     """
-    with held(context, None):
+    with held(context, None, "stop"):
         context.world.target().shutdown()
         context.note("stopped", summary="all processes of the service were ended by hand")
     return f"{context.config.service}: stopped. `mlpipeline rollback` brings the champion back, `mlpipeline run` releases anew."

@@ -20,8 +20,7 @@ from mlpipeline.core.release import (
     WatchStage,
 )
 from mlpipeline.core.verdict import Verdict
-from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
-from mlpipeline.interrupts import Interrupted
+from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, Held, MlpipelineError
 from mlpipeline.ports import Moved
 from mlpipeline.record.files import write_atomically
 from mlpipeline.record.result import Number, Reason, Result
@@ -46,7 +45,7 @@ def run(context: Context, run: Run) -> Result:
     """
     started = context.clock.monotonic()
     context.needed(run, "deploy", "switch")
-    with held(context, run) as token:
+    with held(context, run, "switch") as token:
         releasing = Releasing(context, token)
         releasing.pay_debts()
         earlier = _done_before(context, run, releasing)
@@ -94,7 +93,7 @@ class _Switch:
         self._need_approval()
         try:
             return self._first(release) if release.champion is None else self._staged(release)
-        except (Exception, KeyboardInterrupt, Interrupted) as fault:
+        except (Exception, KeyboardInterrupt) as fault:
             self._make_safe(fault)
             raise
 
@@ -194,6 +193,10 @@ class _Switch:
     def _prove(self, release: Release, moved: Moved | None) -> Result:
         """Success is reported only when the old colour stands still and the new one answers users."""
         moved = self._await_first_answer(release, moved)
+        if moved is not None and moved.new_in_flight and not moved.new_completed:
+            waited = self._context.config.rollout.settle_switch
+            words = f"{release.colour} took all users and answered none of {moved.new_in_flight} requests within {waited:g} s"
+            return self._not_passed(release, Verdict.FAIL, words, ())
         proof = self._proof(moved, release.colour.other, gained=True)
         if proof.verdict is not Verdict.PASS:
             return self._finish([proof], release, moved)
@@ -206,7 +209,7 @@ class _Switch:
 
     def _await_first_answer(self, release: Release, moved: Moved | None) -> Moved | None:
         """A quiet service may need a while until a first user comes to the new colour."""
-        if moved is None or moved.new_completed:
+        if moved is None or moved.new_completed or moved.new_in_flight:
             return moved
         clock, counts = self._context.clock, self._releasing.target.counts
         before = counts()[release.colour].completed
@@ -245,8 +248,10 @@ class _Switch:
         release = self._releasing.release
         if release is None or release.champion is None or release.phase not in (Phase.SHIFTING, Phase.SWITCHING):
             return
-        self._context.console.say(f"{type(fault).__name__}: users go back to {release.colour.other}")
-        words = fault.what if isinstance(fault, EnvironmentFault | Failed) else str(fault) or type(fault).__name__
+        if isinstance(fault, Held):
+            return  # another worker has the service now, and users are its care
+        words = _words(fault)
+        self._context.console.say(f"{words}: users go back to {release.colour.other}")
         try:
             self._releasing.happen(Hold(words, prove=False))
         except (EnvironmentFault, Failed) as second:
@@ -326,6 +331,13 @@ class _Switch:
         return self._context.finish(
             self._run, "switch", self._started, reasons, verdict=verdict, summary=summary, evidence=evidence, facts=facts
         )
+
+
+def _words(fault: BaseException) -> str:
+    if isinstance(fault, MlpipelineError):
+        return fault.what
+    told = f" by {fault}" if isinstance(fault, KeyboardInterrupt) and str(fault) else ""
+    return f"interrupted{told}" if isinstance(fault, KeyboardInterrupt) else f"{type(fault).__name__}: {fault}"
 
 
 def _stages(context: Context, run: Run) -> list[dict[str, object]]:

@@ -41,7 +41,12 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
     def target() -> Target:
         from mlpipeline.adapters.local import LocalTarget
 
-        return LocalTarget(places, config.service, config.target.local, clock, python_for)
+        def fence() -> None:
+            from mlpipeline.verbs.holding import still_held
+
+            still_held(places.lease)
+
+        return LocalTarget(places, config.service, config.target.local, clock, python_for, fence=fence)
 
     @cache
     def registry() -> Registry:

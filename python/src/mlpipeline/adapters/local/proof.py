@@ -51,6 +51,7 @@ def stands_still(
     last_change, quiet_since = written, clock.monotonic()
     completed = before[old].completed
     deadline = quiet_since + within
+    answered_or_idle = quiet_since
     while True:
         moment = clock.monotonic()
         owed = 0 if plan.mirror else now[old].active
@@ -59,6 +60,8 @@ def stands_still(
         elif owed:
             quiet_since = moment
         waiting = now[old.other].completed == before[old.other].completed and now[old.other].active > 0
+        if not waiting:
+            answered_or_idle = moment
         proven = moment - quiet_since >= QUIET_SECONDS and not waiting
         if proven or moment >= deadline:
             return Moved(
@@ -67,6 +70,8 @@ def stands_still(
                 old_completed=completed,
                 new_completed=now[old.other].completed - before[old.other].completed,
                 old_in_flight=0 if moment - quiet_since >= QUIET_SECONDS else max(1, owed),
+                # A request that came a moment before the end of the wait is no sign of anything.
+                new_in_flight=now[old.other].active if moment - answered_or_idle > within / 2 else 0,
             )
         clock.sleep(POLL_SECONDS)
         now = read()

@@ -13,12 +13,10 @@ import os
 import secrets
 import signal
 import subprocess
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 import msgspec
@@ -85,11 +83,11 @@ def run_command(
         grace_seconds: Between SIGTERM and SIGKILL.
 
     Raises Held when another worker runs a command under the same record, EnvironmentFault when the folder or the log cannot be
-    used, KeyboardInterrupt after SIGINT, SIGTERM or SIGHUP to the worker, the command having been ended.
+    used, KeyboardInterrupt when the worker was interrupted, the command having been ended.
     """
     record.parent.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with _only_worker(record), _signals_interrupt():
+    with _only_worker(record):
         _end_orphan(record, grace_seconds, say)
         intent = _Started(mark=secrets.token_hex(16), command=command, worker=os.getpid())
         _write(record, intent)
@@ -327,23 +325,3 @@ def _only_worker(record: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-@contextlib.contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """SIGTERM (Jenkins' abort) and SIGHUP (a closed terminal) interrupt as Ctrl-C does, unless the program decided otherwise."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, _: FrameType | None) -> None:
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-    changed = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
-    for number in changed:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number in changed:
-            signal.signal(number, signal.SIG_DFL)
