@@ -52,7 +52,7 @@ def _explained(remote: str, targets: Sequence[str], output: str) -> MlpipelineEr
             facts=facts,
             tries=(f"{sys.executable} -m pip install {plugin.group(1)}",),
         )
-    absent = "Missing cache files" in output or "Checkout failed" in output
+    absent = re.search("Missing cache files|Checkout failed|No such file or directory", output)
     return EnvironmentFault(
         "dvc pull did not bring the data",
         facts=facts,
