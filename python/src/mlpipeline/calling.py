@@ -135,6 +135,12 @@ class Calling:
 
                 note_broken(context, run, self._command.name, started, error)
             raise
+        except KeyboardInterrupt as interrupt:
+            if run is not None and self._command.name in FLOW:
+                from mlpipeline.verbs.run import note_interrupted
+
+                note_interrupted(context, run, self._command.name, started, str(interrupt))
+            raise
 
     def _shown(self, answer: Any, loaded: Loaded) -> Result | str:
         """What a verb that only looks has to show: text for people, a result with all of it for programs."""

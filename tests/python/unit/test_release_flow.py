@@ -18,6 +18,8 @@ from mlpipeline.ports import Moved
 from mlpipeline.record.journal import Journal
 from mlpipeline.record.lease import Holder, Lease
 from mlpipeline.verbs import approve, deploy, history, rollback, settle, status, switch
+from mlpipeline.verbs import run as run_verb
+from mlpipeline.verbs.holding import held
 from release_story import Story
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
@@ -190,9 +192,26 @@ def test_two_releases_do_not_mix(story: Story) -> None:
     deploy.run(story.context, first)
     story.during = lambda _stage: None
     switch.run(story.context, first)
-    with pytest.raises(ConfigurationError, match="another release") as told:
-        deploy.run(story.context, second)
-    assert first.id in told.value.render()
+    for verb in (deploy.run, run_verb.run):
+        with pytest.raises(ConfigurationError, match="another release") as told:
+            verb(story.context, second)
+        assert f"mlpipeline run --run {first.id}" in told.value.render()
+    assert story.context.runs.result(second.id, "train") is None, "told before hours of training"
+
+
+def test_status_says_what_to_do_about_a_release_nobody_is_at(story: Story) -> None:
+    first = story.packaged()
+    deploy.run(story.context, first)
+    assert f"try         mlpipeline run --run {first.id} (goes on)" in "\n".join(status.run(story.context).lines())
+    switch.run(story.context, first)
+    settle.run(story.context, first)
+    assert "try" not in str(status.run(story.context).lines())
+    second = story.packaged()
+    deploy.run(story.context, second)
+    said = "\n".join(status.run(story.context).lines())
+    assert f"mlpipeline run --run {second.id} (goes on), or mlpipeline rollback (takes it back)" in said
+    with held(story.context, None):
+        assert "(goes on)" not in str(status.run(story.context).lines())
 
 
 def test_loser_is_told_who_holds_the_service(story: Story) -> None:

@@ -29,7 +29,7 @@ def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Resul
         releasing.pay_debts()
         if not allow_quarantined:
             _refuse_quarantined(releasing, version)
-        _refuse_another(releasing, run)
+        refuse_another(releasing, run)
         try:
             releasing.happen(Begin(run=run.id, version=version))
             return _judge(context, run, releasing, started)
@@ -48,18 +48,21 @@ def _refuse_quarantined(releasing: Releasing, version: Version) -> None:
         )
 
 
-def _refuse_another(releasing: Releasing, run: Run) -> None:
+def refuse_another(releasing: Releasing, run: Run) -> None:
+    """Another run's release that may hold users is gone on with or taken back first; nothing is begun beside it."""
     release = releasing.release
     if release is None or release.run == run.id:
         return
     holds = release.phase in (Phase.SWITCHING, Phase.SWITCHED, Phase.SETTLING, Phase.RETURNING)
     plan = releasing.see().plan
     if holds or (plan is not None and plan.percent(release.colour) > 0):
-        following = "settle" if release.phase in (Phase.SWITCHED, Phase.SETTLING) else "switch"
+        going_on = () if release.phase is Phase.RETURNING else (f"mlpipeline run --run {release.run}    # go on with it",)
+        taking_back = () if release.champion is None else ("mlpipeline rollback    # take it back",)
         raise ConfigurationError(
             "another release is in progress on this service",
             facts={"run": release.run, "phase": release.phase, "colour": release.colour},
-            tries=(f"mlpipeline {following} --run {release.run}    # go on with it", "mlpipeline rollback    # take it back"),
+            likely="the worker that was at it was ended",
+            tries=(*going_on, *taking_back, "mlpipeline status"),
         )
 
 

@@ -30,9 +30,11 @@ def run(context: Context, run: Run, *, find: Find = _module) -> Result:
     Args:
         find: What to call for each verb and for ``report``; by default the verbs' own modules.
 
-    Raises what a verb raises, after the report is written, and Held when another worker changes this service.
+    Raises what a verb raises, after the report is written, Held when another worker changes this service, and
+    ConfigurationError when the release of another run was left half-way.
     """
-    with held(context, run, VERB):
+    with held(context, run, VERB) as token:
+        _refuse_another(context, run, token)
         return _release(context, run, find)
 
 
@@ -56,6 +58,14 @@ def _release(context: Context, run: Run, find: Find) -> Result:
     summary = ordered[0].summary if ordered[0].verdict is not Verdict.PASS else f"released: {reasons[-1].summary}"
     _report(context, run, find)
     return context.finish(run, VERB, started, ordered, summary=summary, links=_report_links(context, run))
+
+
+def _refuse_another(context: Context, run: Run, token: int) -> None:
+    """Now, not after hours of training."""
+    from mlpipeline.verbs.deploy import refuse_another
+    from mlpipeline.verbs.releasing import Releasing
+
+    refuse_another(Releasing(context, token), run)
 
 
 def _step(context: Context, run: Run, verb: str, find: Find) -> Result:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mlpipeline.core.release import Phase, State, live_colour
+from mlpipeline.core.release import Phase, Release, State, live_colour
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.ports import Deployed, Observed
 from mlpipeline.record.journal import Journal
@@ -80,6 +80,8 @@ class Status(msgspec.Struct, frozen=True):
             stage = f", stage {release.stage + 1}" if release.phase is Phase.SHIFTING else ""
             why = f" ({release.why})" if release.why else ""
             found.append(f"  release     run {release.run}: {release.phase}{stage} in {release.colour}{why}")
+            if self.holder is None:
+                found.append(f"  try         {_following(release)}")
         if self.state.owed:
             owed = ", ".join(f"{debt.alias} -> {debt.version or 'nobody'}" for debt in self.state.owed)
             found.append(f"  owed        to the registry: {owed}")
@@ -118,6 +120,15 @@ def _colours(state: State, observed: Observed) -> tuple[ColourStatus, ...]:
         role = "live" if colour is live else "candidate" if candidate else "standby"
         found.append(ColourStatus(deployed, observed.plan.percent(colour) if observed.plan else 0, role))
     return tuple(found)
+
+
+def _following(release: Release) -> str:
+    """What to do about a release that no worker is at."""
+    going_on = f"mlpipeline run --run {release.run} (goes on)"
+    if release.champion is None:
+        return going_on
+    back = "mlpipeline rollback"
+    return f"{back} (goes on)" if release.phase is Phase.RETURNING else f"{going_on}, or {back} (takes it back)"
 
 
 def _last_line(detail: str) -> str:
