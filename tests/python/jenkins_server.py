@@ -202,8 +202,9 @@ class _Handler(BaseHTTPRequestHandler):
         if "unknown.Plugin" in text:
             self._say(500, b"<html>Oops</html>", "text/html")
             return
-        stored = text.replace('class="hudson.plugins.git.GitSCM"', 'class="hudson.plugins.git.GitSCM" plugin="git@5.10.1"')
-        stored = stored.replace("</scm>", "<submoduleCfg/><extensions/></scm>")
+        stored = re.sub(r'class="hudson.plugins.git.GitSCM"(?! plugin)', r'\g<0> plugin="git@5.10.1"', text)
+        if "<extensions" not in stored:
+            stored = stored.replace("</scm>", "<submoduleCfg/><extensions/></scm>")
         self.jenkins.jobs[name] = "<?xml version='1.1' encoding='UTF-8'?>\n" + stored
         self._say(200, b"", "text/html")
 

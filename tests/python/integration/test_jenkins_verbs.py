@@ -70,6 +70,36 @@ def test_setup_takes_a_second_schedule_of_the_nightly_away(jenkins: FakeJenkins,
     assert "H 1 * * *" not in jenkins.jobs["churn/nightly"]
 
 
+def test_an_update_leaves_what_people_added(jenkins: FakeJenkins, tmp_path: Path) -> None:
+    project = small_checkout(tmp_path / "p")
+    set_up(jenkins, project, scm_credentials="git-read")
+    secrets = "<properties><credentials>production</credentials></properties>"
+    jenkins.jobs["churn"] = jenkins.jobs["churn"].replace("</description>", f" Ask Alice.</description>{secrets}")
+    own = "<hudson.model.StringParameterDefinition><name>TEAM</name></hudson.model.StringParameterDefinition>"
+    release = jenkins.jobs["churn/release"].replace("</parameterDefinitions>", f"{own}</parameterDefinitions>")
+    jenkins.jobs["churn/release"] = release.replace(
+        "<disabled>false</disabled>", "<quietPeriod>7</quietPeriod><disabled>false</disabled>"
+    )
+    assert set_up(jenkins, project).evidence["changes"] == {}
+    folder = jenkins.jobs["churn"]
+    told = set_up(jenkins, project, branch="production")
+    assert [*told.evidence["changes"]] == ["churn/release", "churn/nightly"]  # type: ignore[misc]
+    assert jenkins.jobs["churn"] == folder
+    now = jenkins.jobs["churn/release"]
+    assert "TEAM" in now and "<quietPeriod>7</quietPeriod>" in now and "git-read" in now
+    assert "refs/heads/production" in now and "refs/heads/main" not in now
+    assert set_up(jenkins, project, branch="production").evidence["changes"] == {}
+
+
+def test_a_job_that_was_emptied_is_put_right(jenkins: FakeJenkins, tmp_path: Path) -> None:
+    project = small_checkout(tmp_path / "p")
+    set_up(jenkins, project)
+    jenkins.jobs["churn/nightly"] = "<flow-definition><properties/></flow-definition>"
+    assert set_up(jenkins, project).evidence["changes"].keys() == {"churn/nightly"}  # type: ignore[attr-defined]
+    assert "TimerTrigger" in jenkins.jobs["churn/nightly"] and "Jenkinsfile.nightly" in jenkins.jobs["churn/nightly"]
+    assert set_up(jenkins, project).evidence["changes"] == {}
+
+
 def test_values_of_the_project_stay_data_in_the_configuration(jenkins: FakeJenkins, tmp_path: Path) -> None:
     nasty = "main</name><script>x</script>&'\"${}\x07"
     set_up(jenkins, small_checkout(tmp_path / "p"), branch=nasty)

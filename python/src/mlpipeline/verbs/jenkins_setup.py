@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from mlpipeline.adapters.jenkins import JenkinsServer, JobText, difference, folder_text, rendered
+from mlpipeline.adapters.jenkins import JenkinsServer, JobText, difference, folder_text, merged, rendered
 from mlpipeline.config.model import Config
 from mlpipeline.core.schedule import lines_of, parsed
 from mlpipeline.core.verdict import Verdict
@@ -88,19 +88,20 @@ def _settle(server: JenkinsServer, wanted: JobText, *, dry_run: bool) -> tuple[s
         if not dry_run:
             _outer_folders(server, wanted.name)
             server.create(wanted.name, wanted.xml)
-        return f"{wanted.name}: {'would be made' if dry_run else 'made'}", difference(wanted.xml, "<nothing/>")
-    lines = difference(wanted.xml, found)
-    if not lines:
-        return f"{wanted.name}: as it should be", []
+        return f"{wanted.name}: {'would be made' if dry_run else 'made'}", difference("<nothing/>", wanted.xml)
     if _kind(found) != _kind(wanted.xml):
         raise ConfigurationError(
             f"{wanted.name} exists in Jenkins, but is something else",
             facts={"found": _kind(found), "wanted": _kind(wanted.xml)},
             tries=("rename it in Jenkins", "--folder ANOTHER"),
         )
-    if not dry_run:
-        server.update(wanted.name, wanted.xml)
-    return f"{wanted.name}: {'would be updated' if dry_run else 'updated'}", lines
+    # A folder that is there is left alone: credentials and permissions live in it.
+    after = found if wanted.xml == folder_text() else merged(wanted.xml, found)
+    lines = difference(found, after)
+    if lines and not dry_run:
+        server.update(wanted.name, after)
+    done = "would be updated" if dry_run else "updated"
+    return f"{wanted.name}: {done if lines else 'as it should be'}", lines
 
 
 def _outer_folders(server: JenkinsServer, name: str) -> None:

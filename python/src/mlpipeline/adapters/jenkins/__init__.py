@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlpipeline.adapters.jenkins.credentials import Credentials, find_credentials
-from mlpipeline.adapters.jenkins.jobs import JobText, difference, folder_text, rendered, schedule_in
+from mlpipeline.adapters.jenkins.jobs import JobText, difference, folder_text, merged, rendered, schedule_in
 from mlpipeline.adapters.jenkins.server import Forbidden, JenkinsServer, Question
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "difference",
     "find_credentials",
     "folder_text",
+    "merged",
     "rendered",
     "schedule_in",
 ]

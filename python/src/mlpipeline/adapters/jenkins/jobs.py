@@ -12,6 +12,7 @@ import msgspec
 
 from mlpipeline.errors import EnvironmentFault
 
+_TIMER = "hudson.triggers.TimerTrigger"
 _MARK = re.compile(r"@([A-Z_]+)@")
 
 
@@ -38,36 +39,62 @@ def folder_text() -> str:
     return rendered("folder.xml", {})
 
 
-def difference(wanted: str, found: str) -> list[str]:
-    """Lines ``- found`` and ``+ wanted`` for what differs, each with its place in the file; empty when nothing does.
+def merged(wanted: str, found: str) -> str:
+    """What Jenkins has, with what the template says put into it; all else of a job, such as what people added to it, stays.
 
-    Only what the template says is compared: Jenkins adds ``plugin`` attributes, empty elements and defaults to what it stores.
+    Elements that are empty in the template say nothing. Schedules are ours altogether: a second one would start every nightly
+    twice. Returns ``found`` itself when it is right already.
     """
+    from xml.etree import ElementTree
+
+    root = _parsed(found)
+    before = _leaves(root)
+    _put(_parsed(wanted), root)
+    return found if _leaves(root) == before else ElementTree.tostring(root, encoding="unicode")
+
+
+def difference(before: str, after: str) -> list[str]:
+    """Lines ``- before`` and ``+ after`` for what differs, each with its place in the file; empty when nothing does."""
     import difflib
 
-    here, there = _leaves(wanted), _leaves(found)
+    old, new = _leaves(_parsed(before)), _leaves(_parsed(after))
     lines: list[str] = []
-    for path in dict.fromkeys((*there, *here)):
-        ours, theirs = here.get(path, ()), there.get(path, ())
-        if ours == theirs or (not ours and not _owned(path, here)):
-            continue
-        changed = (line for line in difflib.ndiff([*theirs], [*ours]) if line[0] in "+-")
+    for path in dict.fromkeys((*old, *new)):
+        changed = (line for line in difflib.ndiff([*old.get(path, ())], [*new.get(path, ())]) if line[0] in "+-")
         lines.extend(f"{line[0]} {path}: {line[2:]}" for line in changed)
     return lines
 
 
 def schedule_in(xml: str) -> str:
     """The schedule of a job's own timer; empty when it has none. Polling a repository is no schedule."""
-    timers = (element for element in _parsed(xml).iter() if element.tag == "hudson.triggers.TimerTrigger")
+    timers = (element for element in _parsed(xml).iter() if element.tag == _TIMER)
     return "\n".join(timer.findtext("spec") or "" for timer in timers).strip()
 
 
-def _owned(path: str, ours: Mapping[str, tuple[str, ...]]) -> bool:
-    """Triggers are ours altogether: a second schedule in the job would start every nightly twice."""
-    return "TimerTrigger" in path and bool(ours)
+def _put(wanted: Any, found: Any) -> None:
+    taken: set[int] = set()
+    for child in wanted:
+        match = next((one for one in found if id(one) not in taken and _same(child, one)), None)
+        if match is None:
+            found.append(child)
+            taken.add(id(child))
+            continue
+        taken.add(id(match))
+        if len(child):
+            _put(child, match)
+        elif (child.text or "").strip():
+            match.text = child.text
+    for extra in [one for one in found if one.tag == _TIMER and id(one) not in taken]:
+        found.remove(extra)
 
 
-def _leaves(xml: str) -> dict[str, tuple[str, ...]]:
+def _same(wanted: Any, found: Any) -> bool:
+    """Parameters are told apart by their names, everything else by its tag and place."""
+    named = wanted.tag.endswith("ParameterDefinition")
+    return wanted.tag == found.tag and (not named or wanted.findtext("name") == found.findtext("name"))
+
+
+def _leaves(root: Any) -> dict[str, tuple[str, ...]]:
     """Path to the texts that stand there; elements without text or children count as nothing."""
     found: dict[str, tuple[str, ...]] = {}
 
@@ -79,7 +106,6 @@ def _leaves(xml: str) -> dict[str, tuple[str, ...]]:
         for child in children:
             walk(child, f"{path}/{child.tag}")
 
-    root = _parsed(xml)
     walk(root, str(root.tag))
     return found
 
