@@ -274,6 +274,31 @@ def test_rollback_of_a_killed_release(story: Story, stage: str) -> None:
     assert journal(story).champion.colour is BLUE
 
 
+def test_users_moved_by_a_worker_that_died_before_it_told_are_in_the_ledger(story: Story) -> None:
+    story.released()
+    made = story.packaged()
+    deploy.run(story.context, made)
+    story.world.target.route(TrafficPlan(BLUE, share=50))
+    rollback.run(story.context, reason="bad")
+    live = [entry for entry in story.context.ledger.read() if entry.event == "live"]
+    assert [(entry.facts["colour"], entry.facts["share"]) for entry in live] == [
+        ("blue", "100"),
+        ("green", "50"),
+        ("blue", "100"),
+    ]
+    assert "as found" in live[1].summary
+    assert history.run(story.context).lines()
+
+
+def test_rollback_is_recorded_in_the_run_it_takes_back_and_no_other(story: Story) -> None:
+    story.released()
+    taken, newer = story.packaged(), story.packaged()
+    deploy.run(story.context, taken)
+    result = rollback.run(story.context, newer, reason="bad")
+    assert result.run == taken.id
+    assert story.context.runs.result(newer.id, "rollback") is None
+
+
 def test_rollback_without_registry_moves_users_and_owes_the_alias(story: Story) -> None:
     story.released()
     second = story.released()

@@ -64,6 +64,7 @@ class Releasing:
         self.target = context.world.target()
         self.stages = stages(context)
         self.state = self._journal.read()
+        self._told_found = False
 
     @property
     def release(self) -> Release | None:
@@ -79,6 +80,7 @@ class Releasing:
         Raises:
             ConfigurationError: The event does not apply now; nothing was changed.
         """
+        self._tell_found()
         step = decide(self.state, self.see(), self.stages, event)
         if step.refused:
             raise ConfigurationError(step.refused, facts=self._facts(), tries=("mlpipeline status",))
@@ -176,13 +178,19 @@ class Releasing:
                 raise
             self._context.console.say(f"{effect.colour} could not be retired: {fault.what}")
 
-    def _note_live(self) -> None:
+    def _tell_found(self) -> None:
+        """An earlier worker may have been killed after it moved users and before it said so."""
+        if not self._told_found:
+            self._told_found = True
+            self._note_live("as found; the worker that moved users ended before it told")
+
+    def _note_live(self, summary: str = "") -> None:
         facts = live_facts(self.see())
         if not facts:
             return
         last = next((entry for entry in reversed(self._context.ledger.read()) if entry.event == "live"), None)
         if last is None or last.facts != facts:
-            self._context.note("live", run=self.state.release.run if self.state.release else "", facts=facts)
+            self._context.note("live", run=self.state.release.run if self.state.release else "", summary=summary, facts=facts)
 
     def _note_once(self, event: str, run: str, facts: dict[str, str]) -> None:
         """A crash between the note and the end of the return must not note it twice."""

@@ -18,7 +18,7 @@ def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
     """Takes the release in progress back, or the settled one; brings back a champion that went down with its machine.
 
     Args:
-        run: Where the result is written; absent, a record of its own is made.
+        run: Where the result is written when this checkout has no record of the release; absent too, one of its own is made.
         reason: Why, in a person's words; it stands in the quarantine and the ledger.
 
     Raises:
@@ -50,7 +50,8 @@ def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
         if returning and release is not None:
             evidence["from"] = {"digest": release.candidate.digest, "model_version": release.candidate.model_version}
         facts = {"to": back.version.digest, "model_version": back.version.model_version, "reason": reason}
-        return context.finish(run or _own_run(context, back), "rollback", started, reasons, evidence=evidence, facts=facts)
+        record = _record(context, release.run if returning and release is not None else back.version.run) or run
+        return context.finish(record or _own_run(context, back), "rollback", started, reasons, evidence=evidence, facts=facts)
 
 
 def _take_back(releasing: Releasing, reason: str) -> Moved | None:
@@ -116,6 +117,11 @@ def _note_revived(context: Context, back: Standing, reason: str) -> None:
         facts={"colour": str(back.colour), "digest": back.version.digest, "reason": reason},
         summary="brought back as it was",
     )
+
+
+def _record(context: Context, name: str) -> Run | None:
+    """That of the release that is taken back, so that no other run of this checkout counts as ended by it."""
+    return next((known for known in context.runs.all() if known.id == name), None)
 
 
 def _own_run(context: Context, back: Standing) -> Run:
