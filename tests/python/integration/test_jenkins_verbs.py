@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jenkins_server import TIMER, TOKEN, FakeJenkins, build, fake_jenkins, small_checkout
+from mlpipeline.adapters.jenkins import merged, schedule_in
 from mlpipeline.cli import main
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
@@ -274,6 +275,32 @@ def test_health_says_loudly_that_a_scheduled_run_did_not_happen(jenkins: FakeJen
     assert told.verdict is Verdict.FAIL
     assert "SCHEDULED RUNS DID NOT HAPPEN" in told.summary
     assert len(told.evidence["jobs"]["n"]["missed"]) == 3  # type: ignore[index]
+
+
+def test_answers_of_a_real_controller_are_understood(jenkins: FakeJenkins, tmp_path: Path) -> None:
+    recorded = json.loads((Path(__file__).resolve().parents[2] / "fixtures" / "jenkins_rest.json").read_text())
+    jenkins.jobs["pr-wf"] = recorded["stored_config_xml"]
+    jenkins.builds["pr-wf"] = [{**recorded["build_info_done"], "recorded": recorded["wfapi_describe_done"], "stages": {}}]
+    jenkins.questions["pr-wf", 1] = recorded["wfapi_pendingInputActions"]
+    told = jenkins_health.run(tmp_path, jenkins.environment(), job=["pr-wf"])
+    found = told.evidence["jobs"]["pr-wf"]  # type: ignore[index]
+    assert (found["results"], found["success"]) == ({"UNSTABLE": 1}, 0.0)
+    assert found["slowest"] == {"Prep": 0.319, "Gate": 0.024}, "1.334 of the gate's 1.358 seconds were a person's"
+    jenkins_approve.run(tmp_path, jenkins.environment(), job="pr-wf", build=1, why="looked at it")
+    (answer,) = jenkins.answers
+    assert json.loads(answer[4]["json"]) == {
+        "parameter": [{"name": "REASON", "value": "looked at it"}, {"name": "ENV", "value": "stg"}]
+    }
+    assert merged(recorded["cron_job_xml"], recorded["stored_config_xml"]) == recorded["stored_config_xml"]
+    assert schedule_in(recorded["stored_config_xml"]) == "H/15 2 * * 1-5"
+
+
+def test_a_stage_is_flaky_only_on_the_same_commit_of_every_repository(jenkins: FakeJenkins, tmp_path: Path) -> None:
+    nightly(jenkins, [1, 2, 3])
+    for place, one in enumerate(jenkins.builds["n"]):
+        one["actions"].append({"_class": "hudson.plugins.git.util.BuildData", "lastBuiltRevision": {"SHA1": f"project{place}"}})
+    told = jenkins_health.run(tmp_path, jenkins.environment(), job=["n"], grace="0s")
+    assert told.evidence["jobs"]["n"]["flaky"] == []  # type: ignore[index]
 
 
 def test_a_user_who_may_not_read_a_configuration_is_told_what_that_costs(jenkins: FakeJenkins, tmp_path: Path) -> None:

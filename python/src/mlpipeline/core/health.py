@@ -20,7 +20,12 @@ _BAD_STAGE = frozenset({"FAILED", "UNSTABLE"})
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """A stage of a build. ``status`` as Jenkins says it (SUCCESS, FAILED, UNSTABLE, ABORTED, NOT_EXECUTED)."""
+    """A stage of a build.
+
+    Args:
+        status: As Jenkins says it (SUCCESS, FAILED, UNSTABLE, ABORTED, NOT_EXECUTED).
+        seconds: Without the time in which it waited for people.
+    """
 
     name: str
     status: str
@@ -34,7 +39,7 @@ class Build(msgspec.Struct, frozen=True):
         result: SUCCESS, UNSTABLE, FAILURE, ABORTED, NOT_BUILT; empty while it runs.
         started: Unix seconds at which it was scheduled.
         scheduled: Started by the job's own schedule.
-        commit: What it built; empty when Jenkins does not say.
+        commit: What it built, the revisions of all its repositories together; empty when Jenkins does not say.
     """
 
     number: int

@@ -105,12 +105,19 @@ def _build(server: JenkinsServer, name: str, one: Mapping[str, Any], *, with_sta
         started=float(one["timestamp"]) / 1000,
         seconds=float(one.get("duration") or 0) / 1000,
         scheduled=any(cause.get("_class") == _TIMER for action in actions for cause in action.get("causes") or ()),
-        commit=next((action["lastBuiltRevision"]["SHA1"] for action in actions if action.get("lastBuiltRevision")), ""),
-        stages=tuple(
-            core.Stage(str(stage["name"]), str(stage["status"]), float(stage.get("durationMillis") or 0) / 1000)
-            for stage in stages or ()
-        ),
+        commit=_revisions(actions),
+        stages=tuple(core.Stage(str(stage["name"]), str(stage["status"]), _working_seconds(stage)) for stage in stages or ()),
     )
+
+
+def _revisions(actions: Sequence[Mapping[str, Any]]) -> str:
+    """Of everything that was checked out: each repository leaves one, the library's among them and before the project's."""
+    return " ".join(sorted({str(action["lastBuiltRevision"]["SHA1"]) for action in actions if action.get("lastBuiltRevision")}))
+
+
+def _working_seconds(stage: Mapping[str, Any]) -> float:
+    """Without the time in which it waited for people."""
+    return (float(stage.get("durationMillis") or 0) - float(stage.get("pauseDurationMillis") or 0)) / 1000
 
 
 def _due(name: str, schedule: str, now: datetime, zone: str) -> tuple[list[Window], str]:
