@@ -86,6 +86,9 @@ def test_a_release_killed_again_and_again_goes_on_each_time_and_settles(world: C
             world.start("run", dies=moment).dies()
             assert answered_by_one(world).get(candidate, 0) == percent, moment.name
         settled_by_the_next_run(world, before)
+    told = [entry.facts for entry in world.ledger if entry.event == "live"]
+    shares = {facts["share"] for facts in told if facts["digest"] == world.champion}
+    assert shares >= {"50", "80", "100"}, "the ledger knows who was live, also when its writer died first"
     released = [entry.run for entry in world.ledger if entry.event == "settled"]
     assert len(released) == len(set(released)), "each release settles once, however often it was begun"
 
@@ -99,7 +102,9 @@ def test_the_abort_of_a_build_puts_users_on_the_champion(world: CliWorld) -> Non
             worker = world.start("run")
             worker.says("stage step-50")
             assert end(worker) == EXIT_INTERRUPTED, worker.told
-            assert "mlpipeline run" in worker.told, "it says what to do"
+            assert "mlpipeline run (goes on where this stopped)" in worker.told
+            page = max((world.project / ".mlpipeline" / "runs").iterdir()) / "report" / "index.html"
+            assert "interrupted by SIG" in page.read_text(), "the report of what came to pass is there"
             assert answered_by_one(world).get(candidate, 0) == 0
             now = world.servers()
             assert {name: now[name] for name in champion_since} == champion_since, (
