@@ -208,10 +208,8 @@ class Play:
         lost = [answer for answer in failed if answer.colour != colour or answer not in last]
         rollback = broken["switch"]["evidence"].get("rollback", {})
         switches = self.history_count("live")
-        by_model = (
-            "all of these answered by the broken model itself" if not lost else f"{len(lost)} of these not by the broken model"
-        )
-        print(f"\nsummary: {len(self.answers)} requests sent, {len(failed)} failed ({by_model}), {switches} moves of traffic;")
+        by_model = f" ({len(failed) - len(lost)} of these answered by the broken model itself)" if failed else ""
+        print(f"\nsummary: {len(self.answers)} requests sent, {len(failed)} failed{by_model}, {switches} moves of traffic;")
         print(f"         last answer of the broken model {rollback.get('old_last_seconds', 0):.2f} s after the decision")
         print(f"report:  {self.report}")
         if lost:
