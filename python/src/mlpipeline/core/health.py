@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from mlpipeline.core.schedule import Window
-from mlpipeline.core.verdict import Verdict
 
 PERCENTILES = (50, 90, 99)
 _JUDGED = frozenset({"SUCCESS", "UNSTABLE", "FAILURE"})
@@ -141,13 +140,6 @@ def missed(builds: Iterable[Build], due: Iterable[Window], grace_seconds: float)
 def _within(moment: float, window: Window, grace: timedelta) -> bool:
     # A minute before too: Jenkins starts on the minute of its own clock, which need not be ours.
     return window.start - timedelta(minutes=1) <= datetime.fromtimestamp(moment, UTC) <= window.end + grace
-
-
-def verdict(health: Health, *, scheduled: bool) -> Verdict:
-    """Fail: a scheduled run did not happen. Inconclusive: nothing was ever built, so nothing is known."""
-    if health.missed:
-        return Verdict.FAIL
-    return Verdict.PASS if health.builds or not scheduled else Verdict.INCONCLUSIVE
 
 
 def _slowest(builds: Iterable[Build]) -> dict[str, float]:
