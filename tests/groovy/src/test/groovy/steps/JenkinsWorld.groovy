@@ -118,6 +118,7 @@ abstract class JenkinsWorld extends BasePipelineTest {
         step('checkout', [Map]) { Map how -> needNode('checkout'); repository.each { files[it] = '' }; [GIT_BRANCH: 'origin/main'] }
         registerFiles()
         step('sh', [Map]) { Map how -> needNode('sh'); sh(how) }
+        step('sh', [String]) { String script -> needNode('sh'); sh([script: script]) }
         step('stash', [Map]) { Map how -> needNode('stash'); stashes[how.name] = chosen(how.includes) }
         step('unstash', [String]) { String name -> needNode('unstash'); unstash(name) }
         step('archiveArtifacts', [Map]) { Map how -> needNode('archiveArtifacts'); archived.addAll(chosen(how.artifacts).keySet()) }
