@@ -90,11 +90,17 @@ if [ -n "${MLPIPELINE_WORKER:-}" ]; then
     exec "$MLPIPELINE_WORKER" "$@"
 fi
 
-if [ ! -f "$place/complete" ]; then
+# An environment whose Python was taken away from under it, as by an upgrade of the agent, is made anew.
+usable() {
+    [ -f "$place/complete" ] && "$place/bin/python" -c '' 2>/dev/null
+}
+
+if ! usable; then
+    command -v flock >/dev/null || stop 3 "there is no flock on this agent ($(uname -n))" "  try  install util-linux, or set MLPIPELINE_WORKER"
     mkdir -p "$root" || stop 3 "the folder of workers cannot be made: $root"
     exec 9>"$root/$version.lock"
     flock -w "$patience" 9 || stop 3 "another build has been installing the worker for more than $patience seconds" "  lock  $root/$version.lock"
-    if [ ! -f "$place/complete" ]; then
+    if ! usable; then
         rm -rf "$place"
         install
     fi
