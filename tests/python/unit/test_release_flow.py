@@ -403,6 +403,25 @@ def test_a_worker_whose_service_was_taken_over_moves_nobody(story: Story) -> Non
     assert story.world.target.plan == TrafficPlan(BLUE, share=90)
 
 
+def test_a_release_after_a_restart_of_the_machine_brings_back_the_champion_first(story: Story) -> None:
+    story.released()
+    story.released()
+    story.world.target.kill_all()
+    story.world.target.calls.clear()
+    deploy.run(story.context, story.packaged())
+    assert story.world.target.calls == ["deploy green", "deploy blue"]
+    assert status.run(story.context).serving
+
+
+def test_status_says_how_many_users_are_not_answered(story: Story) -> None:
+    story.released()
+    made = story.packaged()
+    deploy.run(story.context, made)
+    story.world.target.route(TrafficPlan(BLUE, share=10))
+    story.world.target.kill(GREEN)
+    assert "DOWN in part, 10 % of users are not answered" in status.run(story.context).lines()[0]
+
+
 def test_rollback_before_any_release_says_so(story: Story) -> None:
     with pytest.raises(ConfigurationError, match="nothing was ever released"):
         rollback.run(story.context, reason="panic")
@@ -486,3 +505,23 @@ def test_approval_ends_with_its_evidence_its_time_or_a_rejection(guarded: Story)
     guarded.world.clock.sleep(3601)
     assert approve.run(guarded.context, made).verdict is Verdict.INCONCLUSIVE
     assert approve.run(guarded.context, made, person="ada", why="no", reject=True, digest=digest).verdict is Verdict.FAIL
+
+
+def test_a_damaged_ledger_is_kept_and_does_not_keep_users_on_a_bad_version(story: Story) -> None:
+    story.released()
+    story.released()
+    path = story.context.places.ledger
+    broken = path.read_text().replace("pass", "fail")
+    path.write_text(broken)
+    assert rollback.run(story.context, reason="wrong answers").verdict is Verdict.PASS
+    assert story.world.target.plan == TrafficPlan.all_to(BLUE)
+    assert path.with_name(f"{path.name}.broken-1").read_text() == broken
+    assert events(story)[0] == "ledger-broken"
+
+
+def test_status_tells_who_is_live_without_a_journal_it_can_read(story: Story) -> None:
+    story.released()
+    story.context.places.journal.write_text("{")
+    told = status.run(story.context)
+    assert told.lines()[0] == "iris: 100 % of users on version 1 (blue)"
+    assert "the release journal cannot be read" in "\n".join(told.lines())

@@ -74,6 +74,17 @@ class Ledger:
             os.close(handle)
         return entry
 
+    def set_aside_if_broken(self) -> Path | None:
+        """Where a broken ledger was moved to, so that a new chain can begin; nothing when it is whole."""
+        try:
+            self.read()
+        except EnvironmentFault:
+            number = 1
+            while (aside := self._path.with_name(f"{self._path.name}.broken-{number}")).exists():
+                number += 1
+            return self._path.rename(aside)
+        return None
+
     def read(self) -> list[Entry]:
         """All entries, the chain checked. A broken chain is an EnvironmentFault that names the line."""
         if not self._path.is_file():
@@ -102,5 +113,9 @@ def _broken(path: Path, line: int, why: str) -> EnvironmentFault:
         "the ledger was changed after it was written",
         facts={"ledger": f"{path}:{line}", "found": why},
         likely="someone edited the file, or a disk lost data",
-        tries=("restore the file from a backup; keep the broken one as evidence",),
+        tries=(
+            "restore the file from a backup; keep the broken one as evidence",
+            f"mv {path} {path}.broken    # begins a new chain",
+            "mlpipeline rollback    # works without it",
+        ),
     )

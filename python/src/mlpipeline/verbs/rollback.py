@@ -28,6 +28,7 @@ def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
     started = context.clock.monotonic()
     decided = context.clock.now().timestamp()
     with held(context, run, "rollback") as token:
+        _begin_new_ledger_if_broken(context)
         releasing = Releasing(context, token)
         moved = _take_back(releasing, reason)
         release = releasing.release
@@ -52,6 +53,15 @@ def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
         facts = {"to": back.version.digest, "model_version": back.version.model_version, "reason": reason}
         record = _record(context, release.run if returning and release is not None else back.version.run) or run
         return context.finish(record or _own_run(context, back), "rollback", started, reasons, evidence=evidence, facts=facts)
+
+
+def _begin_new_ledger_if_broken(context: Context) -> None:
+    """Users come first: a damaged record is kept as evidence, and must not keep them on a bad version."""
+    aside = context.ledger.set_aside_if_broken()
+    if aside is not None:
+        said = f"the ledger was changed after it was written; kept as {aside.name}"
+        context.note("ledger-broken", facts={"kept": str(aside)}, summary=said)
+        context.console.say(f"rollback: {said}")
 
 
 def _take_back(releasing: Releasing, reason: str) -> Moved | None:

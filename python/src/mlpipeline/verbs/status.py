@@ -28,6 +28,7 @@ class Status(msgspec.Struct, frozen=True):
     Args:
         router: ``up``, ``down``, or why the target cannot be read.
         results: Of the newest run of this checkout, by verb.
+        fault: What is wrong with the journal; then nothing is known of a release in progress.
     """
 
     service: str
@@ -37,6 +38,7 @@ class Status(msgspec.Struct, frozen=True):
     holder: Holder | None
     run: str
     results: dict[str, Result]
+    fault: str = ""
 
     @property
     def serving(self) -> bool:
@@ -52,6 +54,8 @@ class Status(msgspec.Struct, frozen=True):
             state = "ready" if colour.deployed.ready else f"DOWN {_last_line(colour.deployed.detail)}".rstrip()
             named = f"version {made.model_version or '-'}, {made.digest[:19]}, run {made.run or '-'}"
             found.append(f"  {colour.deployed.colour:<10}  {colour.role}, {colour.percent} % of users, {state}: {named}")
+        if self.fault:
+            found.append(f"  journal     {self.fault}")
         found.extend(self._release_lines())
         for digest, why in self.state.quarantined.items():
             found.append(f"  quarantined {digest[:19]} (version {why.model_version or '-'}): {why.reason}")
@@ -69,8 +73,11 @@ class Status(msgspec.Struct, frozen=True):
             used = [colour for colour in self.colours if colour.percent]
             names = [f"version {colour.deployed.artifact.model_version or '-'} ({colour.deployed.colour})" for colour in used]
             return ", ".join(f"{colour.percent} % of users on {name}" for colour, name in zip(used, names, strict=True))
-        if self.state.champion is None and self.state.release is None and not self.colours:
+        if self.state.champion is None and self.state.release is None and not self.colours and not self.fault:
             return "nothing was released yet"
+        unanswered = sum(colour.percent for colour in self.colours if not colour.deployed.ready)
+        if self.router == "up" and 0 < unanswered < 100:
+            return f"DOWN in part, {unanswered} % of users are not answered; try: mlpipeline rollback"
         return "DOWN, users are not answered; try: mlpipeline rollback"
 
     def _release_lines(self) -> list[str]:
@@ -90,7 +97,7 @@ class Status(msgspec.Struct, frozen=True):
 
 def run(context: Context) -> Status:
     """Reads the target, the journal, the lease and the newest run."""
-    state = Journal(context.places.journal).read()
+    state, fault = _known(context)
     observed, router = _observe(context)
     latest = context.runs.latest()
     return Status(
@@ -101,7 +108,16 @@ def run(context: Context) -> Status:
         holder=holder(context.places.lease),
         run=latest.id if latest else "",
         results=context.runs.results(latest.id) if latest else {},
+        fault=fault,
     )
+
+
+def _known(context: Context) -> tuple[State, str]:
+    """What the journal says; who is live is the target's word, and must be told without it."""
+    try:
+        return Journal(context.places.journal).read(), ""
+    except EnvironmentFault as fault:
+        return State(), f"{fault.what}: {fault.facts['journal']}"
 
 
 def _observe(context: Context) -> tuple[Observed, str]:
