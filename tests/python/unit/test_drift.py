@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlpipeline.core.drift import Look, Outcome, apart, due, stability_index
+from mlpipeline.core.drift import Look, Outcome, apart, drifted, due, stability_index
 
 DRIFTED, STEADY, UNKNOWN = Outcome.DRIFTED, Outcome.STEADY, Outcome.UNKNOWN
 DAY = 24 * 3600.0
@@ -36,6 +38,28 @@ def test_the_distance_is_never_negative_and_the_same_both_ways(one: list[int], o
 def test_the_index_is_the_textbooks_where_no_bin_is_empty() -> None:
     # 60/40 against 40/60: (0.4 - 0.6) ln(0.4/0.6) + (0.6 - 0.4) ln(0.6/0.4)
     assert stability_index([60_000, 40_000], [40_000, 60_000]) == pytest.approx(0.162186, abs=1e-4)
+
+
+@pytest.mark.parametrize(("bins", "before", "now"), [(2, 500, 500), (11, 500, 3500), (60, 500, 500), (60, 2000, 2000)])
+def test_chance_alone_is_hardly_ever_drift(bins: int, before: int, now: int) -> None:
+    chance = random.Random(7)
+    shares = [1 / (place + 1) for place in range(bins)]
+
+    def drawn(size: int) -> list[int]:
+        counts = [0] * bins
+        for place in chance.choices(range(bins), shares, k=size):
+            counts[place] += 1
+        return counts
+
+    alarms = sum(drifted(drawn(before), drawn(now), limit=0.0) for _ in range(300))
+    # One in a thousand is meant; at three in a thousand, more than 5 of 300 has a probability below 0.001.
+    assert alarms <= 5
+
+
+def test_a_large_shift_is_seen_in_many_bins_too() -> None:
+    before = [20] * 30 + [1] * 30
+    assert drifted(before, before[::-1], limit=0.25)
+    assert not drifted([600, 400], [590, 410], limit=0.25)
 
 
 def test_an_empty_side_and_other_bins_are_no_distance() -> None:

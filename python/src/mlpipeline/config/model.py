@@ -297,7 +297,8 @@ class DataDrift(Section, frozen=True):
     columns: tuple[str, ...] = ()
     """Columns to look at; empty: all that both files have."""
     limit: Annotated[float, Meta(gt=0)] = 0.25
-    """Index from which a column counts as drifted: 0.1 is commonly called a small shift, 0.25 a large one."""
+    """Index from which a column counts as drifted: 0.1 is commonly called a small shift, 0.25 a large one. Where few rows make
+    as much by chance alone, it takes more."""
     share: Annotated[float, Meta(gt=0, le=1)] = 0.2
     """Share of the columns that must have drifted for the window to count; one column at least."""
     min_rows: Positive = 500

@@ -9,6 +9,8 @@ from enum import StrEnum
 import msgspec
 
 _HALF = 0.5
+_ONE_IN_A_THOUSAND = 3.0902
+"""Quantile of the standard normal distribution."""
 
 
 class Outcome(StrEnum):
@@ -43,6 +45,24 @@ def stability_index(before: Sequence[float], now: Sequence[float]) -> float:
         raise ValueError("one side is empty")
     sides = [[(count + _HALF) / (sum(counts) + _HALF * len(counts)) for count in counts] for counts in (before, now)]
     return math.fsum((new - old) * math.log(new / old) for old, new in zip(*sides, strict=True))
+
+
+def by_chance(before: Sequence[float], now: Sequence[float]) -> float:
+    """The index that one in a thousand comparisons exceeds although nothing drifted, for so many counts in so many bins.
+
+    Without drift the index times ``nm / (n + m)`` follows a chi-square distribution with one degree of freedom less than bins
+    in use; its quantile is Wilson's and Hilferty's. Without this, sixty bins of 500 against 500 exceed 0.25 every fourth time.
+    """
+    used = sum(1 for old, new in zip(before, now, strict=True) if old or new)
+    if used < 2:
+        return 0.0
+    spread = 2 / (9 * (used - 1))
+    return (used - 1) * (1 - spread + _ONE_IN_A_THOUSAND * math.sqrt(spread)) ** 3 * (1 / sum(before) + 1 / sum(now))
+
+
+def drifted(before: Sequence[float], now: Sequence[float], limit: float) -> bool:
+    """Whether the distance is both as large as the limit and larger than chance makes it. Errors as :func:`stability_index`."""
+    return stability_index(before, now) >= max(limit, by_chance(before, now))
 
 
 def apart(looks: Sequence[Look], seconds: float) -> list[Look]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from mlpipeline.config.model import DataDrift, Decay
-from mlpipeline.core.drift import Outcome, stability_index
+from mlpipeline.core.drift import Outcome, drifted, stability_index
 from mlpipeline.core.release import Standing
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, MlpipelineError
 from mlpipeline.record.files import write_atomically
@@ -75,14 +75,14 @@ def data(context: Context, champion: Standing) -> Found:
         return Found(Outcome.UNKNOWN, "data: the two files share no column that can be compared", numbers)
     index = {name: stability_index(*counts) for name, counts in profile.columns.items()}
     worst = sorted(index, key=lambda name: -index[name])
-    moved = [*profile.only_before, *(name for name in worst if index[name] >= rule.limit)]
+    moved = [*profile.only_before, *(name for name in worst if drifted(*profile.columns[name], rule.limit))]
     total = len(index) + len(profile.only_before)
-    drifted = len(moved) >= max(1, math.ceil(rule.share * total))
+    enough = len(moved) >= max(1, math.ceil(rule.share * total))
     named = ", ".join(
         [*(f"{name} is gone" for name in profile.only_before), *(f"{name} {index[name]:.2f}" for name in worst)][:_SHOWN]
     )
     return Found(
-        Outcome.DRIFTED if drifted else Outcome.STEADY,
+        Outcome.DRIFTED if enough else Outcome.STEADY,
         f"data: {len(moved)} of {total} columns drifted (stability index at least {rule.limit:g}): {named}",
         {**numbers, "columns": total, "drifted": len(moved), **{f"index {name}": round(index[name], 4) for name in worst}},
         tuple(f"{name}: {index[name]:.3f}" for name in worst[:_SHOWN]),
@@ -104,11 +104,12 @@ def live(context: Context, champion: Standing) -> Found:
             numbers,
         )
     bins = sorted({*new, *old})
-    index = stability_index([old.get(name, 0.0) for name in bins], [new.get(name, 0.0) for name in bins])
+    before_counts, counts = ([side.get(name, 0.0) for name in bins] for side in (old, new))
+    index = stability_index(before_counts, counts)
     shares = {name: (old.get(name, 0.0) / totals[1], new.get(name, 0.0) / totals[0]) for name in bins}
     moved = sorted(shares, key=lambda name: -abs(shares[name][1] - shares[name][0]))[:_SHOWN]
     return Found(
-        Outcome.DRIFTED if index >= rule.limit else Outcome.STEADY,
+        Outcome.DRIFTED if drifted(before_counts, counts, rule.limit) else Outcome.STEADY,
         f"live: the predictions' stability index is {index:.2f}, limit {rule.limit:g}",
         {**numbers, "index": round(index, 4), "limit": rule.limit},
         tuple(f"{name}: {shares[name][0]:.1%} before, {shares[name][1]:.1%} now" for name in moved),
