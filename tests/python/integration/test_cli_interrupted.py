@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from cli_world import CliWorld, Moment, Worker, with_in_environment
-from mlpipeline.errors import EXIT_ENVIRONMENT, EXIT_FAIL, EXIT_INTERRUPTED
+from mlpipeline.errors import EXIT_ENVIRONMENT, EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
@@ -51,10 +51,20 @@ def answered_by_one(world: CliWorld) -> dict[str, int]:
     return {colour["deployed"]["colour"]: colour["percent"] for colour in colours}
 
 
+def ended_with_evidence(world: CliWorld, worker: Worker) -> Worker:
+    """A starved Prometheus misses stages as short as these; the verdict is inconclusive then, and ``run`` goes on."""
+    for _ in range(3):
+        if worker.ended() != EXIT_INCONCLUSIVE:
+            break
+        worker = world.start("run")
+    worker.ended()
+    return worker
+
+
 def settled_by_the_next_run(world: CliWorld, before: str) -> Worker:
     """The next ``run`` is all a person has to do."""
-    worker = world.start("run")
-    assert worker.ended() == 0, worker.told
+    worker = ended_with_evidence(world, world.start("run"))
+    assert worker.process.returncode == 0, worker.told
     assert world.phase == ""
     assert world.champion != before
     assert sorted(answered_by_one(world).values())[-1] == 100
@@ -83,7 +93,11 @@ def test_a_release_killed_again_and_again_goes_on_each_time_and_settles(world: C
     candidate = world.other
     with world.users():
         for moment, percent in RELEASE:
-            world.start("run", dies=moment).dies()
+            for _ in range(3):
+                worker = world.start("run", dies=moment)
+                if worker.ended() != EXIT_INCONCLUSIVE:
+                    break
+            worker.dies()
             assert answered_by_one(world).get(candidate, 0) == percent, moment.name
         settled_by_the_next_run(world, before)
     told = [entry.facts for entry in world.ledger if entry.event == "live"]
@@ -135,10 +149,11 @@ def test_two_runs_at_once_one_wins_and_the_other_names_it_and_changes_nothing(wo
     before = settled_with_a_new_commit(world)
     with world.users():
         pair = [world.start("run"), world.start("run")]
-        pair.sort(key=lambda worker: worker.ended())
-        winner, loser = pair
+        pair.sort(key=lambda worker: worker.ended() == EXIT_ENVIRONMENT)
+        first = pair[0].process.pid
+        winner, loser = ended_with_evidence(world, pair[0]), pair[1]
         assert (winner.process.returncode, loser.process.returncode) == (0, EXIT_ENVIRONMENT), winner.told + loser.told
-        assert f"mlpipeline run, process {winner.process.pid} on " in loser.told
+        assert f"mlpipeline run, process {first} on " in loser.told
         assert "since" in loser.told
     assert world.champion != before
 
@@ -159,7 +174,7 @@ def test_while_a_release_goes_on_nobody_else_may_change_the_service(world: CliWo
         os.kill(first.process.pid, signal.SIGCONT)
         assert first.ended() == EXIT_ENVIRONMENT, first.told
         assert f"mlpipeline run, process {second.process.pid} on " in first.told or "newer worker" in first.told, first.told
-        assert second.ended() == 0, second.told
+        assert ended_with_evidence(world, second).process.returncode == 0, second.told
     assert world.champion != before
 
 

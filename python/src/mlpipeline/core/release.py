@@ -340,9 +340,12 @@ def _begin(state: State, seen: Seen, event: Begin) -> Step:
         phase=Phase.PREPARING,
         champion=_standing_in(state, seen, live) if live else None,
     )
-    unshared = live is not None and seen.plan is not None and seen.plan != TrafficPlan.all_to(live)
-    cleared: tuple[Effect, ...] = (Route(TrafficPlan.all_to(live)),) if live and unshared else ()
-    return Step(replace(state, release=begun, reviving=False), (*cleared, Deploy(colour, event.version)))
+    # After a restart of the machine users come first, the candidate second.
+    home: tuple[Effect, ...] = ()
+    if begun.champion is not None and seen.plan != _home(begun):
+        home = (Route(_home(begun)),)
+    effects = (*_champion_warm(begun, seen), *home, Deploy(colour, event.version))
+    return Step(replace(state, release=begun, reviving=False), effects)
 
 
 def _same(release: Release, event: Begin) -> bool:
