@@ -1,0 +1,81 @@
+package cps
+
+import org.junit.Test
+import org.mlpipeline.cps.Report
+
+/** Stopped builds: the same exception surfaces everywhere, what was held is free, and users stay where they are. */
+class StopTest extends CpsWorld {
+
+    /** The build is stopped once the worker is really in the middle of this verb. */
+    Report stoppedIn(String verb, String jenkinsfile = 'mlPipeline()') {
+        File begun = new File(folder.root, 'begun')
+        instead(verb, "touch ${begun}; exec sleep 3600")
+        scenario.abortAt = "^sh .*label=mlpipeline ${verb.replace('-', ' ')} "
+        scenario.onceThereIs = begun.path
+        return run(jenkinsfile)
+    }
+
+    void abortedBeforeSwitch(Report report) {
+        assert report.result == 'ABORTED', report.log
+        assert report.error.contains('FlowInterruptedException: Aborted by Bob Example')
+        assert report.description == 'aborted: Bob Example'
+        assert !verbs(report).contains('switch')
+    }
+
+    @Test
+    void test_stop_in_the_data_gate() {
+        abortedBeforeSwitch(stoppedIn('gate-data'))
+    }
+
+    @Test
+    void test_stop_in_training_on_a_gpu_frees_the_device() {
+        scenario.resources = [gpu: ['box-gpu0', 'box-gpu1']]
+        scenario.resourceProperties = ['box-gpu0': [DEVICE: '0', NODE: 'box'], 'box-gpu1': [DEVICE: '1', NODE: 'box']]
+        Report report = stoppedIn('train', 'mlPipeline(gpu: true)')
+        abortedBeforeSwitch(report)
+        assert report.calls.findIndexOf { it.startsWith('lock ') } < report.calls.findIndexOf { it.startsWith('node label=box') }
+        assert report.of('end of lock').size() == 1
+        assert report.held.empty
+        assert seen('train').contains('CUDA_VISIBLE_DEVICES=0\n')
+    }
+
+    @Test
+    void test_stop_in_the_model_gate() {
+        abortedBeforeSwitch(stoppedIn('gate-model'))
+    }
+
+    @Test
+    void test_stop_in_deployment_collects_the_record() {
+        Report report = stoppedIn('deploy')
+        abortedBeforeSwitch(report)
+        assert report.archived.contains('.mlpipeline/runs/r1/register.json')
+    }
+
+    @Test
+    void test_stop_in_the_switch_is_not_swallowed() {
+        Report report = stoppedIn('switch')
+        assert report.result == 'ABORTED', report.log
+        assert report.error.contains('FlowInterruptedException: Aborted by Bob Example')
+        assert !verbs(report).contains('settle')
+        assert report.held.empty
+    }
+
+    @Test
+    void test_older_build_that_waits_for_the_service_gives_way_to_a_newer_one() {
+        scenario.heldElsewhere.add('mlpipeline-flights')
+        scenario.supersededAt = '^lock resource=mlpipeline-flights'
+        Report report = run('mlPipeline()')
+        assert report.result == 'NOT_BUILT', report.log
+        assert report.error.contains('Superseded by')
+        assert !verbs(report).contains('package')
+    }
+
+    @Test
+    void test_whole_pipeline_is_bounded_in_time() {
+        scenario.heldElsewhere.add('mlpipeline-flights')
+        Report report = run("mlPipeline(timeout: '2h')")
+        assert report.result == 'ABORTED'
+        assert report.error.contains('Timeout has been exceeded')
+        assert !verbs(report).contains('package')
+    }
+}
