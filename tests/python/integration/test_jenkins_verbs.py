@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -330,6 +331,28 @@ def test_a_disabled_nightly_fails_and_one_that_never_ran_is_open(jenkins: FakeJe
     nightly(jenkins, [])
     jenkins.disabled.clear()
     assert jenkins_health.run(tmp_path, jenkins.environment(), job=["n"]).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"builds": 0}, "at least 1"), ({"grace": "soon"}, "no length of time"), ({"zone": "Mars/Olympus"}, "cannot be read")],
+)
+def test_health_refuses_what_cannot_be_meant(jenkins: FakeJenkins, tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    nightly(jenkins, [1], schedule="H * * * *")
+    with pytest.raises(ConfigurationError, match=words):
+        jenkins_health.run(tmp_path, jenkins.environment(), job=["n"], **options)
+
+
+def test_a_login_page_in_the_way_is_told(jenkins: FakeJenkins, tmp_path: Path) -> None:
+    project = small_checkout(tmp_path / "p")
+    set_up(jenkins, project)
+    jenkins.jobs["churn/release"] = "<html><body>Please log in<br></body></html>"
+    with pytest.raises(ConfigurationError) as told:
+        set_up(jenkins, project)
+    assert "login page" in told.value.likely
+    jenkins.jobs["churn/release"] = "<flow-definition><description>cut off"
+    with pytest.raises(EnvironmentFault, match="not XML"):
+        set_up(jenkins, project)
 
 
 def test_health_without_the_stage_page_still_counts_builds(jenkins: FakeJenkins, tmp_path: Path) -> None:

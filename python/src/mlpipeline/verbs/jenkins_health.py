@@ -43,6 +43,8 @@ def run(
         grace: How late a scheduled run may begin.
         zone: Where the controller's clock hangs, for schedules without a ``TZ=`` line.
     """
+    if builds < 1:
+        raise ConfigurationError("--builds must be at least 1", tries=("--builds 50",))
     calling = Calling(project, environment, credentials, timeout)
     names = list(job) or [calling.job("", "release"), calling.job("", "nightly")]
     now, late = datetime.now(UTC), _seconds(grace)

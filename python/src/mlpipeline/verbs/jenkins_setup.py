@@ -92,7 +92,8 @@ def _settle(server: JenkinsServer, wanted: JobText, *, dry_run: bool) -> tuple[s
     if _kind(found) != _kind(wanted.xml):
         raise ConfigurationError(
             f"{wanted.name} exists in Jenkins, but is something else",
-            facts={"found": _kind(found), "wanted": _kind(wanted.xml)},
+            facts={"found": _kind(found) or "no XML", "wanted": _kind(wanted.xml)},
+            likely="a proxy or a login page stands before it" if _kind(found) in {"", "html"} else "",
             tries=("rename it in Jenkins", "--folder ANOTHER"),
         )
     # A folder that is there is left alone: credentials and permissions live in it.

@@ -58,7 +58,7 @@ def prune(context: Context) -> Pruned:
         return Pruned()
     oldest = context.clock.now().timestamp() - rule.older_than
     try:
-        with held(context, None):
+        with held(context, None, verb="nightly"):
             _sweep(context.places.work, context.places.home)
             states = _states(context)
             runs, freed = _prune_runs(context, states[context.places.service], oldest)
