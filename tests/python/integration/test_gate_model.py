@@ -87,7 +87,7 @@ class Project:
     def context(self, gate: ModelGate, package: Package | None = None) -> Context:
         world = World(target=lambda: Standing(self.observed), registry=none_of_these, metrics=none_of_these)
         config = Config(service="flights", train=Train(command="true"), gate=gate, package=package or Package())
-        return Context(config, self.places, SystemClock(), Quiet(), world)
+        return Context(config=config, places=self.places, clock=SystemClock(), console=Quiet(), world=world)
 
     def judge(self, metrics: tuple[MetricGate, ...] = ACCURACY, package: Package | None = None, **gate: Any) -> Result:
         chosen = ModelGate(**{"holdout": "holdout.parquet", "label": "state", "metrics": metrics, **gate})
@@ -187,6 +187,16 @@ def test_champion_is_scored_once_per_holdout_and_an_unchanged_call_does_no_work(
     assert project.asked == ["the candidate", "the champion", "the candidate"]
     assert again.evidence["metrics"] == result.evidence["metrics"]
     assert again.evidence["holdout_uses"] == 2
+
+
+@pytest.mark.real
+def test_a_metric_of_probabilities_may_be_added_after_the_champion_was_scored(project: Project) -> None:
+    project.champion()
+    save_tiny_model(project.model)
+    project.judge(NO_WORSE)
+    ranked = MetricGate(metric="roc_auc", no_worse_than_champion=NonInferiority(margin=0.05))
+    result = project.judge((*NO_WORSE, ranked))
+    assert result.verdict is Verdict.PASS, [reason.summary for reason in result.reasons]
 
 
 @pytest.mark.real

@@ -235,6 +235,11 @@ class _Judging:
         evidence["metrics"] = self._rows
         return self._findings, evidence
 
+    @property
+    def _probabilities(self) -> bool:
+        """Whether a metric needs probabilities."""
+        return any(METRICS[metric.metric].kind in {"ranking", "probability"} for metric in self._gate.metrics)
+
     def _needs_champion(self) -> bool:
         return self._champion is not None and any(_rules(metric).needs_champion for metric in self._gate.metrics)
 
@@ -306,7 +311,8 @@ class _Judging:
         """Predictions of a bundle never change, so it is scored once per holdout."""
         if self._champion is None:
             raise Failed("there is no champion")
-        key = _fingerprint(self._champion.digest, self._holdout.digest)
+        # Predictions kept for a gate that asked for no probabilities would leave a later one without any, for good.
+        key = _fingerprint(self._champion.digest, self._holdout.digest, self._probabilities)
         file = self._context.places.state / "scores" / f"{key}.npz"
         known = _load(file, len(self._holdout))
         if known is not None:
@@ -328,7 +334,7 @@ class _Judging:
             self._holdout,
             columns,
             name=subject.name,
-            probabilities=any(METRICS[metric.metric].kind in {"ranking", "probability"} for metric in gate.metrics),
+            probabilities=self._probabilities,
             latency_predictions=latency_predictions,
             timeout=SCORING_LIMIT,
             import_path=[subject.code] if subject.code is not None and subject.code.is_dir() else [],
