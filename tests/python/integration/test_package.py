@@ -13,7 +13,7 @@ from mlpipeline.adapters.bundle import verify
 from mlpipeline.adapters.environment import Environments, python_for
 from mlpipeline.config.model import Package
 from mlpipeline.core.verdict import Verdict
-from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.record.places import Places
 from mlpipeline.record.result import Result
 from mlpipeline.record.run import Run
@@ -144,7 +144,7 @@ def test_full_disk_leaves_nothing_and_the_next_try_works(project: SmallProject, 
 def test_model_that_changed_since_its_training_is_not_shipped(project: SmallProject) -> None:
     run = trained(project)
     with (project.folder / "model" / "MLmodel").open("a") as file:
-        file.write("# edited\n")
+        file.write("}edited\n")
     with pytest.raises(ConfigurationError, match="not the one that was trained"):
         packaged(project, run)
 
@@ -157,7 +157,7 @@ def test_packaging_needs_a_training(project: SmallProject) -> None:
 def test_vanished_model_is_told(project: SmallProject) -> None:
     run = trained(project)
     (project.folder / "model").rename(project.folder / "gone")
-    with pytest.raises(Failed, match="left no model"):
+    with pytest.raises(ConfigurationError, match="not there any more"):
         packaged(project, run)
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import mlpipeline
-from mlpipeline.adapters.bundle import Digests, build, files_under
+from mlpipeline.adapters.bundle import Digests, build, files_under, folder_digest
 from mlpipeline.adapters.environment import Environments
 from mlpipeline.adapters.mlflow import read_model
 from mlpipeline.core.verdict import Verdict
@@ -29,6 +29,9 @@ def run(context: Context, run: Run) -> Result:
     started = context.clock.monotonic()
     trained = context.needed(run, "train", VERB)
     model = model_folder(context)
+    trained_digest = str(trained.evidence.get("model_digest", ""))
+    _there(model)
+    _same_model(folder_digest(model, Digests(context.places.work / "digests-model.json")), trained_digest, model)
     read_model(model)
     environments = Environments(context.places, wheelhouse(context))
     python = python_version(model)
@@ -43,7 +46,7 @@ def run(context: Context, run: Run) -> Result:
         digests=digests,
     )
     digests.save()
-    _same_model(built.manifest.part("model"), str(trained.evidence.get("model_digest", "")), model)
+    _same_model(built.manifest.part("model"), trained_digest, model)
     interpreter = environments.install(lock)
     digest = built.manifest.digest
     previous = context.runs.result(run.id, VERB)
@@ -75,6 +78,16 @@ def run(context: Context, run: Run) -> Result:
     )
 
 
+def _there(model: Path) -> None:
+    if not model.is_dir():
+        raise ConfigurationError(
+            "the trained model is not there any more",
+            facts={"missing": model},
+            likely="the folder was removed after the training ended, or this is another checkout",
+            tries=("mlpipeline train",),
+        )
+
+
 def _same_model(packaged: str, trained: str, model: Path) -> None:
     """What was trained and judged is what gets shipped."""
     if packaged != trained:
@@ -94,6 +107,7 @@ def wheelhouse(context: Context) -> Path | None:
 
 def requirements(context: Context, model: Path) -> list[str]:
     """What the serving environment is locked from: the configured file, else the model's own, and the serving process's."""
+    _there(model)
     chosen = context.config.package.requirements
     file = context.project / chosen if chosen else model / "requirements.txt"
     if not file.is_file():
