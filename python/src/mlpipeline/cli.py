@@ -99,7 +99,8 @@ def make_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="mlpipeline",
         description="Takes a machine-learning repository from a commit to a release that is proven in production.",
-        epilog="Exit codes: 0 pass, 10 fail, 11 inconclusive, 2 configuration, 3 environment (worth a retry), 70 bug.",
+        epilog="Exit codes: 0 pass, 10 fail, 11 inconclusive, 2 configuration, 3 environment (worth a retry), 70 bug, "
+        "130 interrupted.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"mlpipeline {__version__}")
