@@ -310,7 +310,7 @@ class LiveDrift(Section, frozen=True):
     enabled: bool = False
     window: Duration = Duration(24 * 3600)
     before: Duration = Duration(7 * 24 * 3600)
-    """How long before the window the comparison reaches, as far as Prometheus remembers; the local target's own keeps two days."""
+    """How long before the window the comparison reaches, if Prometheus remembers; the local target's own keeps two days."""
     limit: Annotated[float, Meta(gt=0)] = 0.25
     min_predictions: Positive = 500
 
