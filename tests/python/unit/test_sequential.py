@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from math import exp, inf, log
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from scipy import stats
 
 from mlpipeline.core.sequential import (
+    EXCLUSION_CAUTION,
     Calibration,
     HarmTest,
     LevelTest,
@@ -18,6 +20,7 @@ from mlpipeline.core.sequential import (
     binomial_log_likelihood,
     calibrate,
     closed_culprits,
+    effective_events,
     expected_ticks,
     log_mean_exp,
     log_weighted_sum,
@@ -78,7 +81,25 @@ def test_the_expectation_under_the_null_is_at_most_one() -> None:
                 test = HarmTest(1.1, PLAIN)
                 test.add(Tick(requests[0], hits, requests[1], events - hits))
                 expectation += stats.binom.pmf(hits, events, probability) * exp(test.log_e)
-            assert expectation <= 1 + 1e-12
+            assert 0.8 < expectation <= 1 + 1e-12
+
+
+def test_the_expectation_over_several_ticks_and_stages_is_at_most_one() -> None:
+    """Exactly, over all outcomes of four ticks in two stages."""
+    expectation = 0.0
+    for outcome in itertools.product(range(4), repeat=4):
+        test, probability = RestartedHarmTest(1.0, PLAIN), 1.0
+        for number, hits in enumerate(outcome):
+            if number == 2:
+                test.next_stage()
+            test.add(Tick(10, hits, 10, 3 - hits))
+            probability *= float(stats.binom.pmf(hits, 3, 0.5))
+        expectation += probability * exp(test.log_e)
+    assert 0.8 < expectation <= 1 + 1e-12
+
+
+def test_ticks_with_more_events_weigh_more_but_not_in_proportion() -> None:
+    assert [effective_events(events) for events in (1, 2, 8)] == pytest.approx([1.0, 2 / 1.3, 8 / 3.1])
 
 
 def test_harm_is_found_and_sooner_when_it_is_greater() -> None:
@@ -182,6 +203,24 @@ def test_calibration_sees_roughness_and_leaves_smoothness_alone() -> None:
 @pytest.mark.parametrize("history", [[], [(0, 0)] * 100, [(100, 0)] * 100, [(100, 1)] * 10])
 def test_too_little_history_leaves_the_defaults(history: list[tuple[int, int]]) -> None:
     assert calibrate(history) == Calibration()
+
+
+def test_calibration_sees_ticks_that_resemble_each_other() -> None:
+    rng = np.random.default_rng(9)
+    level, wandering = 0.0, []
+    for noise in rng.normal(size=300):
+        level = 0.95 * level + 0.3 * float(noise)
+        wandering.append((2000, int(rng.binomial(2000, min(1, 0.02 * exp(level))))))
+    alone = [(2000, int(rng.binomial(2000, 0.02))) for _ in range(300)]
+    assert calibrate(alone).dependence == 1.75 < calibrate(wandering).dependence
+
+
+def test_exclusion_is_more_careful_than_a_rollback() -> None:
+    bold, careful = HarmTest(0.5, PLAIN), HarmTest(0.5, PLAIN, EXCLUSION_CAUTION)
+    for tick in ticks(3, 100, 0.02, 0.02):
+        bold.add(tick.swapped)
+        careful.add(tick.swapped)
+    assert 0 < careful.log_e < bold.log_e
 
 
 def test_culprits_are_named_only_when_every_set_with_them_is_rejected() -> None:

@@ -16,11 +16,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from math import exp, inf, isinf, log, log10
+from typing import Literal
 
 import msgspec
 
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement
+from mlpipeline.core.first_rules import FirstHarmTest, FirstRestartedHarmTest
 from mlpipeline.core.sequential import (
+    EXCLUSION_CAUTION,
     Calibration,
     HarmTest,
     LevelTest,
@@ -36,6 +39,8 @@ from mlpipeline.core.weighted_score import Sampled, Score, ScorePlan, check, sco
 PASS_ERROR = 0.05
 """Probability of passing a metric early although its harm is at the margin."""
 INTERVAL_CONFIDENCE = 0.95
+RULES: Literal[2] = 2
+"""The rules of today, for new plans."""
 EFFECT = 1.1
 """Ratio up to which a candidate counts as no worse: a tenth more is no reason to take a release back."""
 ALWAYS_FAILING = 0.5
@@ -78,6 +83,8 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     conditions: tuple[ConditionPlan, ...] = ()
     queries: dict[str, str] = {}
     score: ScorePlan | None = None
+    rules: Literal[1, 2] = 1
+    """Which tests judge: 1, :mod:`mlpipeline.core.first_rules`, for evidence that names none; else those of today."""
 
 
 class Look(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -130,15 +137,14 @@ class TracePoint(msgspec.Struct, frozen=True, omit_defaults=True):
 class MetricState:
     """Running evidence of one metric."""
 
-    def __init__(self, plan: MetricPlan) -> None:
+    def __init__(self, plan: MetricPlan, rules: int) -> None:
         self.plan = plan
         self.totals = Tick(0, 0, 0, 0)
         self.stage = Tick(0, 0, 0, 0)
         self.trace: list[TracePoint] = []
         self.excluded = False
         self._recent: deque[Tick] = deque(maxlen=_RECENT_LOOKS)
-        self._harm = RestartedHarmTest(plan.effect, plan.calibration)
-        self._benign = HarmTest(1 / plan.margin, plan.calibration)
+        self._harm, self._benign = _tests(plan, rules)
         self._level = LevelTest(plan.tolerate) if 0 < plan.tolerate < 1 else None
         self._interval = RatioInterval(INTERVAL_CONFIDENCE, plan.calibration)
 
@@ -196,6 +202,13 @@ class MetricState:
         return self._interval.interval
 
 
+def _tests(plan: MetricPlan, rules: int) -> tuple[RestartedHarmTest | FirstRestartedHarmTest, HarmTest | FirstHarmTest]:
+    """Against "no harm", and against "harm of the margin"."""
+    if rules == 1:
+        return FirstRestartedHarmTest(plan.effect, plan.calibration), FirstHarmTest(1 / plan.margin, plan.calibration)
+    return RestartedHarmTest(plan.effect, plan.calibration), HarmTest(1 / plan.margin, plan.calibration, EXCLUSION_CAUTION)
+
+
 class MetricVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
     """One metric of the whole release. ``high`` is 0 while nothing above is excluded; ``threshold`` is ``1 / false_alarm``."""
 
@@ -235,7 +248,7 @@ class Judge:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.metrics = {metric.name: MetricState(metric) for metric in plan.metrics}
+        self.metrics = {metric.name: MetricState(metric, plan.rules) for metric in plan.metrics}
         self.conditions = {condition.name: ConditionState(condition) for condition in plan.conditions}
         self.failed_at = 0.0
         self.culprits: tuple[str, ...] = ()

@@ -16,8 +16,10 @@ What is a theorem and what is calibrated:
   champion's past with a reserve, and no theorem about your traffic. ``bench/verification.py`` measures how it holds up.
 * Capping single ticks is valid when each tick is within total variation ``CONTAMINATION`` of the null
   (Saha & Ramdas, arXiv 2408.14015).
-* The vote needs only that the candidate's mean share of the events of a tick is at most ``share(effect)`` given the past:
-  any burst, any overdispersion. Raising it to ``1/dependence`` for serial dependence is calibrated.
+* The vote needs only that the candidate's mean share of the events of a tick is at most ``share(effect)``, given the past
+  and their number: any burst, any overdispersion. A tick bets in proportion to its effective number of events.
+* Raising either to a power of at most 1 keeps it an e-process (Jensen). That the power ``1/dependence`` of the vote
+  suffices for ticks that resemble each other is calibrated.
 * A weighted mean of e-processes is one, under any dependence between them.
 """
 
@@ -36,7 +38,14 @@ _LOG_CAP = log(CAP)
 _LOG_RESERVE = log1p(CONTAMINATION * (CAP - 1))
 _WIDEST = 40.0
 _HARM_POINTS = 14
-_BETS = (0.1, 0.25, 0.5, 0.75, 0.95)
+_BETS = (0.05, 0.1, 0.2, 0.4, 0.8)
+_HIGHEST_BET = 0.95
+_LIKELIHOOD_WEIGHT = 0.25
+_CLUMPING = 0.3
+_LEAST_DEPENDENCE = 1.75
+_OF_A_COLOUR_ALONE = 0.7
+EXCLUSION_CAUTION = 1.75
+"""When harm is to be excluded: a wander of the ratio is easily taken for its absence, and waiting for more is cheap."""
 _LONGEST_BLOCK = 8
 
 
@@ -104,20 +113,28 @@ def log_weighted_sum(pairs: Iterable[tuple[float, float]]) -> float:
     return log_mean_exp(terms) + log(len(terms)) if terms else -inf
 
 
+def effective_events(events: int) -> float:
+    """As how many independent events these count, clumped as events usually are: ``k / (1 + (k - 1) * 0.3)``."""
+    return events / (1 + (events - 1) * _CLUMPING)
+
+
 class HarmTest:
     """E-process against "the candidate's rate is at most ``effect`` times the champion's".
 
-    Half the mean of capped, tempered binomial likelihood ratios over ratios from 1.1 to 40 times ``effect``, half the vote:
-    ``prod (1 + bet * (candidate's share of the events - share(effect)) / share(effect))``, meaned over the bets.
-    Non-inferiority is the same test with the roles swapped and ``effect = 1 / margin``.
+    A quarter the mean of capped, tempered binomial likelihood ratios over ratios from 1.1 to 40 times ``effect``, three
+    quarters the vote, ``prod (1 + bet(k) * (share of the k events - share(effect)) / share(effect))^(1/dependence)``
+    meaned over bets, with ``bet(k) = min(0.95, bet * effective events)``.
+    Non-inferiority is the same test with the roles swapped, ``effect = 1 / margin`` and ``EXCLUSION_CAUTION``.
 
     Args:
         effect: The largest ratio that is no harm.
+        caution: Everything is raised to the power ``1 / caution``, at least 1.
     """
 
-    def __init__(self, effect: float, calibration: Calibration) -> None:
+    def __init__(self, effect: float, calibration: Calibration, caution: float = 1.0) -> None:
         self._effect = effect
         self._calibration = calibration
+        self._caution = caution
         step = log(_WIDEST / 1.1) / (_HARM_POINTS - 1)
         self._ratios = [effect * 1.1 * exp(step * index) for index in range(_HARM_POINTS)]
         self._likelihood = [0.0] * _HARM_POINTS
@@ -133,16 +150,17 @@ class HarmTest:
         null = binomial_log_likelihood(events, hits, expected, rho)
         for index, ratio in enumerate(self._ratios):
             gain = binomial_log_likelihood(events, hits, share(ratio, tick), rho) - null
-            self._likelihood[index] += min(gain, _LOG_CAP) - _LOG_RESERVE
-        surplus = (hits / events - expected) / expected
+            self._likelihood[index] += (min(gain, _LOG_CAP) - _LOG_RESERVE) / self._caution
+        surplus, effective = (hits / events - expected) / expected, effective_events(events)
+        power = 1 / (self._calibration.dependence * self._caution)
         for index, bet in enumerate(_BETS):
-            self._votes[index] += log1p(bet * surplus)
+            self._votes[index] += log1p(min(_HIGHEST_BET, bet * effective) * surplus) * power
 
     @property
     def log_e(self) -> float:
         """Natural logarithm of the e-value so far; 0 before any evidence."""
-        votes = log_mean_exp([value / self._calibration.dependence for value in self._votes])
-        return log_mean_exp([log_mean_exp(self._likelihood), votes])
+        parts = ((_LIKELIHOOD_WEIGHT, self._likelihood), (1 - _LIKELIHOOD_WEIGHT, self._votes))
+        return log_weighted_sum([(weight, log_mean_exp(sums)) for weight, sums in parts])
 
 
 class RestartedHarmTest:
@@ -171,10 +189,14 @@ class RestartedHarmTest:
 
     @property
     def log_e(self) -> float:
-        stages = [*self._ended, self._stage.log_e]
-        weighted = [(0.5 / (number * (number + 1)), value) for number, value in enumerate(stages, start=1)]
-        to_come = 0.5 / (len(stages) + 1)
-        return log_weighted_sum([(0.5, self._whole.log_e), *weighted, (to_come, 0.0)])
+        return restarted(self._whole.log_e, [*self._ended, self._stage.log_e])
+
+
+def restarted(whole: float, stages: Sequence[float]) -> float:
+    """Logarithm of the e-value of a release and of its stages together, weighted as :class:`RestartedHarmTest` says."""
+    weighted = [(0.5 / (number * (number + 1)), value) for number, value in enumerate(stages, start=1)]
+    to_come = 0.5 / (len(stages) + 1)
+    return log_weighted_sum([(0.5, whole), *weighted, (to_come, 0.0)])
 
 
 class LevelTest:
@@ -269,18 +291,18 @@ def calibrate(history: Sequence[tuple[int, int]]) -> Calibration:
 
     Neighbouring blocks of 1, 2, 4 and 8 ticks are compared with each other as if they were two equal colours. The
     variance of the division of their events over the binomial one is the inflation; the greatest over all lengths,
-    with a reserve of one half, sets the overdispersion, which so also covers slow wander. Before is compared with after
-    here, so wander that two concurrent colours would share counts as roughness: errs to the careful side.
+    with a reserve of one half, sets the overdispersion, which so also covers slow wander; the greatest over that of single
+    ticks sets the dependence. Before is compared with after here, so wander that two concurrent colours would share
+    counts as roughness: errs to the careful side, and of the dependence only seven tenths are taken.
 
     Returns the built-in defaults while fewer than 30 events or 16 comparable pairs of ticks are known.
     """
-    inflations, pairs = [], 0
+    inflations = []
     length = 1
     while length <= _LONGEST_BLOCK:
         squares, expected, used = _division(_blocks(history, length))
         if used >= (16 if length == 1 else 8) and expected > 0:
             inflations.append(squares / expected)
-            pairs = max(pairs, used)
         length *= 2
     events = sum(count for _, count in history)
     if not inflations or events < 30:
@@ -288,10 +310,10 @@ def calibrate(history: Sequence[tuple[int, int]]) -> Calibration:
     per_pair = 2 * events / max(1, sum(1 for requests, _ in history if requests))
     greatest = max(inflations)
     overdispersion = 1.5 * max(0.0, greatest - 1) / max(1.0, per_pair - 1)
-    dependence = 1.25 * greatest / max(1.0, inflations[0])
+    dependence = _OF_A_COLOUR_ALONE * greatest / max(1.0, inflations[0])
     return Calibration(
         overdispersion=round(min(0.5, max(0.01, overdispersion)), 4),
-        dependence=round(min(8.0, max(1.5, dependence)), 3),
+        dependence=round(min(8.0, max(_LEAST_DEPENDENCE, dependence)), 3),
         ticks=len(history),
     )
 

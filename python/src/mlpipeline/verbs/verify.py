@@ -9,7 +9,7 @@ import msgspec
 
 from mlpipeline.config.model import Condition
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement, parse
-from mlpipeline.core.judge import Judge, Judgement, Look, MetricPlan, MetricVerdict, Plan, StageEnd, TracePoint
+from mlpipeline.core.judge import RULES, Judge, Judgement, Look, MetricPlan, MetricVerdict, Plan, StageEnd, TracePoint
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.core.weighted_score import Classified, Sampled, Score, ScorePlan
@@ -207,6 +207,7 @@ class Watch:
             conditions=self._conditions(),
             queries=self._reader.queries,
             score=self._score(),
+            rules=RULES,
         )
 
     def _score(self) -> ScorePlan | None:
@@ -336,6 +337,7 @@ class Watch:
             and plan.conditions == self._conditions()
             and plan.score == self._score()
             and plan.queries == self._reader.queries
+            and plan.rules == RULES
         )
 
     def _write(self) -> None:
