@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -236,16 +236,31 @@ def test_a_slow_and_an_absent_controller_are_the_environments_fault(jenkins: Fak
             jenkins_trigger.run(project, jenkins.environment())
 
 
+NOW = datetime(2026, 3, 18, 12, 10, tzinfo=UTC)
+
+
+class _Stopped(datetime):
+    """A clock that stands: what is due depends on the minute of the hour."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return NOW.astimezone(tz)
+
+
+@pytest.fixture(autouse=True)
+def _stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jenkins_health, "datetime", _Stopped)
+
+
 def nightly(jenkins: FakeJenkins, ages: list[float], *, schedule: str = "TZ=UTC\nH * * * *") -> None:
     """An hourly job with a timer build at each age (hours)."""
-    now = datetime.now(UTC)
     jenkins.jobs["n"] = (
         "<flow-definition><properties><org.jenkinsci.plugins.workflow.job.properties.PipelineTriggersJobProperty><triggers>"
         f"<hudson.triggers.TimerTrigger><spec>{schedule}</spec></hudson.triggers.TimerTrigger>"
         "</triggers></org.jenkinsci.plugins.workflow.job.properties.PipelineTriggersJobProperty></properties></flow-definition>"
     )
     # At half past, so that every build lies inside its own hour.
-    hour = now.replace(minute=30, second=0, microsecond=0)
+    hour = NOW.replace(minute=30)
     jenkins.builds["n"] = [
         build(
             100 - place,

@@ -37,7 +37,7 @@ def settings() -> Settings:
 
 
 def test_counters_of_our_own_server_are_what_the_look_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rule = LiveDrift(enabled=True, window=Duration(4), before=Duration(4), min_predictions=1)
+    rule = LiveDrift(enabled=True, window=Duration(6), before=Duration(6), min_predictions=1)
     with MetricsPage() as page:
         metrics = Metrics(settings())
         metrics.expect([], Seen(labels={"yes": 0, "no": 0}, values=[0] * (len(VALUE_BUCKETS) + 1)))
@@ -71,6 +71,6 @@ def test_counters_of_our_own_server_are_what_the_look_reads(tmp_path: Path, monk
                 found.append(live(context, champion))
                 return found[-1].outcome is not Outcome.UNKNOWN
 
-            wait_for(enough, "both windows hold predictions")
+            wait_for(enough, "both windows hold predictions", seconds=150)
     assert found[-1].outcome is Outcome.STEADY, found[-1]
     assert any(line.startswith("class yes: ") for line in found[-1].sample)

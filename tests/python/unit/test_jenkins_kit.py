@@ -84,6 +84,18 @@ def test_the_example_pins_the_library_to_a_tag() -> None:
     assert re.fullmatch(r"v\d+\.\d+\.\d+", library["defaultVersion"])
 
 
+def test_every_version_that_is_named_is_the_librarys() -> None:
+    version = (KIT / "version.txt").read_text().split()[0]
+    pages = [KIT / "jcasc.yaml", *(ROOT / "docs" / "how-to").glob("*.md")]
+    named = [
+        found
+        for page in pages
+        for found in re.findall(r"(?:mlpipeline(?:\[gpu\])?(?:@v|==)|: v)(\d+\.\d+\.\d+)", page.read_text())
+    ]
+    assert len(named) >= 4, "the pattern finds versions"
+    assert set(named) == {version}
+
+
 @pytest.mark.parametrize("page", ["how-to/jenkins.md", "how-to/gpu-agents.md", "explanation/threats.md"])
 def test_pages_link_to_files_that_are_there(page: str) -> None:
     file = ROOT / "docs" / page
