@@ -525,3 +525,13 @@ def test_status_tells_who_is_live_without_a_journal_it_can_read(story: Story) ->
     told = status.run(story.context)
     assert told.lines()[0] == "iris: 100 % of users on version 1 (blue)"
     assert "the release journal cannot be read" in "\n".join(told.lines())
+
+
+def test_an_approval_nobody_can_read_counts_for_nobody(guarded: Story) -> None:
+    made = guarded.packaged()
+    deploy.run(guarded.context, made)
+    folder = guarded.context.runs.folder(made.id) / "approvals"
+    folder.mkdir(parents=True)
+    (folder / "1.json").write_text("{")
+    with pytest.raises(EnvironmentFault, match="a recorded approval cannot be read"):
+        approve.run(guarded.context, made)

@@ -40,6 +40,17 @@ def test_a_folder_left_by_a_killed_start_is_passed_over(store: RunStore) -> None
     assert store.all() == []
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"id": 5}'])
+def test_records_nobody_can_read_are_passed_over_and_their_verb_is_done_again(store: RunStore, content: str) -> None:
+    store.create(run("whole"))
+    store.create(run("broken"))
+    (store.folder("broken") / "run.json").write_text(content)
+    store.write(result("train", of="whole")).write_text(content)
+    assert store.all() == [run("whole")]
+    assert store.result("whole", "train") is None
+    assert store.results("whole") == {}
+
+
 def test_runs_of_other_services_are_not_shown(store: RunStore) -> None:
     store.create(run("other", service="pricing"))
     assert store.all() == []

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from mlpipeline.errors import EnvironmentFault
+
+T = TypeVar("T")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -33,3 +41,24 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def read_own(path: Path, kind: type[T], what: str, tries: Sequence[str] = ()) -> T:
+    """The content of a JSON file that mlpipeline itself wrote.
+
+    Args:
+        what: The file in words.
+
+    Raises:
+        FileNotFoundError: There is none.
+        EnvironmentFault: Something else wrote into it, or a disk lost data. It is never guessed at.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EnvironmentFault(
+            f"{what} cannot be read",
+            facts={"file": path, "found": error},
+            likely="someone edited the file, or a disk lost data",
+            tries=tries or (f"mv {path} {path}.broken", "then run the same command again"),
+        ) from error

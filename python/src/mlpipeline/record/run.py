@@ -6,6 +6,7 @@ the report, evidence) stand beside them. A run is *of* a commit with its uncommi
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -71,7 +72,7 @@ class RunStore:
         if self._places.runs.is_dir():
             for folder in sorted(self._places.runs.iterdir()):
                 file = folder / "run.json"
-                if file.is_file():
+                with contextlib.suppress(OSError, msgspec.DecodeError):
                     found.append(msgspec.json.decode(file.read_bytes(), type=Run))
         return sorted((run for run in found if run.service == self._places.service), key=lambda run: (run.created, run.id))
 
@@ -94,8 +95,11 @@ class RunStore:
         return run
 
     def result(self, run: str, verb: str) -> Result | None:
+        """The newest result of a verb. One that cannot be read is none: the verb is done again."""
         file = self.folder(run) / "results" / f"{verb}.json"
-        return msgspec.json.decode(file.read_bytes(), type=Result) if file.is_file() else None
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            return msgspec.json.decode(file.read_bytes(), type=Result)
+        return None
 
     def results(self, run: str) -> dict[str, Result]:
         """By verb, in the order of the flow, others after it by name."""

@@ -10,7 +10,7 @@ import msgspec
 from mlpipeline.clock import iso
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
-from mlpipeline.record.files import write_atomically
+from mlpipeline.record.files import read_own, write_atomically
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
@@ -168,7 +168,7 @@ def _bound(context: Context, run: Run) -> tuple[str, str]:
 def _stored(context: Context, run: Run) -> list[Approval]:
     folder = context.runs.folder(run.id) / "approvals"
     files = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    return sorted((msgspec.json.decode(file.read_bytes(), type=Approval) for file in files), key=lambda one: (one.when, one.who))
+    return sorted((read_own(file, Approval, "a recorded approval") for file in files), key=lambda one: (one.when, one.who))
 
 
 def _write(context: Context, run: Run, one: Approval) -> None:

@@ -32,7 +32,7 @@ from mlpipeline.core.scores import METRICS, Answers, Truth, Undefined, value
 from mlpipeline.core.verdict import Verdict, worst
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
 from mlpipeline.ports import Artifact
-from mlpipeline.record.files import write_atomically
+from mlpipeline.record.files import read_own, write_atomically
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
@@ -406,7 +406,7 @@ class _Judging:
     def _count_use(self) -> int:
         """How many candidates this holdout has judged, this one included: each reuse wears it out a little."""
         file = self._context.places.state / "scores" / "uses.json"
-        uses: dict[str, list[str]] = json.loads(file.read_bytes()) if file.is_file() else {}
+        uses = read_own(file, dict[str, list[str]], "the count of the holdout's uses") if file.is_file() else {}
         judged = uses.setdefault(self._holdout.digest, [])
         if self._model_digest not in judged:
             judged.append(self._model_digest)

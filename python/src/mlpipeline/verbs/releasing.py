@@ -159,7 +159,7 @@ class Releasing:
                 f"{effect.colour} cannot be brought back: {failed.what}; users stay where they are",
                 facts={"version": effect.version.model_version or "-", "digest": effect.version.digest, **failed.facts},
                 likely="what this version needs is no longer on the machine: its bundle, its environment, memory",
-                tries=("mend it, then mlpipeline rollback    # goes on with this", "mlpipeline status"),
+                tries=("mend it, then run the same command again: it goes on with this", "mlpipeline status"),
             ) from failed
 
     def _tell_registry(self) -> None:
@@ -292,7 +292,10 @@ def _scoring(content: bytes) -> bytes:
     """MLflow stores a table example as a bare pandas split; the scoring protocol wraps it."""
     import json
 
-    plain = json.loads(content)
+    try:
+        plain = json.loads(content)
+    except ValueError:
+        return content
     if isinstance(plain, dict) and set(plain) <= {"columns", "index", "data"} and "data" in plain:
         return json.dumps({"dataframe_split": plain}).encode()
     return content

@@ -75,6 +75,8 @@ class Status(msgspec.Struct, frozen=True):
             return ", ".join(f"{colour.percent} % of users on {name}" for colour, name in zip(used, names, strict=True))
         if self.state.champion is None and self.state.release is None and not self.colours and not self.fault:
             return "nothing was released yet"
+        if self.router not in {"up", "down"}:
+            return "not known who is live, the target cannot be read"
         unanswered = sum(colour.percent for colour in self.colours if not colour.deployed.ready)
         if self.router == "up" and 0 < unanswered < 100:
             return f"DOWN in part, {unanswered} % of users are not answered; try: mlpipeline rollback"
@@ -124,7 +126,7 @@ def _observe(context: Context) -> tuple[Observed, str]:
     try:
         observed = context.world.target().observe()
     except EnvironmentFault as fault:
-        return Observed(router="down"), f"cannot be read: {fault.what}"
+        return Observed(router="down"), "; try: ".join([f"cannot be read: {fault.what}", *fault.tries[:1]])
     return observed, observed.router
 
 

@@ -22,7 +22,7 @@ from mlpipeline.core.release import (
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, Held, MlpipelineError
 from mlpipeline.ports import Moved
-from mlpipeline.record.files import write_atomically
+from mlpipeline.record.files import read_own, write_atomically
 from mlpipeline.record.result import Number, Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
@@ -342,7 +342,7 @@ def _words(fault: BaseException) -> str:
 
 def _stages(context: Context, run: Run) -> list[dict[str, object]]:
     file = context.runs.folder(run.id) / "stages.json"
-    return msgspec.json.decode(file.read_bytes(), type=list[dict[str, object]]) if file.is_file() else []
+    return read_own(file, list[dict[str, object]], "the record of the stages") if file.is_file() else []
 
 
 def _evidence(context: Context, run: Run, release: Release | None) -> dict[str, object]:

@@ -196,7 +196,10 @@ def _known(context: Context, run: Run, inputs: str, digests: Digests) -> Trained
     note, folder = _note(context, run), model_folder(context)
     if not note.is_file() or not _filled(folder):
         return None
-    trained = msgspec.json.decode(note.read_bytes(), type=Trained)
+    try:
+        trained = msgspec.json.decode(note.read_bytes(), type=Trained)
+    except msgspec.DecodeError:
+        return None
     if trained.inputs != inputs or trained.model_digest != folder_digest(folder, digests):
         return None
     digests.save()

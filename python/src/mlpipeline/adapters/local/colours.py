@@ -16,7 +16,7 @@ from mlpipeline.config.model import Local
 from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import EnvironmentFault, Failed
 from mlpipeline.ports import Artifact, Clock, Deployed
-from mlpipeline.record.files import write_atomically
+from mlpipeline.record.files import read_own, write_atomically
 
 POLL_SECONDS = 0.05
 READY_IN_A_ROW = 2
@@ -61,7 +61,9 @@ class ColourProcess:
     def standing(self) -> Standing | None:
         """What stands here; None when nothing does."""
         with suppress(FileNotFoundError):
-            return msgspec.json.decode((self._folder / "standing.json").read_bytes(), type=Standing)
+            file = self._folder / "standing.json"
+            tries = (f"mv {file} {file}.broken && mlpipeline rollback    # starts what was live again from its bundle",)
+            return read_own(file, Standing, f"the note of what stands in {self._colour}", tries)
         return None
 
     def alive(self) -> bool:
