@@ -6,6 +6,7 @@ With --check: says what has drifted (exit 1)."""
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def configuration_page() -> str:
         hints = field_types(kind)
         for field in msgspec.structs.fields(kind):
             text = described.get(field.name, "").replace("``", "`").replace("|", "\\|")
-            value = expected(hints[field.name]).replace("|", "\\|")
+            value = value_text(hints[field.name], f"{name}.{field.name}" if name else field.name)
             parts.append(f"| `{field.name}` | {value} | {default(field)} | {text} |")
         parts.append("")
     return "\n".join(parts)
@@ -83,6 +84,25 @@ def sections(kind: Any, name: str) -> list[tuple[str, Any]]:
         elif len(arguments) > 1 and is_section(plain_type(arguments[1])):
             found += sections(plain_type(arguments[1]), f"{here}.NAME")
     return found
+
+
+def value_text(hint: Any, name: str) -> str:
+    """What may stand there; sections, and lists and names of sections, lead to their own table."""
+    inner = plain_type(hint)
+    arguments = getattr(inner, "__args__", ())
+    if is_section(inner):
+        return linked("section", name)
+    if arguments and is_section(plain_type(arguments[0])):
+        return linked("list of sections", f"{name}[]")
+    if len(arguments) > 1 and is_section(plain_type(arguments[1])):
+        return linked("names, each with a section", f"{name}.NAME")
+    if len(arguments) > 1 and arguments[1] is Ellipsis:
+        return f"a list of: {expected(arguments[0])}".replace("|", "\\|")
+    return expected(hint).replace("|", "\\|")
+
+
+def linked(text: str, name: str) -> str:
+    return f"[{text}](#{re.sub(r'[^a-z0-9_-]', '', name.lower())})"
 
 
 def default(field: msgspec.structs.FieldInfo) -> str:

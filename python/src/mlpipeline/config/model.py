@@ -35,22 +35,34 @@ class Expectation(Section, frozen=True):
     """
 
     column: str = ""
+    """The column that the rules below are about; ``rows_between`` needs none."""
     not_null: bool = False
+    """No value is missing. All other rules look only at the values that are there."""
     unique: bool = False
+    """No value stands in two rows."""
     type: str = ""
+    """A rule of the schema, as in ``columns``: ``integer``, ``number``, ``string``, ``boolean`` or ``timestamp``."""
     between: tuple[float | None, float | None] | None = None
+    """Least and greatest value, both allowed; ``null``: no limit on that side."""
     in_set: tuple[str | int | float | bool, ...] = ()
+    """The values that may stand there."""
     matches: str = ""
+    """A regular expression that is found somewhere in the text; ``^`` and ``$`` bind it to the ends."""
     mean_between: tuple[float | None, float | None] | None = None
+    """Limits of the column's mean."""
     rows_between: tuple[int | None, int | None] | None = None
+    """Limits of the number of rows of the whole file."""
     mostly: Share = 1.0
+    """Share of the values that must keep ``unique``, ``between``, ``in_set``, ``matches``; for ``not_null``, of the rows."""
 
 
 class Freshness(Section, frozen=True):
     """The newest value of ``column`` (or the file's own age without a column) must be younger than ``within``."""
 
     within: Duration
+    """The greatest age that passes."""
     column: str = ""
+    """A column of times; empty: the file's own time of change."""
     now: str = ""
     """ISO time that counts as now, for data that is a fixed history; empty means the clock."""
 
@@ -59,17 +71,22 @@ class DataFile(Section, frozen=True):
     """One data file the data gate reads: Parquet or CSV, or a folder or glob of them."""
 
     path: str
+    """From the project's folder: a file, a folder, or a pattern such as ``data/*.parquet``."""
     columns: dict[str, str] = {}
     """Schema: column name to ``integer``, ``number``, ``string``, ``boolean`` or ``timestamp``."""
     extra_columns: Literal["allow", "fail"] = "allow"
+    """Whether there may be columns that ``columns`` does not name."""
     suite: str = ""
     """Path of a Great Expectations 1.x suite in its own JSON."""
     expect: tuple[Expectation, ...] = ()
+    """Checks in the short form."""
     freshness: Freshness | None = None
+    """How old the data may be; without it, any age passes."""
 
 
 class Data(Section, frozen=True):
     files: dict[str, DataFile] = {}
+    """The files that the data gate reads, each under a name of your choice."""
     pull: Literal["auto", "always", "never"] = "auto"
     """``auto`` pulls with DVC when the repository has a default remote."""
     engine: Literal["auto", "gx"] = "auto"
@@ -82,6 +99,7 @@ class Train(Section, frozen=True):
     command: str
     """A shell command run at the project's root, in the project's own environment, such as ``dvc repro``."""
     timeout: Duration = Duration(4 * 3600)
+    """After this long the training is ended, and the run fails."""
     model: str = "model"
     """Where the command leaves the MLflow model (a folder with an ``MLmodel`` file)."""
     metrics: str = ""
@@ -99,37 +117,52 @@ class MetricGate(Section, frozen=True):
 
     metric: str
     at_least: float | None = None
+    """The candidate's own value must not be below."""
     at_most: float | None = None
+    """The candidate's own value must not be above."""
     no_worse_than_champion: NonInferiority | None = None
+    """A loss of ``margin`` against the champion on the same rows must be excluded."""
     better_than_champion: bool = False
+    """It must be shown to be better, with the confidence of ``no_worse_than_champion``, else 0.95."""
     slices: tuple[str, ...] = ()
     """Columns of the holdout; every value with ``min_rows`` rows must satisfy the rules too."""
     min_rows: Positive = 100
+    """Rows that a slice needs to be judged; see ``gate.too_small_slice``."""
 
 
 class NonInferiority(Section, frozen=True):
     margin: Annotated[float, Meta(ge=0)]
+    """How much worse is still allowed, in the metric's own unit; that much or more must be excluded."""
     confidence: Probability = 0.95
+    """One-sided."""
 
 
 class Latency(Section, frozen=True):
     p99: Duration
+    """The 99th percentile of single predictions must not be above."""
     predictions: Positive = 200
+    """How many are timed, one after the other."""
 
 
 class ModelGate(Section, frozen=True):
     holdout: str = ""
     """Parquet or CSV with the label; read after ``train``, so the command may write it. Empty: no model gate."""
     label: str = ""
+    """The column that holds the truth."""
     positive: str = ""
     """The positive class for two-class metrics; empty: the greater of the two labels."""
     metrics: tuple[MetricGate, ...] = ()
+    """The rules; every one must pass."""
     latency: Latency | None = None
+    """A limit for the time of a single prediction; without it, none is timed."""
     no_champion: Literal["pass", "fail"] = "pass"
     """What champion rules say while there is no champion."""
     too_small_slice: Literal["ignore", "inconclusive", "fail"] = "ignore"
+    """What a slice with fewer than ``min_rows`` rows counts as."""
     resamples: Positive = 2000
+    """How often the rows are drawn anew for the interval of a difference."""
     seed: int = 0
+    """Of these draws: the same rows give the same verdict."""
 
 
 class Package(Section, frozen=True):
@@ -152,8 +185,11 @@ class Local(Section, frozen=True):
     port: Port = 8080
     """Where users reach the service."""
     host: str = "127.0.0.1"
+    """The address the router listens on."""
     ready_timeout: Duration = Duration(120)
+    """How long a started model may take until it answers."""
     drain_timeout: Duration = Duration(30)
+    """How long requests in flight may take when a model's process is ended."""
     threads: Positive = 2
     """Worker threads of each serving process."""
 
@@ -165,9 +201,13 @@ class Target(Section, frozen=True):
 
 class Approval(Section, frozen=True):
     required: bool = False
+    """Whether people must approve before users are moved."""
     quorum: Positive = 1
+    """How many different people."""
     requester_may_approve: bool = True
+    """Whether the one who started the run counts."""
     valid_for: Duration = Duration(24 * 3600)
+    """An older approval does not count."""
     unattended: Literal["hold", "proceed", "reject"] = "hold"
     """What an unattended (nightly) run does when approval is required."""
 
@@ -178,6 +218,7 @@ class Rollout(Section, frozen=True):
     steps: tuple[Percent, ...] = (10, 50)
     """Percent of user traffic at each step before all of it."""
     step: Duration = Duration(30)
+    """How long each of these steps is watched."""
     bake: Duration = Duration(60)
     """How long the old colour stays warm, and a control slice on it, after the last step."""
     control: Annotated[int, Meta(ge=0, le=50)] = 10
@@ -194,6 +235,7 @@ class ErrorRule(Section, frozen=True):
     """Server errors per request, candidate against champion."""
 
     enabled: bool = True
+    """Whether errors are compared."""
     margin: Annotated[float, Meta(gt=1)] = 2.0
     """Harm: the candidate's rate is at least this many times the champion's. Passing excludes it."""
     tolerate: Share = 0.001
@@ -204,9 +246,13 @@ class LatencyRule(Section, frozen=True):
     """Requests slower than the objective per request, candidate against champion."""
 
     enabled: bool = True
+    """Whether latency is compared."""
     objective: Duration = Duration(0.25)
+    """A request that takes longer counts as slow; the nearest boundary of the server's histogram is used."""
     margin: Annotated[float, Meta(gt=1)] = 2.0
+    """Harm: the candidate's share of slow requests is at least this many times the champion's."""
     tolerate: Share = 0.01
+    """Share of slow requests below which a difference never fails a release."""
 
 
 class Condition(Section, frozen=True):
@@ -216,16 +262,27 @@ class Condition(Section, frozen=True):
     """
 
     name: str
+    """Your name for it, in reports."""
     query: str
+    """PromQL that answers with one number."""
     success: str = ""
+    """When it holds, the measurement passes; without ``failure``, it fails when this does not hold."""
     failure: str = ""
+    """When it holds, the measurement fails, whatever ``success`` says."""
     interval: Duration = Duration(10)
+    """Between two measurements."""
     count: Positive = 1
+    """How many measurements are needed; fewer are inconclusive."""
     initial_delay: Duration = Duration(0)
+    """Before the first one."""
     failure_limit: Annotated[int, Meta(ge=0)] = 0
+    """Failed measurements that are still forgiven."""
     inconclusive_limit: Annotated[int, Meta(ge=0)] = 0
+    """Inconclusive measurements that are still forgiven."""
     consecutive_error_limit: Annotated[int, Meta(ge=0)] = 4
+    """Queries that may break one after the other."""
     dry_run: bool = False
+    """Measured and shown, but no part of the verdict."""
 
 
 class ScoredMetric(Section, frozen=True):
@@ -274,7 +331,9 @@ class Verify(Section, frozen=True):
     pack: Literal["serving", "envoy", "kserve", "triton", "vllm", "mlserver", "tf-serving", "dcgm"] = "serving"
     """Whose metrics are read: our own server's and router's, or another runtime's with labels ``service`` and ``colour``."""
     interval: Duration = Duration(2)
+    """Between two looks."""
     timeout: Duration = Duration(10)
+    """How long one query may take."""
     headers: dict[str, str] = {}
     """Sent with each query; ``$NAME`` is replaced from the environment, so that no secret stands in the file."""
     false_alarm: Probability = 0.01
@@ -282,9 +341,13 @@ class Verify(Section, frozen=True):
     min_requests: Positive = 50
     """Requests that each colour must have answered before a pass is possible."""
     errors: ErrorRule = ErrorRule()
+    """How errors are compared."""
     latency: LatencyRule = LatencyRule()
+    """How slow requests are compared."""
     conditions: tuple[Condition, ...] = ()
+    """PromQL conditions, besides the comparisons."""
     score: ScoreRule = ScoreRule()
+    """A score over several metrics, besides the comparisons."""
 
 
 class DataDrift(Section, frozen=True):
@@ -362,13 +425,24 @@ class Config(Section, frozen=True):
     """The whole file."""
 
     service: Name
+    """Its name: in the registry, the metrics, the ledger and the state folder."""
     train: Train
+    """How a model is made."""
     data: Data = Data()
+    """What the data must keep before anything is trained."""
     gate: ModelGate = ModelGate()
+    """What a model must keep before it is packaged."""
     package: Package = Package()
+    """What goes into the package besides the model."""
     tracking: Tracking = Tracking()
+    """Where MLflow keeps trainings and versions."""
     target: Target = Target()
+    """Where the service runs."""
     approval: Approval = Approval()
+    """Who must agree."""
     rollout: Rollout = Rollout()
+    """How users are moved."""
     verify: Verify = Verify()
+    """How candidate and champion are compared while that happens."""
     nightly: Nightly = Nightly()
+    """What is looked at every night."""
