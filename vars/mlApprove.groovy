@@ -84,7 +84,8 @@ void keepLooking(Map args, Map known, Map shared, int pause) {
         for (int waited = 0; waited < pause && !shared.answered; waited += 20) {
             sleep(time: 20, unit: 'SECONDS')
         }
-        Map seen = shared.answered ? [:] : inside(args) { mlWorker(Keys.forWorker(args, false) + [verb: 'verify', args: Keys.run(args)]) }
+        Map look = Keys.forWorker(args, false) + [verb: 'verify', args: Keys.run(args)]
+        Map seen = shared.answered ? [:] : inside(args) { mlWorker(look) }
         if (seen.verdict == 'fail') {
             String why = "verification failed while people were asked: ${seen.summary}"
             recorded(args, [as: 'verification', why: why, reject: true, digest: known.evidence.digest])
@@ -112,7 +113,8 @@ Map question(Map args, Map known, long until) {
 
 /** What people decide on: digest, verdict lines, where the report is. */
 String message(Map args, Map known) {
-    List lines = [args.message ?: "Release ${known.service}?", "digest ${known.evidence.digest}", "evidence ${known.evidence.evidence_hash}"]
+    Map evidence = known.evidence
+    List lines = [args.message ?: "Release ${known.service}?", "digest ${evidence.digest}", "evidence ${evidence.evidence_hash}"]
     for (Object line : (args.lines ?: [])) {
         lines << Words.line(line)
     }

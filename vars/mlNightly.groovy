@@ -7,7 +7,8 @@ Map call(Map args = [:]) {
         agent: String, folder: String, release: Map, retrain: Boolean, jenkins: String, jobs: List, grace: String,
         config: Map, credentials: List, notify: Map, cron: String, checkout: Closure, timeout: [String, Integer],
     ])
-    wrong = wrong ?: (Words.seconds(args.timeout ?: '4h') < 1 ? "mlNightly: timeout must be a duration such as '4h', not '${args.timeout}'" : '')
+    int limit = Words.seconds(args.timeout ?: '4h')
+    wrong = wrong ?: (limit < 1 ? "mlNightly: timeout must be a duration such as '4h', not '${args.timeout}'" : '')
     if (wrong) {
         error(wrong)
     }
@@ -15,7 +16,7 @@ Map call(Map args = [:]) {
         properties([pipelineTriggers([cron(args.cron)])])
     }
     Map seen = [:]
-    timeout(time: Words.seconds(args.timeout ?: '4h'), unit: 'SECONDS') {
+    timeout(time: limit, unit: 'SECONDS') {
         node(args.agent ?: '') { seen = looked(args) }
     }
     told(args, seen)
@@ -54,11 +55,14 @@ Map looked(Map args) {
 /** Jenkins' own history, read with a user and token of Jenkins. That it cannot be read must not keep a retraining back. */
 Map health(Map args) {
     Map options = (args.jobs ? [job: args.jobs] : [:]) + (args.grace ? [grace: args.grace] : [:])
-    List user = [usernamePassword(credentialsId: args.jenkins, usernameVariable: 'MLPIPELINE_JENKINS_USER', passwordVariable: 'MLPIPELINE_JENKINS_TOKEN')]
+    List user = [usernamePassword(
+        credentialsId: args.jenkins, usernameVariable: 'MLPIPELINE_JENKINS_USER', passwordVariable: 'MLPIPELINE_JENKINS_TOKEN',
+    )]
     Map result = [:]
     withEnv(["MLPIPELINE_JENKINS_URL=${env.MLPIPELINE_JENKINS_URL ?: env.JENKINS_URL}"]) {
         result = mlWorker(
-            verb: 'jenkins-health', args: options, config: args.config ?: [:], credentials: (args.credentials ?: []) + user, allow: [2, 3, 10, 11],
+            verb: 'jenkins-health', args: options, config: args.config ?: [:], credentials: (args.credentials ?: []) + user,
+            allow: [2, 3, 10, 11],
         )
     }
     return result

@@ -10,27 +10,33 @@ Map call(Map args = [:]) {
     }
     Map plan = Plan.of(args)
     Map state = [results: [:], run: '', service: '', branch: '', decision: '', collected: false]
-    Throwable stopped = null
     declare(args)
-    try {
+    Throwable stopped = ended {
         mlNotify(plan.notify + [event: 'start'])
         timeout(time: Words.seconds(plan.timeout), unit: 'SECONDS') {
             gates(plan, state)
             train(plan, state)
             release(plan, state)
         }
-    } catch (Throwable problem) {
-        stopped = problem
     }
-    try {
-        conclude(plan, state, stopped)
-    } catch (Throwable problem) {
-        stopped = stopped ?: problem
-    }
+    Throwable late = ended { conclude(plan, state, stopped) }
+    stopped = stopped ?: late
     if (stopped != null) {
         throw stopped
     }
     return state
+}
+
+/** What ended the body, or null: an Error too, such as a step whose plugin is not there. Whoever asks throws it again. */
+Throwable ended(Closure body) {
+    try {
+        body()
+        return null
+    } catch (Exception problem) {
+        return problem
+    } catch (Error broken) {
+        return broken
+    }
 }
 
 /** Data gate and the project's own checks, side by side on one checkout. */
@@ -208,18 +214,14 @@ void onAgent(Map plan, Map state, List verbs, Closure body) {
 }
 
 void inWorkspace(Map plan, Map state, List verbs, Closure body) {
-    Throwable stopped = null
-    try {
+    Throwable stopped = ended {
         bringBack(plan, state)
         dir(plan.folder) { body() }
-    } catch (Throwable problem) {
-        stopped = problem
     }
-    try {
+    Throwable late = ended {
         dir(plan.folder) { collect(plan, state, verbs, stopped != null || last(plan, state, verbs)) }
-    } catch (Throwable problem) {
-        stopped = stopped ?: problem
     }
+    stopped = stopped ?: late
     if (stopped != null) {
         throw stopped
     }

@@ -52,7 +52,9 @@ Map tried(String verb, Map request, Map given) {
 
 /** Runs the command with the credentials it may see, for as long as it may take. */
 int within(Map given, String command, String label) {
-    Closure worker = { withEnv(["MLPIPELINE_ACTOR=${actor()}"]) { sh(script: command, label: label, returnStatus: true, encoding: 'UTF-8') } }
+    Closure worker = {
+        withEnv(["MLPIPELINE_ACTOR=${actor()}"]) { sh(script: command, label: label, returnStatus: true, encoding: 'UTF-8') }
+    }
     Closure trusted = given.credentials ? { withCredentials(given.credentials) { worker() } } : worker
     if (given.timeout == null) {
         return (int) trusted()

@@ -16,7 +16,7 @@ class Keys implements Serializable {
         for (Object key : given.keySet()) {
             String name = key.toString()
             if (!known.containsKey(name)) {
-                return "${step}: unknown key '${name}'; ${meant(name, known.keySet())}".toString()
+                return "${step}: unknown key '${name}'; ${meant(name, new ArrayList(known.keySet()))}".toString()
             }
             Object value = given.get(key)
             if (value != null && !fits(value, known.get(name))) {
@@ -81,7 +81,7 @@ class Keys implements Serializable {
     }
 
     @NonCPS
-    private static String meant(String typed, Collection known) {
+    private static String meant(String typed, List known) {
         String nearest = ''
         int least = typed.length() < 4 ? 2 : 3
         for (Object one : known) {

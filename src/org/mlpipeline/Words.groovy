@@ -83,7 +83,8 @@ class Words implements Serializable {
             int open = rest.indexOf('{')
             int close = rest.indexOf('}', open)
             String name = rest.substring(open + 1, close)
-            text += rest.substring(0, open) + (values.containsKey(name) ? String.valueOf(values.get(name)) : rest.substring(open, close + 1))
+            text += rest.substring(0, open)
+            text += values.containsKey(name) ? String.valueOf(values.get(name)) : rest.substring(open, close + 1)
             rest = rest.substring(close + 1)
         }
         return text + rest
