@@ -10,9 +10,12 @@ import contextlib
 import hashlib
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -37,6 +40,7 @@ PATIENCE = 180.0
 """Seconds after which a condition that did not come is a failure; a starved machine is slow, not wrong."""
 _LOOK_SECONDS = 0.01
 _DYING_WORKER = str(Path(__file__).with_name("dying_worker.py"))
+_AT_A_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 _CONFIG = """
 service: {service}
 data:
@@ -83,11 +87,6 @@ class Worker:
         self.process.kill()
         self.process.wait()
 
-    def interrupt(self) -> int:
-        """Ctrl-C: SIGINT to the foreground process group."""
-        self.signal(signal.SIGINT)
-        return self.ended()
-
     def signal(self, number: signal.Signals) -> None:
         """To the process group, as a terminal sends it."""
         os.killpg(self.process.pid, number)
@@ -106,6 +105,32 @@ class Worker:
     def ended(self) -> int:
         """Its exit code; waits for it."""
         return self.process.wait(timeout=PATIENCE * 2)
+
+
+class Terminal:
+    """A terminal window that shows what its worker says, until it is closed.
+
+    Args:
+        log: What it showed.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._ours, self.worker_side = pty.openpty()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._copy, args=(log,), name="terminal", daemon=True)
+        self._thread.start()
+
+    def hang_up(self) -> None:
+        """As closing the window does, or a lost connection to the machine."""
+        self._closing.set()
+        self._thread.join()
+
+    def _copy(self, log: Path) -> None:
+        with log.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            while not self._closing.is_set():
+                if select.select([self._ours], [], [], _LOOK_SECONDS)[0]:
+                    file.write(os.read(self._ours, 1 << 16))
+        os.close(self._ours)
 
 
 class CliWorld:
@@ -216,6 +241,25 @@ class CliWorld:
         worker = Worker(process, log)
         self._workers.append(worker)
         return worker
+
+    def start_in_a_terminal(self, *arguments: str) -> tuple[Worker, Terminal]:
+        """``mlpipeline`` as a person at a terminal starts it; hangs up when the terminal is closed."""
+        log = self._folder / f"worker-{len(self._workers)}.log"
+        log.touch()
+        terminal = Terminal(log)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _AT_A_TERMINAL, sys.executable, "-m", "mlpipeline", *arguments],
+            cwd=self.project,
+            env={**os.environ, "MLPIPELINE_HOME": str(self.places.home), "TERM": "xterm", "CI": ""},
+            stdin=terminal.worker_side,
+            stdout=terminal.worker_side,
+            stderr=terminal.worker_side,
+            start_new_session=True,
+        )
+        os.close(terminal.worker_side)
+        worker = Worker(process, log)
+        self._workers.append(worker)
+        return worker, terminal
 
     def call(self, *arguments: str, expect: int = 0) -> str:
         """Runs ``mlpipeline`` to its end and returns what it said."""

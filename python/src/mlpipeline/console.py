@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
@@ -43,22 +43,47 @@ class PlainConsole:
 
 
 class TerminalConsole:
-    """A bar for what is going on, news above it. ``rich`` is imported when the first bar appears."""
+    """A bar for what is going on, news above it. ``rich`` is imported when the first bar appears.
+
+    A terminal that was closed takes nothing any more, and must not keep a worker from making users safe.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._gone = False
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
     def say(self, text: str) -> None:
-        if self._bars is not None:
-            self._bars.console.print(text, markup=False, highlight=False)
-            return
-        with contextlib.suppress(OSError):
-            self._stream.write(f"{text}\n")
-            self._stream.flush()
+        with self._while_there():
+            if self._bars is not None:
+                self._bars.console.print(text, markup=False, highlight=False)
+            else:
+                self._stream.write(f"{text}\n")
+                self._stream.flush()
 
     def progress(self, text: str, done: float, total: float) -> None:
+        with self._while_there():
+            self._advance(text, done, total)
+
+    def close(self) -> None:
+        """Takes the bars away, so that the terminal is as it was."""
+        with self._while_there():
+            if self._bars is not None:
+                self._bars.stop()
+        self._bars = None
+        self._tasks.clear()
+
+    @contextlib.contextmanager
+    def _while_there(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            self._gone = True
+
+    def _advance(self, text: str, done: float, total: float) -> None:
+        if self._gone:
+            return
         bars = self._bars or self._open()
         if text not in self._tasks:
             self._tasks[text] = bars.add_task(text.replace("[", r"\["), total=total or None)
@@ -67,13 +92,6 @@ class TerminalConsole:
             bars.remove_task(self._tasks.pop(text))
             if not self._tasks:
                 self.close()
-
-    def close(self) -> None:
-        """Takes the bars away, so that the terminal is as it was."""
-        if self._bars is not None:
-            self._bars.stop()
-            self._bars = None
-            self._tasks.clear()
 
     def _open(self) -> Progress:
         from rich.console import Console

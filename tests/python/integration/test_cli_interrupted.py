@@ -107,23 +107,25 @@ def test_a_release_killed_again_and_again_goes_on_each_time_and_settles(world: C
     assert len(released) == len(set(released)), "each release settles once, however often it was begun"
 
 
-def test_the_abort_of_a_build_puts_users_on_the_champion(world: CliWorld) -> None:
-    """SIGTERM to the worker's whole tree at once in a step; then Ctrl-C in the next attempt; then the release goes on."""
+def test_an_abort_and_a_closed_terminal_put_users_on_the_champion(world: CliWorld) -> None:
+    """SIGTERM to the worker's whole tree at once in a step; then the terminal of the next attempt is closed; then it goes on."""
     before = settled_with_a_new_commit(world)
     candidate, champion_since = world.other, world.servers()
     with world.users():
-        for end in (Worker.terminate_tree, Worker.interrupt):
-            worker = world.start("run")
-            worker.says("stage step-50")
-            assert end(worker) == EXIT_INTERRUPTED, worker.told
-            assert "mlpipeline run (goes on where this stopped)" in worker.told
-            page = max((world.project / ".mlpipeline" / "runs").iterdir()) / "report" / "index.html"
-            assert "interrupted by SIG" in page.read_text(), "the report of what came to pass is there"
-            assert answered_by_one(world).get(candidate, 0) == 0
-            now = world.servers()
-            assert {name: now[name] for name in champion_since} == champion_since, (
-                "what served before serves on, the same processes"
-            )
+        worker = world.start("run")
+        worker.says("stage step-50")
+        assert worker.terminate_tree() == EXIT_INTERRUPTED, worker.told
+        assert "mlpipeline run (goes on where this stopped)" in worker.told
+        assert answered_by_one(world).get(candidate, 0) == 0
+        page = max((world.project / ".mlpipeline" / "runs").iterdir()) / "report" / "index.html"
+        assert "interrupted by SIGTERM" in page.read_text(), "the report of what came to pass is there"
+        worker, terminal = world.start_in_a_terminal("run")
+        worker.says("stage step-50")
+        terminal.hang_up()
+        assert worker.ended() == EXIT_INTERRUPTED, worker.told
+        assert answered_by_one(world).get(candidate, 0) == 0
+        now = world.servers()
+        assert {name: now[name] for name in champion_since} == champion_since, "what served before serves on, the same processes"
         settled_by_the_next_run(world, before)
 
 

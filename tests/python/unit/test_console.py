@@ -55,3 +55,18 @@ def test_a_closed_reader_does_not_stop_a_release() -> None:
 
     PlainConsole(Gone()).say("news")
     TerminalConsole(Gone()).say("news")
+
+
+def test_a_terminal_that_is_closed_under_its_bars_does_not_stop_a_release() -> None:
+    stream = Terminal()
+    console = TerminalConsole(stream)
+    console.progress("release", 1, 9)
+
+    def gone(_text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+    stream.write = gone  # type: ignore[method-assign]
+    console.say("users go back")
+    console.progress("release", 2, 9)
+    console.progress("another", 1, 2)
+    console.close()
