@@ -302,8 +302,9 @@ def test_nobody_is_called_champion_while_the_router_is_down(project: Project) ->
     save_tiny_model(project.model)
     project.champion()
     project.observed = Observed(project.observed.colours, None, "down")
-    with pytest.raises(EnvironmentFault, match="router is down"):
+    with pytest.raises(EnvironmentFault, match="router is down") as caught:
         project.judge(NO_WORSE)
+    assert "mlpipeline rollback" in caught.value.render()
 
 
 def test_labels_of_one_class_leave_no_area_to_judge(project: Project) -> None:

@@ -157,7 +157,11 @@ def _held_by(known: Holder | None, path: Path) -> Held:
         "another worker holds this service; nothing was changed",
         facts=facts,
         likely="two runs were started for one service",
-        tries=("wait until it ends, then run the same command again", "mlpipeline status"),
+        tries=(
+            "wait until it ends, then run the same command again",
+            "mlpipeline status",
+            f"kill {known.pid if known else 'PID'}    # when users need a way back now; it harms none of them",
+        ),
     )
 
 

@@ -155,7 +155,8 @@ def _champion(context: Context) -> Artifact | None:
             raise EnvironmentFault(
                 "the router is down, so nobody can say which model is the champion",
                 facts={"service": context.config.service, "router": observed.router},
-                tries=("mlpipeline doctor", "mlpipeline status"),
+                likely="the machine was restarted, or the service was stopped",
+                tries=("mlpipeline rollback    # starts again what users were on", "mlpipeline status"),
             )
         return None
     live = observed.colours.get(observed.plan.live)
