@@ -309,6 +309,7 @@ class _Call:
         words = {
             errno.ENOSPC: ("the disk is full", ("df -h", "remove old bundles and environments under $MLPIPELINE_HOME")),
             errno.EDQUOT: ("the disk quota is used up", ("quota",)),
+            errno.EFBIG: ("a file would be larger than this process may write", ("ulimit -f",)),
             errno.EACCES: ("permission denied", ()),
             errno.EPERM: ("not permitted", ()),
             errno.EROFS: ("the file system is read-only", ()),

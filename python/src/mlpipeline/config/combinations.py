@@ -87,6 +87,8 @@ def _train(config: Config) -> Iterator[Problem]:
 def _data(config: Config) -> Iterator[Problem]:
     for name, file in config.data.files.items():
         way: Way = ("data", "files", name)
+        if not file.path.strip():
+            yield Problem((*way, "path"), f"data.files.{name}.path names no file", example="path: data/trips.parquet")
         for column, kind in file.columns.items():
             if kind not in COLUMN_TYPES:
                 yield Problem(
