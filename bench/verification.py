@@ -2,8 +2,8 @@
 
 Usage: ``python bench/verification.py [--runs N] [--seed S]``. Prints tables with exact (Clopper-Pearson) 95 % intervals.
 
-A release is 30 minutes of 10-second ticks at equal traffic for both colours, preceded by 10 minutes of the champion alone, on
-which our test calibrates itself as it does in a release. Base rate of events 0.5 %. Regimes:
+A release is 30 minutes of 10-second ticks, at equal traffic for both colours unless said otherwise, preceded by 10 minutes
+of the champion alone, on which our test calibrates itself as it does in a release. Base rate of events 0.5 %. Regimes:
 
 * iid: independent requests.
 * shared: an AR(1) 0.9 and a daily wave in the logarithm of rate and load, common to both colours.
@@ -47,16 +47,21 @@ def autoregression(rng: np.random.Generator, runs: int, ticks: int, memory: floa
     return noise
 
 
-def releases(rng: np.random.Generator, regime: str, runs: int, *, per_second: float, harm: float) -> tuple[Counts, Counts]:
-    """History ``(runs, ticks, 2)`` of the champion and looks ``(runs, ticks, 4)`` in the order of :class:`Tick`."""
+def releases(
+    rng: np.random.Generator, regime: str, runs: int, *, per_second: float, harm: float, part: float = 0.5
+) -> tuple[Counts, Counts]:
+    """History ``(runs, ticks, 2)`` of the champion and looks ``(runs, ticks, 4)`` in the order of :class:`Tick`.
+
+    ``part`` of twice ``per_second`` is the candidate's traffic.
+    """
     ticks = HISTORY + TICKS
     common = np.zeros((runs, ticks))
     if regime != "iid":
         wave = 0.3 * np.sin(np.linspace(0, 2 * np.pi, ticks) + rng.uniform(0, 2 * np.pi, (runs, 1)))
         common = autoregression(rng, runs, ticks, 0.9, 0.4) + wave
     columns = []
-    for factor in (harm, 1.0):
-        requests = rng.poisson(per_second * TICK_SECONDS * np.exp(0.3 * common))
+    for factor, own in ((harm, 2 * part), (1.0, 2 * (1 - part))):
+        requests = rng.poisson(own * per_second * TICK_SECONDS * np.exp(0.3 * common))
         columns += [requests, events(rng, regime, requests, common, factor)]
     found = np.stack(columns, axis=-1)
     return found[:, :HISTORY, 2:], found[:, HISTORY:]
@@ -191,6 +196,9 @@ def main() -> None:
     for per_second in (50, 5):
         healthy = {regime: releases(rng, regime, chosen.runs, per_second=per_second, harm=1.0) for regime in REGIMES}
         table(f"False rollback of a healthy release, {per_second} requests/s per colour", RULES, healthy)
+    for part in (0.1, 0.9):
+        split = {regime: releases(rng, regime, chosen.runs, per_second=25, harm=1.0, part=part) for regime in REGIMES}
+        table(f"False rollback with {part:.0%} of 50 requests/s at the candidate", {"ours": RULES["ours"]}, split)
     judges = {name: RULES[name] for name in ("ours", "Mann-Whitney 98 %, each minute")}
     for regime in ("hard", "hard2"):
         harmed = {f"x{harm:g}": releases(rng, regime, chosen.runs, per_second=50, harm=harm) for harm in (1.5, 2, 5, 20)}

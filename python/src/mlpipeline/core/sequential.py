@@ -38,9 +38,9 @@ _LOG_CAP = log(CAP)
 _LOG_RESERVE = log1p(CONTAMINATION * (CAP - 1))
 _WIDEST = 40.0
 _HARM_POINTS = 14
-_BETS = (0.05, 0.1, 0.2, 0.4, 0.8)
+_BETS = (0.12, 0.3, 0.8)
 _HIGHEST_BET = 0.95
-_LIKELIHOOD_WEIGHT = 0.25
+_LIKELIHOOD_WEIGHT = 1 / 3
 _CLUMPING = 0.3
 _LEAST_DEPENDENCE = 1.75
 _OF_A_COLOUR_ALONE = 0.7
@@ -121,8 +121,8 @@ def effective_events(events: int) -> float:
 class HarmTest:
     """E-process against "the candidate's rate is at most ``effect`` times the champion's".
 
-    A quarter the mean of capped, tempered binomial likelihood ratios over ratios from 1.1 to 40 times ``effect``, three
-    quarters the vote, ``prod (1 + bet(k) * (share of the k events - share(effect)) / share(effect))^(1/dependence)``
+    A third the mean of capped, tempered binomial likelihood ratios over ratios from 1.1 to 40 times ``effect``, two
+    thirds the vote, ``prod (1 + bet(k) * (share of the k events - share(effect)) / share(effect))^(1/dependence)``
     meaned over bets, with ``bet(k) = min(0.95, bet * effective events)``.
     Non-inferiority is the same test with the roles swapped, ``effect = 1 / margin`` and ``EXCLUSION_CAUTION``.
 
