@@ -87,6 +87,15 @@ def test_faults_of_the_project_are_all_told_and_are_no_retry(project: Path) -> N
 
 
 @pytest.mark.real
+def test_a_misspelt_expectation_is_told_before_any_data_is_read(project: Path) -> None:
+    misspelt = {"type": "expect_column_values_to_be_uniqe", "kwargs": {"column": "a"}}
+    (project / "suite.json").write_text(json.dumps({"name": "a", "expectations": [misspelt]}))
+    code, checks = doctor(project, "data.files.a.path=a.csv", "data.files.a.suite=suite.json")
+    assert code == 2
+    assert "expect_column_values_to_be_uniqe" in checks["configuration.suites"]["summary"]
+
+
+@pytest.mark.real
 def test_a_repository_without_a_commit_is_the_projects_fault(tmp_path: Path) -> None:
     folder = tmp_path / "fresh"
     folder.mkdir()

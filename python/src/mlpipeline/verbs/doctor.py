@@ -108,10 +108,13 @@ def _first_program(command: str) -> str:
 def _suites(context: Context) -> str:
     import msgspec
 
+    from mlpipeline.core.expectations import parse_suite
+
     suites = {name: file.suite for name, file in context.config.data.files.items() if file.suite}
     for name, path in suites.items():
         try:
-            suite = msgspec.json.decode((context.project / path).read_bytes())
+            content = (context.project / path).read_bytes()
+            suite = msgspec.json.decode(content)
         except FileNotFoundError as error:
             raise ConfigurationError(
                 f"the suite of data.files.{name} does not exist", facts={"file": path}, tries=("mlpipeline config",)
@@ -126,6 +129,7 @@ def _suites(context: Context) -> str:
                 facts={"file": path},
                 likely="it has no list of expectations",
             )
+        parse_suite(content, path)
     return f"{len(suites)} suites can be read" if suites else "no suite files are used"
 
 
