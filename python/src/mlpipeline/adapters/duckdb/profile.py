@@ -104,39 +104,45 @@ def _mixed(old: Table, new: Table, name: str) -> bool:
     return (old.kinds[name] in _NUMBERS) != (new.kinds[name] in _NUMBERS)
 
 
-def _bins(table: Table, name: str, *, as_text: bool) -> str:
-    """An SQL list of conditions, one per bin, that together hold for every row exactly once."""
+class _Bins(msgspec.Struct, frozen=True):
+    """An SQL expression that gives each row the number of its bin; missing values are the last of ``count`` bins."""
+
+    expression: str
+    count: int
+
+
+def _bins(table: Table, name: str, *, as_text: bool) -> _Bins:
     column = quoted(name)
-    distinct = table.rows(f"SELECT count(DISTINCT {column}) FROM {table.relation}")[0][0]  # noqa: S608
+    distinct = table.rows(f"SELECT approx_count_distinct({column}) FROM {table.relation}")[0][0]  # noqa: S608
     number = not as_text and table.kinds[name] in _NUMBERS
     if number and distinct > _MOST_CATEGORIES:
-        conditions = _ranges(table, column)
-    else:
-        # A column of whole numbers is one of doubles in a file where some are missing: 1 and 1.0 are one value.
-        conditions = _values(
-            table, column, f"CAST(CAST({column} AS DOUBLE) AS VARCHAR)" if number else f"CAST({column} AS VARCHAR)"
-        )
-    return ", ".join(f"count(*) FILTER (WHERE {condition})" for condition in (*conditions, f"{column} IS NULL"))
+        return _ranges(table, column)
+    # A column of whole numbers is one of doubles in a file where some are missing: 1 and 1.0 are one value.
+    return _values(table, column, f"CAST(CAST({column} AS DOUBLE) AS VARCHAR)" if number else f"CAST({column} AS VARCHAR)")
 
 
-def _ranges(table: Table, column: str) -> list[str]:
+def _ranges(table: Table, column: str) -> _Bins:
     shares = [place / _BINS for place in range(1, _BINS)]
+    # Exact ones: the approximate depend on which thread was faster, and the same data must give the same verdict.
     asked = f"SELECT quantile_disc({column}, {shares}) FROM {table.relation}"  # noqa: S608
-    edges = [f"CAST({text(repr(float(edge)))} AS DOUBLE)" for edge in sorted(set(table.rows(asked)[0][0]))]
-    lows = [f"{column} > {edge}" for edge in edges]
-    highs = [f"{column} <= {edge}" for edge in edges]
-    return [highs[0], *(f"{low} AND {high}" for low, high in zip(lows, highs[1:], strict=False)), lows[-1]]
+    edges = sorted({float(edge) for edge in table.rows(asked)[0][0]})
+    above = " + ".join(f"CAST({column} > CAST({text(repr(edge))} AS DOUBLE) AS INTEGER)" for edge in edges)
+    missing = len(edges) + 1
+    return _Bins(f"CASE WHEN {column} IS NULL THEN {missing} ELSE {above} END", missing + 1)
 
 
-def _values(table: Table, column: str, cast: str) -> list[str]:
+def _values(table: Table, column: str, cast: str) -> _Bins:
     asked = (
-        f"SELECT {cast} FROM {table.relation} WHERE {column} IS NOT NULL "  # noqa: S608
-        f"GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {_MOST_CATEGORIES}"
+        f"SELECT CAST(value AS VARCHAR) FROM (SELECT {cast} AS value, count(*) AS rows FROM {table.relation} "  # noqa: S608
+        f"WHERE {column} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_MOST_CATEGORIES})"
     )
     known = [text(str(row[0])) for row in table.rows(asked)]
-    listed = ", ".join(known) or "''"
-    return [*(f"{cast} = {value}" for value in known), f"{column} IS NOT NULL AND {cast} NOT IN ({listed})"]
+    cases = " ".join(f"WHEN {value} THEN {place}" for place, value in enumerate(known))
+    missing = len(known) + 1
+    other = f"CASE {cast} {cases} ELSE {len(known)} END" if known else str(len(known))
+    return _Bins(f"CASE WHEN {column} IS NULL THEN {missing} ELSE {other} END", missing + 1)
 
 
-def _counts(table: Table, bins: str) -> list[int]:
-    return [int(count) for count in table.rows(f"SELECT {bins} FROM {table.relation}")[0]]  # noqa: S608
+def _counts(table: Table, bins: _Bins) -> list[int]:
+    found = dict(table.rows(f"SELECT {bins.expression}, count(*) FROM {table.relation} GROUP BY 1"))  # noqa: S608
+    return [int(found.get(place, 0)) for place in range(bins.count)]
