@@ -106,9 +106,20 @@ Map question(Map args, Map known, long until) {
     Object answer = null
     long left = until - System.currentTimeMillis()
     timeout(time: left < 1000L ? 1 : (int) (left / 1000L), unit: 'SECONDS') {
-        answer = input(asking)
+        answer = submitted(asking)
     }
     return answer instanceof Map ? [who: answer.WHO, why: answer.WHY] : [who: answer, why: '']
+}
+
+Object submitted(Map asking) {
+    try {
+        return input(asking)
+    } catch (NoSuchMethodError absent) {
+        if (!Words.missing(absent, 'input')) {
+            throw absent
+        }
+        error('mlApprove needs the step input: install the plugin pipeline-input-step')
+    }
 }
 
 /** What people decide on: digest, verdict lines, where the report is. */

@@ -55,7 +55,7 @@ int within(Map given, String command, String label) {
     Closure worker = {
         withEnv(["MLPIPELINE_ACTOR=${actor()}"]) { sh(script: command, label: label, returnStatus: true, encoding: 'UTF-8') }
     }
-    Closure trusted = given.credentials ? { withCredentials(given.credentials) { worker() } } : worker
+    Closure trusted = given.credentials ? { bound(given.credentials, worker) } : worker
     if (given.timeout == null) {
         return (int) trusted()
     }
@@ -64,6 +64,17 @@ int within(Map given, String command, String label) {
         error("mlWorker: timeout must be a duration such as '30m' or '4h', not '${given.timeout}'")
     }
     return (int) timeout(time: seconds, unit: 'SECONDS') { trusted() }
+}
+
+Object bound(List credentials, Closure worker) {
+    try {
+        return withCredentials(credentials) { worker() }
+    } catch (NoSuchMethodError absent) {
+        if (!Words.missing(absent, 'withCredentials')) {
+            throw absent
+        }
+        error('mlWorker needs the step withCredentials for its credentials: install the plugin credentials-binding')
+    }
 }
 
 /** The result as plain data. Without a readable one of this very verb the call has failed, whatever its exit code says. */

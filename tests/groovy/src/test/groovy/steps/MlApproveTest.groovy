@@ -218,6 +218,12 @@ class MlApproveTest extends JenkinsWorld {
     }
 
     @Test
+    void test_missing_plugin_is_named() {
+        missing = ['input']
+        assert broken('mlApprove()').message == 'mlApprove needs the step input: install the plugin pipeline-input-step'
+    }
+
+    @Test
     void test_bad_keys_are_refused() {
         assert broken("mlApprove(submiters: 'a')").message == "mlApprove: unknown key 'submiters'; did you mean 'submitters'?"
         assert broken("mlApprove(timeout: 'soon')").message == "mlApprove: timeout must be a duration such as '24h'"

@@ -151,6 +151,17 @@ class MlWorkerTest extends JenkinsWorld {
     void test_missing_plugin_is_named() {
         missing = ['readJSON']
         assert brokenInNode("mlWorker(verb: 'deploy')").message.contains('install the plugin pipeline-utility-steps')
+        missing = ['withCredentials']
+        assert brokenInNode("mlWorker(verb: 'deploy', credentials: ['x'])").message.contains('install the plugin credentials-binding')
+    }
+
+    @Test
+    void test_wheel_that_a_release_carries_is_put_on_the_agent_once() {
+        String wheel = 'mlpipeline-1.0.0-py3-none-any.whl'
+        step('libraryResource', [String]) { String name -> name.endsWith('version.txt') ? "1.0.0 ${wheel}\n".toString() : 'script' }
+        pipeline("node('') { mlWorker(verb: 'deploy'); mlWorker(verb: 'deploy') }")
+        assert of('sh').every { it.contains(" 1.0.0 ") && it.contains(" .mlpipeline/worker/${wheel} deploy --args ") }
+        assert of('libraryResource') == ["libraryResource mlpipeline/${wheel}"]
     }
 
     @Test
