@@ -7,12 +7,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mlpipeline.core.judge import Judge
+from mlpipeline.core.judge import RULES, Judge
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.verbs.verify import Evidence, replay
 
 FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "evidence"
-VERDICTS = {"passed": Verdict.PASS, "failed": Verdict.FAIL, "taken-back-late": Verdict.FAIL}
+VERDICTS = {
+    "passed": Verdict.PASS,
+    "failed": Verdict.FAIL,
+    "taken-back-late": Verdict.FAIL,
+    "taken-back-late-by-rules-2": Verdict.FAIL,
+}
 
 
 def judged_again(old: Evidence) -> Judge:
@@ -41,6 +46,11 @@ def test_old_evidence_replays_to_its_verdict(name: str) -> None:
     judged = replay(FOLDER / f"{name}.json")
     assert judged.verdict is VERDICTS[name]
     assert "verify.replay" not in {reason.check for reason in judged.reasons}
+
+
+def test_there_is_evidence_of_every_rule() -> None:
+    plans = [msgspec.json.decode((FOLDER / f"{name}.json").read_bytes(), type=Evidence).plan for name in VERDICTS]
+    assert {plan.rules for plan in plans} == set(range(1, RULES + 1))
 
 
 def test_every_recorded_file_is_replayed() -> None:
