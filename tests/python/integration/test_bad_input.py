@@ -8,13 +8,15 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from mlpipeline import cli
+from mlpipeline.adapters.bundle import Digests, build
+from mlpipeline.adapters.local.machine import free_port
 from mlpipeline.record.lease import Holder, Lease
 from mlpipeline.record.places import Places
 
@@ -274,6 +276,31 @@ def test_a_model_that_went_away_or_changed_is_not_packaged(trainable: Folder) ->
     trainable.refused(2, "not there any more", "package")
     shutil.copytree(trainable.project / "made", trainable.project / "model")
     trainable.refused(2, "not the one that was trained", "package")
+
+
+@pytest.fixture
+def packaged(folder: Folder) -> Iterator[Path]:
+    """The bundle of a run that was packaged, in a project whose router would listen on a port of its own."""
+    folder.write(f"{SMALLEST}target: {{local: {{port: {free_port()}}}}}\n")
+    folder.write(MODEL, "MLmodel")
+    folder.commit()
+    folder.call("gate", "data")
+    digests = Digests(folder.places.work / "digests.json")
+    sources = {"model/MLmodel": folder.project / "MLmodel"}
+    made = build(folder.places.bundles, sources, {"requirements.lock": ""}, lock="sha256:0", python="3.11", digests=digests)
+    with_result(folder, "package", digest=made.manifest.digest, path=str(made.path))
+    yield made.path
+    folder.call("stop")
+
+
+@pytest.mark.real
+def test_a_bundle_that_was_changed_or_removed_after_it_was_judged_never_starts(folder: Folder, packaged: Path) -> None:
+    with (packaged / "model" / "MLmodel").open("a") as file:
+        file.write("# another model\n")
+    answer = folder.refused(3, "the bundle was changed after it was packaged", "deploy")
+    assert "model/MLmodel" in answer.said
+    shutil.rmtree(packaged)
+    folder.refused(3, "the bundle is not there any more", "deploy")
 
 
 def test_two_runs_at_once_one_wins_and_the_other_says_who_holds_the_service(folder: Folder) -> None:

@@ -165,10 +165,12 @@ def _champion(context: Context) -> Artifact | None:
 
 def _served_environment(context: Context, subject: Subject) -> Path:
     """The environment the model is served in: the bundle's own, or the one that ``package`` will lock for the candidate."""
+    from mlpipeline.adapters.bundle import verify
     from mlpipeline.adapters.environment import Environments, python_for
     from mlpipeline.verbs.package import python_version, requirements, wheelhouse
 
     if subject.bundle is not None:
+        verify(subject.bundle)
         return python_for(context.places, subject.bundle, wheelhouse=wheelhouse(context))
     context.console.say("gate model: preparing the environment the candidate will be served in")
     environments = Environments(context.places, wheelhouse(context))

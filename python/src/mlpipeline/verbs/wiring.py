@@ -32,8 +32,11 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
     """One adapter of each kind per call, made on first use."""
 
     def python_for(artifact: Artifact) -> Path:
+        from mlpipeline.adapters import bundle
         from mlpipeline.adapters import environment as environments
 
+        # What was judged and approved is what starts, however long ago it was packaged.
+        bundle.verify(Path(artifact.path))
         wheelhouse = places.project / config.package.wheelhouse if config.package.wheelhouse else None
         return environments.python_for(places, Path(artifact.path), wheelhouse=wheelhouse)
 

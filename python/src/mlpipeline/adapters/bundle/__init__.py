@@ -179,6 +179,13 @@ def build(
 def load(bundle: Path) -> Manifest:
     """The manifest of a bundle. Raises EnvironmentFault when it is missing or not the one the folder is named after."""
     file = bundle / MANIFEST
+    if not bundle.is_dir():
+        raise EnvironmentFault(
+            "the bundle is not there any more",
+            facts={"missing": bundle},
+            likely="somebody removed it; a restart, a rollback and a comparison need it",
+            tries=("restore the folder from a backup", "mlpipeline package    # in the checkout and the run it was made from"),
+        )
     try:
         content = file.read_bytes()
         manifest = msgspec.json.decode(content, type=Manifest)
