@@ -23,10 +23,12 @@ from typing import NamedTuple
 
 from constant_load import ConstantLoad
 from fakes import FakeConsole
+from mlpipeline.adapters.bundle import Built, Digests, build, files_under
 from mlpipeline.adapters.local.machine import free_port
 from mlpipeline.config.load import load
 from mlpipeline.core.release import State
 from mlpipeline.core.verdict import Verdict
+from mlpipeline.ports import Artifact
 from mlpipeline.record.journal import Journal
 from mlpipeline.record.ledger import Entry, Ledger
 from mlpipeline.record.places import Places
@@ -195,23 +197,34 @@ class CliWorld:
     def prepare(self, behaviour: Behaviour | None = None) -> str:
         """Another commit with everything passed up to ``register``; returns the digest that ``mlpipeline run`` will release."""
         self.commit()
-        artifact = make_bundle(self.places.bundles, behaviour or Behaviour(name=f"commit {self._commits}"))
-        lock = f"# python {sys.version_info.major}.{sys.version_info.minor} on this machine\n"
-        (Path(artifact.path) / "requirements.lock").write_text(lock)
-        self._make_environment(lock)
+        built = self._package(make_bundle(self._folder / "made", behaviour or Behaviour(name=f"commit {self._commits}")))
         config = load(self.project, environment={}).config
         context = make_context(config, self.project, FakeConsole(), {"MLPIPELINE_HOME": str(self.places.home)})
         made = choose_run(context, Choice.START)
         evidence: dict[str, dict[str, object]] = {
             "train": {},
             "gate-model": {},
-            "package": {"digest": artifact.digest, "path": artifact.path},
+            "package": {"digest": built.manifest.digest, "path": str(built.path)},
             "register": {"name": SERVICE},
         }
         for verb, found in evidence.items():
             passed = Result(verb=verb, service=SERVICE, run=made.id, verdict=Verdict.PASS, summary="prepared", evidence=found)
             context.runs.write(passed)
-        return artifact.digest
+        return built.manifest.digest
+
+    def _package(self, made: Artifact) -> Built:
+        """A whole bundle with a lock that needs nothing, and the environment of that lock."""
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        lock = f"# python {python} on this machine\n"
+        self._make_environment(lock)
+        return build(
+            self.places.bundles,
+            files_under(Path(made.path), ""),
+            {"requirements.lock": lock},
+            lock=f"sha256:{hashlib.sha256(lock.encode()).hexdigest()}",
+            python=python,
+            digests=Digests(self._folder / "digests.json"),
+        )
 
     def _make_environment(self, lock: str) -> None:
         """An installed environment whose interpreter is the one that runs the tests."""
