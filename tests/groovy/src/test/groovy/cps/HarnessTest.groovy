@@ -17,15 +17,14 @@ class HarnessTest extends CpsWorld {
         for (String local : ["def m = 'ab' =~ /a/", "def m = new groovy.json.JsonSlurper().parseText('{\"a\": 1}')", 'def m = Thread.currentThread()',
                              'def m = 1..3', 'def m = [a: 1].withDefault { 2 }']) {
             Report report = faulty("${local}\nsleep(time: 1)\necho(String.valueOf(m))")
-            assert report.violations.size() == 1, local
-            assert report.violations[0].contains('NotSerializableException'), local
+            assert report.violations.any { it.startsWith('cannot be saved at: sleep') && it.contains('NotSerializableException') }, local
             assert report.of('echo').empty
         }
     }
 
     @Test
     void test_entry_of_a_map_loop_is_found_and_that_of_an_entry_set_is_not() {
-        assert faulty('for (e in [a: 1]) { sleep(time: 1) }').violations.size() == 1
+        assert faulty('for (e in [a: 1]) { sleep(time: 1) }').violations[0].contains('NotSerializableException')
         assert faulty('for (e in [a: 1].entrySet()) { sleep(time: 1); echo(e.key) }').violations.empty
     }
 

@@ -27,6 +27,7 @@ public final class Harness {
 
     final Library library;
     final StepTable table;
+    final Sandbox sandbox;
     final Path root;
     final Path home;
     private final boolean dying;
@@ -36,7 +37,9 @@ public final class Harness {
         this.home = home;
         this.dying = dying;
         this.library = Library.of(root);
-        this.table = StepTable.read(Path.of(System.getProperty("repository.root"), "tests/fixtures/jenkins/steps.md"));
+        Path recorded = Path.of(System.getProperty("repository.root"), "tests/fixtures/jenkins");
+        this.table = StepTable.read(recorded.resolve("steps.md"));
+        this.sandbox = Sandbox.read(recorded.resolve("sandbox.txt"));
     }
 
     /** Compiles all steps and classes of a library. Returns how many. */
@@ -77,7 +80,7 @@ public final class Harness {
     private static Report runWithRestarts(Path root, Path home, Scenario scenario) throws IOException, InterruptedException {
         Files.createDirectories(home);
         Files.write(home.resolve("scenario"), write(scenario));
-        List<String> command = new ArrayList<>(List.of(Path.of(System.getProperty("java.home"), "bin/java").toString(), "-Xmx512m"));
+        List<String> command = new ArrayList<>(List.of(Path.of(System.getProperty("java.home"), "bin/java").toString(), "-Xmx512m", "-XX:TieredStopAtLevel=1"));
         for (String option : System.getProperty("java.opened", "").trim().split("\\s+")) {
             command.add(option);
         }

@@ -59,7 +59,7 @@ final class Program implements Serializable {
 
     void begin(PipelineScript main, PipelineScript blockSteps) {
         blocks = blockSteps;
-        heads.add(new Head(numbers++, null, "", new Continuable(main)));
+        heads.add(new Head(numbers++, null, "", new Continuable(main, Envs.empty(new SandboxedInvoker()))));
     }
 
     /** The thread whose step or script runs now. */
@@ -121,7 +121,7 @@ final class Program implements Serializable {
                 parent.outcomes.put(branch.getKey(), value);
             } catch (CpsCallableInvocation invocation) {
                 heads.add(new Head(numbers++, parent, branch.getKey(),
-                        new Continuable(invocation.invoke(Envs.empty(), null, Continuation.HALT))));
+                        new Continuable(invocation.invoke(Envs.empty(new SandboxedInvoker()), null, Continuation.HALT))));
             }
         }
         joined(parent);
@@ -283,7 +283,9 @@ final class Program implements Serializable {
 
     /** Remembers a fault of the library for good: a script that catches exceptions cannot hide it. */
     void violation(String fault) {
-        report.violations.add(fault);
+        if (!report.violations.contains(fault)) {
+            report.violations.add(fault);
+        }
     }
 
     boolean matches(String pattern) {
