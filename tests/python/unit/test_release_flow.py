@@ -335,7 +335,9 @@ def test_rollback_killed_while_it_brings_the_champion_back_brings_back_the_champ
     with pytest.raises(Crash):
         rollback.run(story.context, reason="reboot")
     story.world.target.router = "up"  # the local target's router comes back with the process, with its last plan
-    assert rollback.run(story.context, reason="reboot").verdict is Verdict.PASS
+    again = rollback.run(story.context, reason="reboot")
+    assert again.verdict is Verdict.PASS
+    assert "rollback once more gives users the version before" in again.reasons[-2].summary
     assert story.world.target.plan == TrafficPlan.all_to(GREEN)
     assert story.world.target.colours[GREEN].artifact.run == second.id
     assert not journal(story).quarantined

@@ -40,6 +40,7 @@ def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
         else:
             releasing.happen(Revived())
             _note_revived(context, back, reason)
+            reasons.append(_revived(releasing))
         reasons.append(_aliases(releasing))
         evidence: dict[str, object] = {
             "colour": str(back.colour),
@@ -119,6 +120,12 @@ def _aliases(releasing: Releasing) -> Reason:
         Verdict.INCONCLUSIVE,
         f"users are safe, but the registry could not be reached and is owed: {words}; the next verb tells it",
     )
+
+
+def _revived(releasing: Releasing) -> Reason:
+    said = "it had gone down and was brought back as it was: no version changed and none is quarantined"
+    again = "; rollback once more gives users the version before" if releasing.state.previous is not None else ""
+    return Reason("rollback.revived", Verdict.PASS, said + again)
 
 
 def _note_revived(context: Context, back: Standing, reason: str) -> None:
