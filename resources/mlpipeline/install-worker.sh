@@ -57,21 +57,26 @@ install() {
     free=$(df -Pk "$root" | awk 'NR == 2 {print $4}')
     [ "$free" -gt 2000000 ] || stop 3 "the disk of this agent ($(uname -n)) has $((free / 1024)) MiB left; the worker needs 2 GB" "  folder  $root"
     "$python" -m venv "$place" >"$folder/install.log" 2>&1 || trouble
+    set --
     if [ -n "${MLPIPELINE_WHEELHOUSE:-}" ]; then
-        pip_install --no-index --find-links "$MLPIPELINE_WHEELHOUSE" "mlpipeline==$version"
+        set -- --no-index --find-links "$MLPIPELINE_WHEELHOUSE"
+        wanted="mlpipeline==$version"
     elif [ -n "${MLPIPELINE_PACKAGE:-}" ]; then
-        pip_install "$MLPIPELINE_PACKAGE"
+        wanted=$MLPIPELINE_PACKAGE
     elif [ "$wheel" != - ]; then
-        pip_install "$wheel"
+        wanted=$wheel
     else
-        pip_install "mlpipeline==$version"
+        wanted="mlpipeline==$version"
     fi
+    pip "$@" "$wanted" || trouble
+    # What doctor gpu reads the driver with; where it is missing, doctor gpu says so, and everything else works.
+    if command -v nvidia-smi >/dev/null; then pip "$@" 'nvidia-ml-py>=12' || :; fi
     must_match "$place/bin/mlpipeline" "MLPIPELINE_PACKAGE or MLPIPELINE_WHEELHOUSE to the same"
     : >"$place/complete"
 }
 
-pip_install() {
-    "$place/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "$@" >>"$folder/install.log" 2>&1 || trouble
+pip() {
+    "$place/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "$@" >>"$folder/install.log" 2>&1
 }
 
 trouble() {

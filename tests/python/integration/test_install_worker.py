@@ -154,6 +154,17 @@ def test_sources_have_an_order(agent: Agent, given: dict[str, str], wheel: str, 
     assert agent.installs == [expected]
 
 
+def test_machine_with_a_gpu_gets_what_reads_its_driver(agent: Agent) -> None:
+    tools = agent.notes / "tools"
+    tools.mkdir()
+    (tools / "nvidia-smi").write_text("#!/bin/sh\n")
+    (tools / "nvidia-smi").chmod(0o755)
+    assert agent.run(PATH=f"{tools}:{os.environ['PATH']}", MLPIPELINE_WHEELHOUSE="/wheels")[0] == 10
+    assert agent.installs == [
+        f"--no-index --find-links /wheels {wanted}" for wanted in (f"mlpipeline=={VERSION}", "nvidia-ml-py>=12")
+    ]
+
+
 def test_executors_that_begin_at_once_install_once(agent: Agent) -> None:
     (agent.notes / "hold").touch()
     executors = [agent.start() for _ in range(4)]
