@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlpipeline.core.drift import Look, Outcome, apart, drifted, due, stability_index
@@ -21,12 +21,14 @@ def nights(*outcomes: Outcome) -> list[Look]:
 counts = st.lists(st.integers(0, 10_000), min_size=2, max_size=12).filter(any)
 
 
+@settings(deadline=None, max_examples=60)
 @given(counts)
 def test_the_same_shares_have_no_distance_whatever_the_size(before: list[int]) -> None:
     assert stability_index(before, before) == 0
     assert stability_index([value * 1000 for value in before], [value * 2000 for value in before]) < 0.01
 
 
+@settings(deadline=None, max_examples=60)
 @given(counts, counts)
 def test_the_distance_is_never_negative_and_the_same_both_ways(one: list[int], other: list[int]) -> None:
     size = min(len(one), len(other))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlpipeline.core.health import Build, Stage, assess, flaky_stages, missed, percentile
@@ -23,6 +23,7 @@ def windows(*days: int) -> list[Window]:
     return [Window(START + timedelta(days=day), START + timedelta(days=day, minutes=59)) for day in days]
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0, 100))
 def test_a_percentile_is_a_value_that_enough_of_the_others_do_not_exceed(values: list[float], percent: float) -> None:
     found = percentile(values, percent)

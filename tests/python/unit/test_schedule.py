@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlpipeline.core.schedule import lines_of, parsed, windows, zone_of
@@ -31,6 +31,7 @@ def allowed(field: str, low: int, high: int) -> set[int]:
     return found
 
 
+@settings(deadline=None, max_examples=60)
 @given(fields(0, 59), fields(0, 23), fields(1, 31), fields(0, 6))
 def test_plain_schedules_start_at_the_minutes_cron_says(minute: str, hour: str, day: str, weekday: str) -> None:
     found = windows(f"{minute} {hour} {day} * {weekday}", NOW, 3, UTC)
