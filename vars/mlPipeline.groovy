@@ -8,7 +8,7 @@ Map call(Map args = [:]) {
     if (wrong) {
         error(wrong)
     }
-    Map plan = Plan.of(args)
+    Map plan = Plan.of(args, env.CHANGE_ID)
     Map state = [results: [:], run: '', service: '', branch: '', decision: '', collected: false]
     declare(args)
     Throwable stopped = ended {

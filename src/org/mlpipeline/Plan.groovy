@@ -9,7 +9,7 @@ class Plan implements Serializable {
 
     static final Map KEYS = [
         agent: String, folder: String, release: [String, List, Boolean], until: String, checks: Map, gpu: [Map, Boolean], approve: Map,
-        credentials: List, config: Map, notify: Map, reason: String, carry: String, checkout: Closure, timeout: [String, Integer],
+        credentials: List, pullRequestCredentials: List, config: Map, notify: Map, reason: String, carry: String, checkout: Closure, timeout: [String, Integer],
         unattended: Boolean, cron: String, parameters: List, service: String,
     ]
 
@@ -35,13 +35,17 @@ class Plan implements Serializable {
         return wrong
     }
 
+    /** Every key with its value. A pull request brings code that nobody has read: it gets only what is meant for it. */
     @NonCPS
-    static Map of(Map given) {
+    static Map of(Map given, String change) {
         Map plan = [agent: '', folder: '.', release: 'main', until: 'gate-model', checks: [:], approve: [:], notify: [:], timeout: '72h']
         for (Object key : given.keySet()) {
             if (given.get(key) != null) {
                 plan.put(key.toString(), given.get(key))
             }
+        }
+        if (change) {
+            plan.put('credentials', plan.get('pullRequestCredentials') ?: [])
         }
         return plan
     }

@@ -113,6 +113,21 @@ class MlPipelineTest extends JenkinsWorld {
     }
 
     @Test
+    void test_pull_request_never_sees_the_credentials_of_the_release() {
+        List<Map> bound = []
+        step('withCredentials', [List, Closure]) { List bindings, Closure body -> bound.addAll(bindings); helper.callClosure(body) }
+        String credentials = "credentials: [string(credentialsId: 'production', variable: 'T')]"
+        pipeline("mlPipeline(${credentials})")
+        assert bound*.credentialsId.toSet() == ['production'] as Set
+        bound.clear()
+        env().CHANGE_ID = '12'
+        pipeline("mlPipeline(${credentials})")
+        assert bound.empty
+        pipeline("mlPipeline(${credentials}, pullRequestCredentials: [string(credentialsId: 'reading', variable: 'T')])")
+        assert bound*.credentialsId.toSet() == ['reading'] as Set
+    }
+
+    @Test
     void test_release_branches_are_configurable() {
         env().BRANCH_NAME = 'release/2026'
         pipeline("mlPipeline(release: ['prod', 'release/*'])")
