@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlpipeline import cli
+from prometheus_server import running_prometheus
 
 
 def free_port() -> int:
@@ -73,6 +74,17 @@ def test_an_unreachable_prometheus_is_found(project: Path) -> None:
     code, checks = doctor(project, f"verify.prometheus=http://127.0.0.1:{free_port()}", "verify.timeout=1s")
     assert code == 3
     assert checks["machine.prometheus"]["verdict"] == "error"
+
+
+@pytest.mark.real
+def test_a_query_that_cannot_be_read_is_found_before_any_traffic_moves(project: Path, tmp_path: Path) -> None:
+    conditions = "verify.conditions=[{name: drift, query: 'sum(drift', success: result < 1}]"
+    with running_prometheus(tmp_path / "prometheus", {"nobody": {"127.0.0.1:1": {}}}) as url:
+        healthy, _ = doctor(project, f"verify.prometheus={url}", "verify.pack=vllm")
+        code, checks = doctor(project, f"verify.prometheus={url}", conditions)
+    assert (healthy, code) == (0, 2)
+    assert "cannot run this query" in checks["configuration.prometheus"]["summary"]
+    assert any("sum(drift" in line for line in checks["configuration.prometheus"]["sample"])
 
 
 @pytest.mark.real

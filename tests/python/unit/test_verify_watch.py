@@ -407,7 +407,7 @@ def test_conditions_of_the_pack_take_part_in_the_verdict(tmp_path: Path, xid: fl
 def test_a_condition_of_the_project_replaces_the_one_of_the_pack_with_its_name(tmp_path: Path) -> None:
     own = Condition("gpu-temperature", "hottest", failure="result > 70")
     _, _, context = make(tmp_path, pack="dcgm", conditions=(own,))
-    planned = {condition.name: condition.query for condition in watching(context)._conditions()}
+    planned = {condition.name: condition.query for condition in verify.conditions(context.config, ROLES)}
     assert planned == {"gpu-temperature": "hottest"} | {name: gpu_query(name) for name in ("gpu-xid", "gpu-row-remap")}
 
 

@@ -164,8 +164,12 @@ def _mlflow(context: Context) -> str:
 def _prometheus(context: Context) -> str:
     url = context.config.verify.prometheus
     if url:
-        context.world.metrics(url).instant("vector(1)")
-        return f"Prometheus answers at {url}"
+        from mlpipeline.verbs.verify import asked
+
+        queries = ("vector(1)", *asked(context.config))
+        for query in queries:
+            context.world.metrics(url).instant(query)
+        return f"Prometheus answers at {url} and can read the {len(queries) - 1} queries of verify"
     from mlpipeline.adapters.local.scraper import find_prometheus
 
     return f"Prometheus is {find_prometheus()}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from mlpipeline.config.model import Condition
+from mlpipeline.config.model import Condition, Config
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement, parse
 from mlpipeline.core.judge import RULES, Judge, Judgement, Look, MetricPlan, MetricVerdict, Plan, StageEnd, TracePoint
 from mlpipeline.core.traffic import Colour, TrafficPlan
@@ -20,9 +20,9 @@ from mlpipeline.record.files import write_atomically
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
-from mlpipeline.verbs.looking import Reader, Roles
+from mlpipeline.verbs.looking import Reader, Roles, queries
 
-__all__ = ["JudgedRelease", "Roles", "StageOutcome", "Watch", "replay", "run"]
+__all__ = ["JudgedRelease", "Roles", "StageOutcome", "Watch", "asked", "conditions", "replay", "run"]
 
 VERB = "verify"
 RELEASE_EVIDENCE = "evidence.json"
@@ -95,9 +95,9 @@ class Watch:
         """Raises EnvironmentFault when Prometheus cannot be reached or does not see both colours within
         ``rollout.hold``, ConfigurationError for conditions or an objective it cannot answer. Moves nothing."""
         self._check_settings()
-        for condition in self._conditions():
+        for condition in conditions(self._context.config, self._roles):
             self._source.instant(condition.query)
-        plan = self._score()
+        plan = _score(self._context.config, self._roles)
         for query in (query for metric in plan.metrics for query in metric.queries) if plan else ():
             self._source.instant(query)
         now = self._wait_for_both()
@@ -146,7 +146,7 @@ class Watch:
                 facts={"key": "verify"},
                 tries=("verify.errors.enabled: true",),
             )
-        for condition in self._conditions():
+        for condition in conditions(self._context.config, self._roles):
             try:
                 ConditionState(condition)
                 for expression in (condition.success, condition.failure):
@@ -204,40 +204,10 @@ class Watch:
                 msgspec.structs.replace(metric, calibration=self._reader.calibration(metric, now, self._settings.interval))
                 for metric in metrics
             ),
-            conditions=self._conditions(),
+            conditions=conditions(self._context.config, self._roles),
             queries=self._reader.queries,
-            score=self._score(),
+            score=_score(self._context.config, self._roles),
             rules=RULES,
-        )
-
-    def _score(self) -> ScorePlan | None:
-        if not self._settings.score.metrics:
-            return None
-        from mlpipeline.config.score_plan import score_plan
-
-        names = self._context.config.service, str(self._roles.candidate), str(self._roles.champion)
-        return score_plan(self._settings.score, *names)
-
-    def _conditions(self) -> tuple[ConditionPlan, ...]:
-        names = {
-            "service": self._context.config.service,
-            "candidate": str(self._roles.candidate),
-            "champion": str(self._roles.champion),
-        }
-        own = self._settings.conditions
-        taken = {condition.name for condition in own}
-        packed = [condition for condition in find(self._settings.pack).conditions if condition.name not in taken]
-        wanted: list[Condition | PackCondition] = [*own, *packed]
-        return tuple(self._condition(condition, names) for condition in wanted)
-
-    def _condition(self, condition: Condition | PackCondition, names: dict[str, str]) -> ConditionPlan:
-        query = condition.query
-        for name, value in names.items():
-            query = query.replace("{{" + name + "}}", value)
-        fields: dict[str, object] = {**msgspec.structs.asdict(condition), "query": query}
-        # Plain numbers: a Duration is a float of the configuration's own and has no place in a record.
-        return msgspec.convert(
-            {name: float(field) if isinstance(field, float) else field for name, field in fields.items()}, ConditionPlan
         )
 
     def _judging(self) -> Judge:
@@ -334,8 +304,8 @@ class Watch:
             and (plan.candidate, plan.champion) == (self._roles.candidate, self._roles.champion)
             and (plan.false_alarm, plan.min_requests) == (settings.false_alarm, settings.min_requests)
             and known == {name: (rule.tolerate, rule.margin) for name, rule in rules.items()}
-            and plan.conditions == self._conditions()
-            and plan.score == self._score()
+            and plan.conditions == conditions(self._context.config, self._roles)
+            and plan.score == _score(self._context.config, self._roles)
             and plan.queries == self._reader.queries
             and plan.rules == RULES
         )
@@ -351,6 +321,44 @@ class Watch:
             judgement=judge.judgement(),
         )
         write_atomically(self._path, msgspec.json.encode(evidence) + b"\n")
+
+
+def conditions(config: Config, roles: Roles) -> tuple[ConditionPlan, ...]:
+    """The project's conditions, then those of the metric pack whose names it does not use."""
+    own = config.verify.conditions
+    taken = {condition.name for condition in own}
+    packed = [condition for condition in find(config.verify.pack).conditions if condition.name not in taken]
+    wanted: list[Condition | PackCondition] = [*own, *packed]
+    names = {"service": config.service, "candidate": str(roles.candidate), "champion": str(roles.champion)}
+    return tuple(_condition(condition, names) for condition in wanted)
+
+
+def asked(config: Config) -> tuple[str, ...]:
+    """Every query that a release would be judged by, as if green were the candidate: for checks before there is one."""
+    roles = Roles(candidate=Colour.GREEN, champion=Colour.BLUE)
+    plan = _score(config, roles)
+    scored = (query for metric in plan.metrics for query in metric.queries) if plan else ()
+    selectors = queries(config.service, config.verify.pack).values()
+    return (*selectors, *(condition.query for condition in conditions(config, roles)), *scored)
+
+
+def _score(config: Config, roles: Roles) -> ScorePlan | None:
+    if not config.verify.score.metrics:
+        return None
+    from mlpipeline.config.score_plan import score_plan
+
+    return score_plan(config.verify.score, config.service, str(roles.candidate), str(roles.champion))
+
+
+def _condition(condition: Condition | PackCondition, names: dict[str, str]) -> ConditionPlan:
+    query = condition.query
+    for name, value in names.items():
+        query = query.replace("{{" + name + "}}", value)
+    fields: dict[str, object] = {**msgspec.structs.asdict(condition), "query": query}
+    # Plain numbers: a Duration is a float of the configuration's own and has no place in a record.
+    return msgspec.convert(
+        {name: float(field) if isinstance(field, float) else field for name, field in fields.items()}, ConditionPlan
+    )
 
 
 class _Silence:
