@@ -11,6 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A starved machine is slow, not wrong; and what lands is decided by the same examples every time.
+settings.register_profile(
+    "mlpipeline", deadline=None, derandomize=os.environ.get("CI") == "true", suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("mlpipeline")
 
 RERUNS_OF_REAL_PARTS = 2
 """Real servers on a starved machine miss deadlines that say nothing about the code. A repeated test is reported as such."""
