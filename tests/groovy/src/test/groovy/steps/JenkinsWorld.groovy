@@ -18,6 +18,9 @@ abstract class JenkinsWorld extends BasePipelineTest {
 
     private static final File JENKINSFILES = new File('target/jenkinsfiles')
 
+    /** The options of each verb, from the reference that is generated from the worker's own table; under '' those of every verb. */
+    static final Map<String, Set<String>> OPTIONS = worker()
+
     /** Compiles the library once for all tests; every test registers its own steps. */
     private static PipelineTestHelper compiled
 
@@ -266,6 +269,8 @@ abstract class JenkinsWorld extends BasePipelineTest {
         String file = folder + words[at + 1]
         Map args = (Map) new JsonSlurper().parseText(files[folder + words[words.indexOf('--args') + 1]])
         String verb = words[6..<words.indexOf('--args')].join('-')
+        assert OPTIONS.containsKey(verb): "the worker has no verb ${verb}"
+        assert (args.keySet() - OPTIONS[verb] - OPTIONS['']).empty: "the worker's ${verb} knows only ${OPTIONS[verb] + OPTIONS['']}"
         calls << [verb: verb, args: args, actor: env().MLPIPELINE_ACTOR, visible: env().CUDA_VISIBLE_DEVICES, script: how.script]
         Object answer = answers[verb]
         Map given = answer instanceof Closure ? answer.call(args) : answer
@@ -278,6 +283,20 @@ abstract class JenkinsWorld extends BasePipelineTest {
             files[file.replace('result.json', 'trouble.txt')] = given.trouble
         }
         return given.exitCode == null ? exits[given.verdict] : given.exitCode
+    }
+
+    static Map<String, Set<String>> worker() {
+        Map<String, Set<String>> options = [:]
+        String verb = ''
+        new File(ROOT, 'docs/reference/cli.md').eachLine { String line ->
+            if (line.startsWith('## ')) {
+                verb = line.startsWith('## mlpipeline ') ? line.substring('## mlpipeline '.length()).replace(' ', '-') : ''
+                options[verb] = ['config'] as Set
+            } else if (line.startsWith('| `--')) {
+                options[verb] << line.substring('| `--'.length()).tokenize('` ')[0].replace('-', '_')
+            }
+        }
+        return options
     }
 
     Object readJson(Map how) {
