@@ -5,6 +5,8 @@ Its import takes seconds; nothing here may be imported before a check needs it.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,7 +40,8 @@ def run(table: Any, checks: Sequence[Check], sample_rows: int) -> list[Outcome]:
     suite = gx.ExpectationSuite(name="gate", expectations=[_expectation(check, place) for place, check in enumerate(checks)])
     # SUMMARY would count only among the first failing values
     result_format = {"result_format": "COMPLETE", "partial_unexpected_count": sample_rows}
-    results = batch.validate(suite, result_format=result_format).results
+    with contextlib.redirect_stderr(io.StringIO()):  # some metrics draw progress bars whatever the setting
+        results = batch.validate(suite, result_format=result_format).results
     outcomes = {}
     for result in results:  # grouped by column and success, so that the place in the suite travels in the meta data
         place = int(result.expectation_config.meta[_PLACE])
