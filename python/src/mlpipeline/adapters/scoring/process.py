@@ -96,7 +96,7 @@ def _run(python: Path, folder: Path, name: str, timeout: float, import_path: Seq
     with output.open("wb") as log:
         try:
             process = subprocess.Popen(
-                [str(python), "-P", str(SCRIPT), str(folder)],
+                [str(python), "-P", str(SCRIPT), str(folder), str(os.getpid())],
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
