@@ -3,29 +3,42 @@ PYTHON = .venv/bin/python
 RUFF = cd python && ../.venv/bin/ruff
 SOURCES = src ../tests/python ../bench ../demo ../tools
 
-.PHONY: demo test lint bench setup generate format lock
+MAVEN = mvn --batch-mode --quiet --no-transfer-progress --file
+
+.PHONY: demo test test-python test-groovy lint bench setup setup-groovy generate format lock
 
 setup:
 	@tools/setup.sh
 
+setup-groovy:
+	@tools/setup_groovy.sh
+
 demo: setup  ## the whole main job on real flights: four releases, one of them taken back by itself
 	@$(PYTHON) demo/run.py
 
-test: setup  ## unit, property, contract and integration tests with real parts, the tutorial and the demo
+test: test-groovy test-python  ## everything: the steps as a Jenkins runs them, the worker with real parts, the tutorial and the demo
+
+test-python: setup
 	@cd python && ../.venv/bin/python -m pytest -c pyproject.toml --rootdir . $(TESTS)
 
-lint: setup
+test-groovy: setup setup-groovy  ## the steps of the library: call graphs, and under groovy-cps with the real worker
+	@$(MAVEN) tests/groovy/pom.xml test
+
+lint: setup setup-groovy
 	$(RUFF) format --no-cache --config pyproject.toml --check $(SOURCES)
 	$(RUFF) check --no-cache --config pyproject.toml $(SOURCES)
 	cd python && ../.venv/bin/mypy
 	cd python && ../.venv/bin/lint-imports
 	$(PYTHON) tools/generate.py --check
+	$(PYTHON) tools/steps_reference.py --check
+	$(MAVEN) tests/groovy/codenarc/pom.xml verify
 
 bench: setup  ## ratios, side by side in one run
 	@for file in bench/[a-z]*.py; do echo "== $$file"; $(PYTHON) $$file || exit; done
 
 generate: setup  ## reference pages and the schema, from the code
 	$(PYTHON) tools/generate.py
+	$(PYTHON) tools/steps_reference.py
 
 format: setup
 	$(RUFF) check --no-cache --config pyproject.toml --fix-only --quiet $(SOURCES)
