@@ -229,7 +229,7 @@ class _Call:
         outcome = calling.outcome()
         if isinstance(outcome, str):
             self._hand_over_text(command, outcome)
-            print(outcome)
+            print(_visible(outcome))
             return EXIT_PASS
         self._hand_over(outcome)
         self._tell(calling.told(outcome))
@@ -240,7 +240,7 @@ class _Call:
         if self._json:
             return
         try:
-            print(text, flush=True)
+            print(_visible(text), flush=True)
         except OSError as error:
             if not isinstance(error, BrokenPipeError):
                 _complain(f"mlpipeline: the output could not be written: {error}\n{text}")
@@ -422,6 +422,12 @@ def _printable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+def _visible(text: str) -> str:
+    """What files, servers and people wrote must not steer the terminal: control characters are shown as escapes."""
+    control = (*range(32), *range(127, 160))
+    return text.translate({code: repr(chr(code))[1:-1] for code in control if chr(code) not in "\n\t"})
+
+
 def exit_code(result: Result) -> int:
     """What a shell and Jenkins see. An error that only a change of the project can mend is not worth a retry."""
     if result.verdict == "error" and any(
@@ -480,5 +486,5 @@ def _write(path: Path, content: bytes) -> None:
 
 def _complain(text: str) -> None:
     with contextlib.suppress(OSError):
-        sys.stderr.write(_printable(text) + "\n")
+        sys.stderr.write(_visible(_printable(text)) + "\n")
         sys.stderr.flush()

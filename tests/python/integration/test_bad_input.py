@@ -134,6 +134,14 @@ def test_a_wrong_override_is_told_with_its_place(folder: Folder, settings: list[
     folder.refused(2, words, "train", *settings)
 
 
+@pytest.mark.parametrize("seconds", ["nan", "-1", "inf"])
+def test_nobody_can_watch_for_a_time_that_is_none(folder: Folder, seconds: str) -> None:
+    folder.write(SMALLEST)
+    folder.commit()
+    folder.call("gate", "data")
+    folder.refused(2, "--seconds must be more than 0", "verify", "--seconds", seconds)
+
+
 def test_an_unknown_variable_is_told(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.write(SMALLEST)
     monkeypatch.setenv("MLPIPELINE__VERIFY__INTERVALL", "5s")

@@ -196,6 +196,17 @@ def test_a_folder_that_is_gone_or_has_no_name_in_text_is_told(
     assert "does not exist any more" in capsys.readouterr().err
 
 
+def test_what_others_wrote_does_not_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome_is(monkeypatch, Failed("a \x1b[2J b\r", facts={"last lines": "é\tone\nü\x9btwo"}))
+    assert cli.main(["status"]) == 10
+    said = capsys.readouterr().err
+    assert "a \\x1b[2J b\\r" in said
+    assert "é\tone" in said
+    assert "ü\\x9btwo" in said
+
+
 def test_a_reader_that_goes_away_is_no_error(project: Path) -> None:
     command = f"{sys.executable} -m mlpipeline --project {project} config --schema | true; exit ${{PIPESTATUS[0]}}"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from mlpipeline import __version__
+from mlpipeline.clock import iso
+from mlpipeline.config.limits import LONGEST
 from mlpipeline.config.model import Condition, Config
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement, parse
 from mlpipeline.core.judge import RULES, Judge, Judgement, Look, MetricPlan, MetricVerdict, Plan, StageEnd, TracePoint
@@ -103,6 +106,14 @@ class Watch:
         now = self._wait_for_both()
         if self._judge is None:
             self._judge = Judge(self._planned(now))
+
+    def expectations(self) -> tuple[Reason, ...]:
+        """Of every metric, how long it needs at the traffic of now. Reads only."""
+        from mlpipeline.verbs.verify_planning import expectation
+
+        now = self._wait_for_both()
+        plan = self._planned(now)
+        return tuple(expectation(self._context.config, plan, metric, self._reader.usual(metric, now)) for metric in plan.metrics)
 
     def watch(self, stage: str, seconds: float, *, traffic: Traffic) -> StageOutcome:
         """Looks every ``verify.interval`` and returns at once on a failure, else after ``seconds``.
@@ -384,17 +395,24 @@ class _Silence:
         return f"the {who} answered nothing while the other answered {number} requests"
 
 
-def run(context: Context, run: Run, *, seconds: float | None = None, candidate: str = "") -> Result:
+def run(context: Context, run: Run, *, seconds: float | None = None, candidate: str = "", expect: bool = False) -> Result:
     """Watches the plan that the target follows now; without a concurrent control the verdict is inconclusive.
 
     Args:
         seconds: How long; ``rollout.bake`` when not given.
         candidate: This colour is compared with the other, the target is not asked: for colours that something else
             runs and routes to. That both answer requests at the same time then shows in the counts alone.
+        expect: Nothing is watched or recorded; says how long each metric would need at the traffic of now.
 
-    Raises ConfigurationError for an unknown candidate, or one without ``verify.prometheus``.
+    Raises ConfigurationError for an unknown candidate, or one without ``verify.prometheus``, and for impossible ``seconds``.
     """
     started = context.clock.monotonic()
+    if seconds is not None and not 0 < seconds <= LONGEST:
+        raise ConfigurationError(
+            f"--seconds must be more than 0, not {seconds:g}",
+            facts={"at most": f"{LONGEST:g}"},
+            tries=("mlpipeline verify --seconds 60",),
+        )
     prometheus = context.config.verify.prometheus
     traffic: Traffic = "live"
     if candidate:
@@ -402,12 +420,14 @@ def run(context: Context, run: Run, *, seconds: float | None = None, candidate: 
     else:
         target = context.world.target()
         plan = target.observe().plan
-        if plan is None or not (plan.mirror or 0 < plan.share < 100):
+        if plan is None or not (expect or plan.mirror or 0 < plan.share < 100):
             reason = Reason("verify.control", Verdict.INCONCLUSIVE, _no_control(plan))
             return context.finish(run, VERB, started, (reason,))
         roles = _roles(context, run, plan)
         prometheus = prometheus or target.monitoring()
         traffic = "mirror" if plan.mirror else "live"
+    if expect:
+        return _expected(context, run, roles, prometheus)
     watch = Watch(context, run, roles, prometheus=prometheus, file=WATCH_EVIDENCE, resume=False)
     watch.check()
     watch.watch(VERB, context.config.rollout.bake if seconds is None else seconds, traffic=traffic)
@@ -534,6 +554,25 @@ def _no_control(plan: TrafficPlan | None) -> str:
     if plan is None:
         return "no verdict, no traffic is routed, so there is nothing to compare"
     return f"no verdict, all traffic goes to {plan.live if plan.share == 0 else plan.live.other}: there is no concurrent control"
+
+
+def _expected(context: Context, run: Run, roles: Roles, prometheus: str) -> Result:
+    at, started = context.clock.now(), context.clock.monotonic()
+    # only the champion needs to be there: it stands in for a candidate that may not be deployed yet
+    alone = Roles(candidate=roles.champion, champion=roles.champion)
+    reasons = Watch(context, run, alone, prometheus=prometheus, file=WATCH_EVIDENCE, resume=False).expectations()
+    short = [reason for reason in reasons if reason.verdict is not Verdict.PASS]
+    return Result(
+        verb=VERB,
+        service=context.config.service,
+        run=run.id,
+        verdict=Verdict.INCONCLUSIVE if short else Verdict.PASS,
+        summary="; ".join(reason.summary for reason in short or reasons) or "no metric is compared",
+        reasons=(*short, *(reason for reason in reasons if reason not in short)),
+        started=iso(at),
+        seconds=round(context.clock.monotonic() - started, 3),
+        worker=__version__,
+    )
 
 
 def _named_roles(candidate: str, prometheus: str) -> Roles:
