@@ -4,14 +4,15 @@ import org.mlpipeline.Words
 /** Watches candidate against champion in production, or recomputes a recorded verdict offline. See mlVerify.txt. */
 Map call(Map args = [:]) {
     String wrong = Keys.wrong('mlVerify', args, [
-        run: String, seconds: Number, replay: String, onInconclusive: String,
+        run: String, seconds: Number, candidate: String, replay: String, onInconclusive: String,
         config: Map, credentials: List, timeout: [String, Integer], required: Boolean,
     ])
     wrong = wrong ?: Keys.notOneOf('mlVerify', 'onInconclusive', args.onInconclusive ?: 'error', ['error', 'unstable'])
+    wrong = wrong ?: (args.candidate ? Keys.notOneOf('mlVerify', 'candidate', args.candidate, ['blue', 'green']) : '')
     if (wrong) {
         error(wrong)
     }
-    Map options = Keys.run(args) + (args.seconds == null ? [:] : [seconds: args.seconds]) + (args.replay ? [replay: args.replay] : [:])
+    Map options = Keys.run(args) + given(args)
     Map result = mlWorker(Keys.forWorker(args) + [verb: 'verify', args: options])
     String refusal = Words.refusal(result, args)
     if (refusal && result.verdict == 'inconclusive' && args.onInconclusive == 'unstable') {
@@ -20,4 +21,15 @@ Map call(Map args = [:]) {
         error(refusal)
     }
     return result
+}
+
+/** What is handed on as it is. */
+Map given(Map args) {
+    Map handed = [:]
+    for (String key : ['seconds', 'candidate', 'replay']) {
+        if (args[key] != null) {
+            handed[key] = args[key]
+        }
+    }
+    return handed
 }

@@ -106,6 +106,13 @@ class VerbStepsTest extends JenkinsWorld {
     }
 
     @Test
+    void test_colours_that_something_else_runs_are_compared() {
+        inNode("mlVerify(candidate: 'green', seconds: 1.5)")
+        assert calls[0].args == [candidate: 'green', seconds: 1.5]
+        assert brokenInNode("mlVerify(candidate: 'red')").message == "mlVerify: candidate must be one of blue, green, not 'red'"
+    }
+
+    @Test
     void test_recorded_verdict_is_recomputed() {
         inNode("mlVerify(replay: 'evidence.json')")
         assert calls[0].args == [replay: 'evidence.json']
