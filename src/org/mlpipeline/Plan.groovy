@@ -9,8 +9,8 @@ class Plan implements Serializable {
 
     static final Map KEYS = [
         agent: String, folder: String, release: [String, List, Boolean], until: String, checks: Map, gpu: [Map, Boolean], approve: Map,
-        credentials: List, pullRequestCredentials: List, config: Map, notify: Map, reason: String, carry: String, checkout: Closure, timeout: [String, Integer],
-        unattended: Boolean, cron: String, parameters: List, service: String,
+        credentials: List, pullRequestCredentials: List, config: Map, notify: Map, reason: String, carry: String, checkout: Closure,
+        timeout: [String, Integer], unattended: Boolean, cron: String, parameters: List, service: String,
     ]
 
     /** The last step of builds that do not release. */
