@@ -166,6 +166,7 @@ COMMANDS = (
                 "blue or green: compare it with the other, whoever routes to them; needs verify.prometheus",
                 metavar="COLOUR",
             ),
+            Option("plan", "watch nothing: say how long each metric would need at the traffic of now", bool, parameter="expect"),
             Option("replay", "recompute the verdict of this evidence file, offline", metavar="FILE"),
         ),
     ),

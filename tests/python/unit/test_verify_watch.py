@@ -17,6 +17,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.packs import find
 from mlpipeline.ports import Sample
+from mlpipeline.record.result import Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs import verify
 from mlpipeline.verbs.context import Context
@@ -453,6 +454,43 @@ def test_named_colours_need_a_right_name_and_a_prometheus(tmp_path: Path, candid
     _, _, context = make(tmp_path, prometheus=prometheus)
     with pytest.raises(ConfigurationError):
         verify.run(context, RUN, candidate=candidate)
+
+
+def planning(tmp_path: Path, requests: float, errors: float, **rollout: object) -> Result:
+    """What is expected where the champion answered so many requests per second with so many errors, and is alone."""
+    world, metrics, context = make(tmp_path, rollout=Rollout(**rollout))  # type: ignore[arg-type]
+    plan(world)
+    metrics.colours = {"blue": Behaviour()}
+
+    def series(query: str, start: float, end: float, step: float) -> dict[tuple[tuple[str, str], ...], list[tuple[float, float]]]:
+        of_errors = 'response_code_class=~"5"' in query or "le=~" in query
+        per_second = errors if "envoy" in query and of_errors else 0.0 if "envoy" not in query and of_errors else requests
+        if "le=~" in query:
+            per_second = requests - errors
+        return {(): [(start + step * number, per_second * step * number) for number in range(int((end - start) / step))]}
+
+    metrics.series = series  # type: ignore[method-assign]
+    return verify.run(context, RUN, expect=True)
+
+
+def test_a_plan_that_cannot_find_the_harm_in_its_time_is_told_with_the_numbers(tmp_path: Path) -> None:
+    result = planning(tmp_path, requests=5.0, errors=0.05)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "2 times 1 % of 5 requests/s" in result.summary
+    assert "not enough" in result.summary
+
+
+def test_a_plan_with_time_enough_is_told_too_and_nothing_is_recorded(tmp_path: Path) -> None:
+    result = planning(tmp_path, requests=200.0, errors=10.0, mirror=Duration(3600))
+    assert result.verdict is Verdict.PASS
+    assert [reason.check for reason in result.reasons] == ["verify.plan.errors", "verify.plan.latency"]
+    assert not list(tmp_path.rglob("*evidence.json"))
+
+
+def test_a_plan_for_a_champion_without_requests_says_so(tmp_path: Path) -> None:
+    result = planning(tmp_path, requests=0.0, errors=0.0)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "answers no requests now" in result.summary
 
 
 def test_each_look_carries_what_the_plots_need(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from math import ceil, exp, inf, log, log1p
+from math import ceil, exp, inf, lgamma, log, log1p, sqrt
 from typing import NamedTuple
 
 import msgspec
@@ -38,6 +38,7 @@ _LOG_CAP = log(CAP)
 _LOG_RESERVE = log1p(CONTAMINATION * (CAP - 1))
 _WIDEST = 40.0
 _HARM_POINTS = 14
+_RATIOS = tuple(1.1 * exp(log(_WIDEST / 1.1) / (_HARM_POINTS - 1) * index) for index in range(_HARM_POINTS))
 _BETS = (0.12, 0.3, 0.8)
 _HIGHEST_BET = 0.95
 _LIKELIHOOD_WEIGHT = 1 / 3
@@ -118,6 +119,20 @@ def effective_events(events: int) -> float:
     return events / (1 + (events - 1) * _CLUMPING)
 
 
+def increments(effect: float, calibration: Calibration, tick: Tick) -> list[float]:
+    """What a comparable tick adds to the logarithms of a harm test: of each ratio's likelihood, then of each bet's vote."""
+    events, hits = tick.candidate_events + tick.champion_events, tick.candidate_events
+    rho = calibration.overdispersion
+    expected = share(effect, tick)
+    null = binomial_log_likelihood(events, hits, expected, rho)
+    gains = (binomial_log_likelihood(events, hits, share(effect * step, tick), rho) - null for step in _RATIOS)
+    surplus, effective = (hits / events - expected) / expected, effective_events(events)
+    return [
+        *(min(gain, _LOG_CAP) - _LOG_RESERVE for gain in gains),
+        *(log1p(min(_HIGHEST_BET, bet * effective) * surplus) / calibration.dependence for bet in _BETS),
+    ]
+
+
 class HarmTest:
     """E-process against "the candidate's rate is at most ``effect`` times the champion's".
 
@@ -135,31 +150,18 @@ class HarmTest:
         self._effect = effect
         self._calibration = calibration
         self._caution = caution
-        step = log(_WIDEST / 1.1) / (_HARM_POINTS - 1)
-        self._ratios = [effect * 1.1 * exp(step * index) for index in range(_HARM_POINTS)]
-        self._likelihood = [0.0] * _HARM_POINTS
-        self._votes = [0.0] * len(_BETS)
+        self._sums = [0.0] * (_HARM_POINTS + len(_BETS))
 
     def add(self, tick: Tick) -> None:
         """Takes in one tick; one without events or without one of the colours changes nothing."""
-        if not tick.comparable:
-            return
-        events, hits = tick.candidate_events + tick.champion_events, tick.candidate_events
-        rho = self._calibration.overdispersion
-        expected = share(self._effect, tick)
-        null = binomial_log_likelihood(events, hits, expected, rho)
-        for index, ratio in enumerate(self._ratios):
-            gain = binomial_log_likelihood(events, hits, share(ratio, tick), rho) - null
-            self._likelihood[index] += (min(gain, _LOG_CAP) - _LOG_RESERVE) / self._caution
-        surplus, effective = (hits / events - expected) / expected, effective_events(events)
-        power = 1 / (self._calibration.dependence * self._caution)
-        for index, bet in enumerate(_BETS):
-            self._votes[index] += log1p(min(_HIGHEST_BET, bet * effective) * surplus) * power
+        if tick.comparable:
+            added = increments(self._effect, self._calibration, tick)
+            self._sums = [total + gain / self._caution for total, gain in zip(self._sums, added, strict=True)]
 
     @property
     def log_e(self) -> float:
         """Natural logarithm of the e-value so far; 0 before any evidence."""
-        parts = ((_LIKELIHOOD_WEIGHT, self._likelihood), (1 - _LIKELIHOOD_WEIGHT, self._votes))
+        parts = ((_LIKELIHOOD_WEIGHT, self._sums[:_HARM_POINTS]), (1 - _LIKELIHOOD_WEIGHT, self._sums[_HARM_POINTS:]))
         return log_weighted_sum([(weight, log_mean_exp(sums)) for weight, sums in parts])
 
 
@@ -336,14 +338,37 @@ def _division(blocks: Sequence[tuple[int, int]]) -> tuple[float, float, int]:
     return squares, expected, used
 
 
-def expected_ticks(rate: float, effect: float, true_ratio: float, requests: tuple[float, float], alpha: float) -> int:
-    """About how many ticks the harm test needs to find ``true_ratio``, for planning; ``requests`` per tick and colour.
+def expected_ticks(
+    rate: float, ratio: float, requests: tuple[float, float], *, alpha: float, effect: float, calibration: Calibration
+) -> float:
+    """About how many ticks the harm test needs to find a candidate whose rate is ``ratio`` times ``rate``, for planning.
 
-    ``ln(points / alpha) / (events per tick * KL(share(true) || share(effect)))``, at least 1.
+    ``min over ratios and bets of ln(1 / (alpha * weight)) / E[growth per tick]``, the expectation taken over Poisson events
+    (at most 60 a tick: errs to the longer) and their binomial division. Infinite where nothing grows. The first half of
+    all releases is about that quick; clumped events and wander take longer.
+
+    Args:
+        requests: Per tick, of the candidate and of the champion.
     """
-    candidate, champion = requests
-    p = true_ratio * candidate / (true_ratio * candidate + champion)
-    q = effect * candidate / (effect * candidate + champion)
-    information = p * log(p / q) + (1 - p) * log((1 - p) / (1 - q))
-    events = rate * (true_ratio * candidate + champion)
-    return max(1, ceil(log(2 * _HARM_POINTS / alpha) / (events * min(information, _LOG_CAP / max(events, 1)))))
+    tick = Tick(max(1, round(requests[0])), 0, max(1, round(requests[1])), 0)
+    mean = min(60.0, rate * (ratio * requests[0] + requests[1]))
+    probability = share(ratio, tick)
+    growth = [0.0] * (_HARM_POINTS + len(_BETS))
+    for events in range(1, ceil(mean + 6 * sqrt(mean)) + 4):
+        for hits in range(events + 1):
+            chance = exp(_log_poisson(events, mean) + _log_binomial(hits, events, probability))
+            if chance > 1e-9:
+                seen = Tick(max(tick.candidate, hits), hits, max(tick.champion, events - hits), events - hits)
+                growth = [sum_ + chance * gain for sum_, gain in zip(growth, increments(effect, calibration, seen), strict=True)]
+    weights = [_LIKELIHOOD_WEIGHT / _HARM_POINTS] * _HARM_POINTS + [(1 - _LIKELIHOOD_WEIGHT) / len(_BETS)] * len(_BETS)
+    needed = [-log(alpha * weight) / gain for weight, gain in zip(weights, growth, strict=True) if gain > 0]
+    return max(1.0, min(needed)) if needed else inf
+
+
+def _log_poisson(events: int, mean: float) -> float:
+    return events * log(mean) - mean - lgamma(events + 1) if mean > 0 else -inf
+
+
+def _log_binomial(hits: int, events: int, probability: float) -> float:
+    ways = lgamma(events + 1) - lgamma(hits + 1) - lgamma(events - hits + 1)
+    return ways + hits * log(probability) + (events - hits) * log1p(-probability)

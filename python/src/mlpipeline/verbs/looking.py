@@ -213,6 +213,15 @@ class Reader:
             history.append((totals[at], min(totals[at], max(0, events))))
         return calibrate(history)
 
+    def usual(self, metric: MetricPlan, now: float) -> tuple[float, float]:
+        """The champion's requests per second and events per request over its last ten minutes; zeros where it had none."""
+        step = 10.0
+        everything, others, others_are_events = self._history_queries(metric)
+        totals, counted = self._increments(everything, now, step), self._increments(others, now, step)
+        requests, other = sum(totals.values()), sum(counted.get(at, 0) for at in totals)
+        events = other if others_are_events else requests - other
+        return (requests / (step * len(totals)), max(0, events) / requests) if requests else (0.0, 0.0)
+
     def _history_queries(self, metric: MetricPlan) -> tuple[str, str, bool]:
         """All requests of the champion, and its events or (False) its requests without them. No series is read as 0."""
         pack = self._packs[metric.source]
