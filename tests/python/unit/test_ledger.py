@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,19 @@ def test_entries_are_numbered_and_chained(tmp_path: Path) -> None:
 
 def test_a_missing_ledger_is_empty(tmp_path: Path) -> None:
     assert Ledger(tmp_path / "ledger.jsonl").read() == []
+
+
+def test_a_line_that_a_full_disk_cut_is_taken_back_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    first = ledger.append(entry("train"))
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, content: write(handle, content[:10]))
+    with pytest.raises(OSError, match="No space left") as caught:
+        ledger.append(entry("live"))
+    assert caught.value.filename == str(tmp_path / "ledger.jsonl")
+    monkeypatch.undo()
+    assert ledger.read() == [first]
+    assert ledger.append(entry("live")).seq == 2
 
 
 @pytest.mark.parametrize("change", ["edit", "drop", "swap"])

@@ -6,6 +6,7 @@ append, because whatever it announced was not acknowledged.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -68,7 +69,10 @@ class Ledger:
             entry = msgspec.structs.replace(entry, hash=digest(entry))
             os.ftruncate(handle, len(whole))
             os.lseek(handle, 0, os.SEEK_END)
-            os.write(handle, msgspec.json.encode(entry) + b"\n")
+            line = msgspec.json.encode(entry) + b"\n"
+            if os.write(handle, line) != len(line):  # a disk that fills up takes what fits, without an error
+                os.ftruncate(handle, len(whole))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
             os.fsync(handle)
         finally:
             os.close(handle)
