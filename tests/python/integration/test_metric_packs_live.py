@@ -63,6 +63,7 @@ def test_counts_of_a_pack_come_out_of_a_real_prometheus(
     assert found == {"errors": [1000, 20, 1000, 20], "latency": [1000, 40, 1000, 40]}
     for plan in plans:
         reader.calibration(plan, reader.now(), 1.0)
+        assert min(reader.usual(plan, reader.now())) >= 0
     everything, _, _ = reader._history_queries(plans[0])
     assert source.instant(everything)[0].value == 2000
 
