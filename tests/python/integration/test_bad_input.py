@@ -364,6 +364,17 @@ def test_damaged_records_are_told_or_made_anew_and_status_answers_anyway(
     assert folder.call("status").code == 0
 
 
+def test_a_verdict_that_the_ledger_cannot_take_is_none(folder: Folder) -> None:
+    folder.write(SMALLEST)
+    folder.commit()
+    folder.places.ledger.mkdir(parents=True)
+    folder.refused(3, "a folder stands where a file is needed", "gate", "data")
+    assert not list(folder.places.runs.glob("*/results/*.json"))
+    folder.places.ledger.rmdir()
+    folder.call("gate", "data")
+    assert "gate-data" in folder.call("history").said
+
+
 def test_a_state_folder_that_cannot_be_used_is_told(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.write(SMALLEST)
     folder.commit()

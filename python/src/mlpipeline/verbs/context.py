@@ -103,10 +103,11 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             seconds=round(seconds, 3),
             worker=__version__,
         )
-        self.runs.write(result)
+        # The ledger first: a verb whose result is missing is done again, one that the ledger missed would stay unrecorded.
         self.note(
             verb, run=run.id, verdict=str(verdict), summary=result.summary, facts=facts, result=sha256(encode(result)).hexdigest()
         )
+        self.runs.write(result)
         return result
 
     def note(
