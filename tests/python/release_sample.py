@@ -183,7 +183,8 @@ def watched(verdict: Verdict = Verdict.PASS) -> Recorded:
         judge.end(ends[-1])
         if judge.failed:
             break
-    return Recorded(plan, tuple(looks), tuple(ends), judge.judgement())
+    trace = {name: tuple(state.trace) for name, state in judge.metrics.items()}
+    return Recorded(plan, tuple(looks), tuple(ends), judge.judgement(), trace)
 
 
 def _look(random: np.random.Generator, at: float, stage: str, share: int, *, broken: bool) -> Look:

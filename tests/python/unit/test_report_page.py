@@ -207,9 +207,16 @@ def test_stages_follow_each_other_without_gaps() -> None:
 
 def test_the_decision_stands_in_the_plots() -> None:
     files = build(TAKEN_BACK)
-    for name in ("traffic.svg", "errors.svg", "latency.svg"):
+    for name in ("traffic.svg", "errors.svg", "latency.svg", "ratio-1.svg"):
         assert b"decided: take it back" in files[name]
     assert "errors.svg" not in build(FULL)
+
+
+def test_the_confidence_sequence_of_a_metric_is_plotted_where_it_excludes_something() -> None:
+    files = build(TAKEN_BACK)
+    assert b"lower bound" in files["ratio-1.svg"] and b"margin 2" in files["ratio-1.svg"]
+    assert files["ratio-1.svg"].count(b"<polyline") >= 1
+    assert "ratio-1.svg" not in build(FULL)
 
 
 def points_of(svg: str) -> list[tuple[float, float]]:

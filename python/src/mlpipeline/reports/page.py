@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from mlpipeline.core.judge import Judgement, Look, Plan, StageEnd
+from mlpipeline.core.judge import Judgement, Look, MetricPlan, Plan, StageEnd, TracePoint
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.ledger import Entry
 from mlpipeline.record.result import Reason, Result
@@ -34,6 +34,7 @@ class Recorded(msgspec.Struct, frozen=True):
     looks: tuple[Look, ...] = ()
     ends: tuple[StageEnd, ...] = ()
     judgement: Judgement | None = None
+    trace: dict[str, tuple[TracePoint, ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -400,6 +401,11 @@ def _production(release: Release, files: _Files) -> Markup:
     if errors:
         parts.append(files.plot("errors.svg", *_error_plot(recorded, errors), "plot"))
     parts.append(files.plot("latency.svg", *_latency_plot(recorded), "plot"))
+    for metric in recorded.plan.metrics:
+        points = recorded.trace.get(metric.name, ())
+        if any(point.low or point.high for point in points):
+            name = f"ratio-{recorded.plan.metrics.index(metric) + 1}.svg"
+            parts.append(files.plot(name, *_ratio_plot(recorded, metric, points), "plot"))
     if "verify" not in release.results:
         parts.append(_judgement_table(recorded))
     if switch is not None:
@@ -491,6 +497,32 @@ def _latency_plot(recorded: Recorded) -> tuple[Markup, str]:
     return plots.time_plot(
         plot
     ), "Median and 99th percentile of the latency of candidate and champion over the stages of the release"
+
+
+def _ratio_plot(recorded: Recorded, metric: MetricPlan, points: Sequence[TracePoint]) -> tuple[Markup, str]:
+    """Bounds far above the margin are left out, so that what decides can be seen."""
+    top = 4 * metric.margin
+
+    def line(name: str, values: Iterable[float], *, dashed: bool) -> plots.Line:
+        seen = ((point.at, value if 0 < value <= top else float("nan")) for point, value in zip(points, values, strict=True))
+        return plots.Line(name, list(seen), plots.CANDIDATE, dashed)
+
+    plot = plots.TimePlot(
+        f"Candidate's {metric.name} in terms of the champion's",
+        "ratio of the rates, with its 95 % confidence sequence",
+        [
+            line("estimate", (point.estimate for point in points), dashed=False),
+            line("lower bound", (point.low for point in points), dashed=True),
+            line("upper bound", (point.high for point in points), dashed=True),
+        ],
+        stages_of(recorded.looks),
+        decided=_decision(recorded),
+        limit=(metric.margin, f"margin {metric.margin:g}"),
+        size=(1000, 240),
+    )
+    return plots.time_plot(
+        plot
+    ), f"Ratio of the candidate's rate of {metric.name} to the champion's, with its confidence sequence"
 
 
 def _judgement_table(recorded: Recorded) -> Markup:
