@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -237,6 +238,15 @@ def test_a_training_that_comes_to_nothing_is_told_by_what_became_of_it(trainable
     trainable.call("gate", "data")
     trainable.refused(code, words, "train")
     assert trainable.call("status").code == 0
+
+
+def test_a_training_that_ran_out_of_disk_is_not_the_candidates_fault(trainable: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainable.write(SMALLEST.replace("true", "exit 1"))
+    trainable.call("gate", "data")
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+        trainable.refused(3, "the disk is full", "train")
+    trainable.refused(10, "exit code 1", "train")
 
 
 def with_result(folder: Folder, verb: str, **evidence: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,8 @@ VERB = "train"
 LOG = "train.log"
 _OUTSIDE = frozenset({"SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"})
 """Signals that come from somebody else; a program that crashes dies of others."""
+_FULL_BYTES = 1_000_000
+"""With less free space than this on the project's disk a failed training says nothing about the model."""
 
 
 class Trained(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -264,6 +267,13 @@ def _judge(context: Context, run: Run, outcome: Outcome) -> None:
             )
         raise Failed(what, facts=facts, likely="a library crashed", tries=("read the log",))
     if outcome.kind == "failed":
+        free = shutil.disk_usage(context.project).free
+        if free < _FULL_BYTES:
+            raise EnvironmentFault(
+                f"the training failed with exit code {outcome.code}, and the disk is full",
+                facts={**facts, "free": f"{free / 1e6:.1f} MB on the disk of {context.project}"},
+                tries=("df -h", "run it again"),
+            )
         raise Failed(
             f"the training failed with exit code {outcome.code}",
             facts=facts,
