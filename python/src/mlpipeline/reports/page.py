@@ -508,8 +508,8 @@ def _ratio_plot(recorded: Recorded, metric: MetricPlan, points: Sequence[TracePo
         return plots.Line(name, list(seen), plots.CANDIDATE, dashed)
 
     plot = plots.TimePlot(
-        f"Candidate's {metric.name} in terms of the champion's",
-        "ratio of the rates, with its 95 % confidence sequence",
+        f"Ratio of {metric.name}",
+        "candidate to champion, with 95 % bounds for all looks",
         [
             line("estimate", (point.estimate for point in points), dashed=False),
             line("lower bound", (point.low for point in points), dashed=True),
