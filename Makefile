@@ -3,7 +3,7 @@ PYTHON = .venv/bin/python
 RUFF = cd python && ../.venv/bin/ruff
 SOURCES = src ../tests/python ../bench ../demo ../tools
 
-MAVEN = mvn --batch-mode --quiet --no-transfer-progress --file
+MAVEN = mvn --batch-mode --quiet --no-transfer-progress
 
 .PHONY: demo test test-python test-groovy lint bench setup setup-groovy generate format lock
 
@@ -22,7 +22,7 @@ test-python: setup
 	@cd python && ../.venv/bin/python -m pytest -c pyproject.toml --rootdir . $(TESTS)
 
 test-groovy: setup setup-groovy  ## the steps of the library: call graphs, and under groovy-cps with the real worker
-	@$(MAVEN) tests/groovy/pom.xml test
+	cd tests/groovy && $(MAVEN) test
 
 lint: setup setup-groovy
 	$(RUFF) format --no-cache --config pyproject.toml --check $(SOURCES)
@@ -31,7 +31,7 @@ lint: setup setup-groovy
 	cd python && ../.venv/bin/lint-imports
 	$(PYTHON) tools/generate.py --check
 	$(PYTHON) tools/steps_reference.py --check
-	$(MAVEN) tests/groovy/codenarc/pom.xml verify
+	cd tests/groovy/codenarc && $(MAVEN) test
 
 bench: setup  ## ratios, side by side in one run
 	@for file in bench/[a-z]*.py; do echo "== $$file"; $(PYTHON) $$file || exit; done
