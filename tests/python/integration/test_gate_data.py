@@ -133,6 +133,14 @@ def test_old_data_fails(project: Path) -> None:
     assert reason(result, "data.train.freshness").verdict is Verdict.FAIL
 
 
+def test_data_from_the_future_is_not_fresh(project: Path) -> None:
+    """A wrong unit or clock would pass for ever."""
+    rule = {"column": "at", "within": 3600, "now": "2026-02-26T00:00:00"}
+    result = gate(project, {"train": {"path": "train.csv", "freshness": rule}})
+    assert reason(result, "data.train.freshness").verdict is Verdict.FAIL
+    assert "in the future" in reason(result, "data.train.freshness").summary
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -145,6 +153,7 @@ def test_old_data_fails(project: Path) -> None:
         (b"id,name\n1,a\n2,caf\xe9\n", "train.csv:3"),
         ("id,name\n1,a\n".encode("utf-16"), "not UTF-8 text"),
         (b"\0" * 4096, "not UTF-8 text"),
+        (b"id,delay,id\n1,2,3\n", "the same name: id"),
     ],
 )
 def test_bad_csv_fails_naming_file_and_line(tmp_path: Path, content: bytes, says: str) -> None:

@@ -279,6 +279,10 @@ def _unreadable(name: str, error: Failed) -> Reason:
     return Reason(f"data.{name}.readable", Verdict.FAIL, text)
 
 
+_ZONES = 24 * 3600.0
+"""Seconds that times may lie ahead: those written without a zone are read as UTC, and no zone is further from it."""
+
+
 def _freshness(context: Context, name: str, rule: Freshness, table: Table) -> Reason:
     check = f"data.{name}.freshness"
     now = _moment(rule.now, name) if rule.now else context.clock.now()
@@ -292,8 +296,14 @@ def _freshness(context: Context, name: str, rule: Freshness, table: Table) -> Re
     else:
         newest = datetime.fromtimestamp(max(file.stat().st_mtime for file in table.files), UTC)
     age = (now - newest).total_seconds()
-    shown = f"newest data is {_spoken(age)} old ({newest:%Y-%m-%dT%H:%M:%SZ}), allowed {_spoken(rule.within)}"
-    verdict = Verdict.PASS if age <= rule.within else Verdict.FAIL
+    when = f"{newest:%Y-%m-%dT%H:%M:%SZ}"
+    if age < -_ZONES:
+        shown = (
+            f"newest data is dated {_spoken(-age)} in the future ({when}), so its age says nothing: a wrong clock, unit or column"
+        )
+    else:
+        shown = f"newest data is {_spoken(age)} old ({when}), allowed {_spoken(rule.within)}"
+    verdict = Verdict.PASS if -_ZONES <= age <= rule.within else Verdict.FAIL
     return Reason(check, verdict, f"{name}: {shown}", {"age_seconds": round(age, 3), "within_seconds": float(rule.within)})
 
 

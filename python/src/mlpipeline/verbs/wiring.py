@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -67,8 +69,11 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
 
 
 def actor(environment: Mapping[str, str]) -> str:
-    """Who started the worker, as far as the environment tells: Jenkins' build user, else the login name."""
+    """Who started the worker: Jenkins' build user, else the login name, else the name or number of the process' user."""
     for name in ("MLPIPELINE_ACTOR", "BUILD_USER_ID", "USER", "LOGNAME"):
         if environment.get(name):
             return environment[name]
-    return ""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
