@@ -67,6 +67,7 @@ class Play:
             "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
             "MLPIPELINE_HOME": str(folder / "state"),
             "DVC_NO_ANALYTICS": "1",
+            "OMP_WAIT_POLICY": "passive",  # a training whose idle threads spin would starve the service beside it
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_AUTHOR_NAME": "demo",
             "GIT_AUTHOR_EMAIL": "demo@example.org",
