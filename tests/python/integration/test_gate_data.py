@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -162,6 +163,15 @@ def test_bad_csv_fails_naming_file_and_line(tmp_path: Path, content: bytes, says
     assert result.verdict is Verdict.FAIL
     assert says in result.reasons[0].summary
     assert "train.csv" in result.reasons[0].summary
+
+
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(GOOD.encode())[:-12], gzip.compress(GOOD.encode())[:40]])
+def test_damaged_compressed_csv_fails_naming_the_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "train.csv.gz").write_bytes(content)
+    result = gate(tmp_path, {"train": {"path": "train.csv.gz"}})
+    assert result.verdict is Verdict.FAIL
+    assert "cut off or damaged" in result.summary
+    assert "train.csv.gz" in result.summary
 
 
 def test_text_late_in_a_column_of_numbers_is_found_not_fatal(tmp_path: Path) -> None:

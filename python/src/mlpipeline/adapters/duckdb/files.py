@@ -156,6 +156,10 @@ def _load_csv(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> s
     """Parses the files once into memory; types are guessed from the first rows, and from all rows when these mislead."""
     import duckdb
 
+    for file in files:
+        if file.suffix == ".gz":
+            _refuse_cut(file)
+        _refuse_ambiguous(file)
     options = (
         f"header = true, delim = {text(_delimiter(files[0]))}, quote = '\"', escape = '\"', comment = '', skip = 0, "
         f"null_padding = false, nullstr = [{', '.join(text(value) for value in MISSING_TEXTS)}]"
@@ -166,6 +170,39 @@ def _load_csv(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> s
     except duckdb.ConversionException:
         connection.execute(f"{statement}, sample_size = -1)")
     return "loaded"
+
+
+def _refuse_cut(file: Path) -> None:
+    """DuckDB takes a compressed file that ends too early for one that ends there."""
+    import gzip
+    import zlib
+
+    try:
+        with gzip.open(file, "rb") as content:
+            while content.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise Failed(
+            f"the compressed data file is cut off or damaged: {error}",
+            facts={"file": file},
+            tries=("write or pull the file again",),
+        ) from error
+
+
+def _refuse_ambiguous(file: Path) -> None:
+    """Every reader renames the second of two columns of one name in a way of its own."""
+    with _opened(file) as lines:
+        try:
+            names = next(csv.reader(lines, delimiter=_delimiter(file)), [])
+        except csv.Error:
+            names = []  # DuckDB has better words for it
+    twice = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
+    if twice:
+        raise Failed(
+            f"two columns of the data file have the same name: {twice[0]}",
+            facts={"file": f"{file}:1", "columns": ", ".join(names)},
+            tries=("give each column a name of its own",),
+        )
 
 
 def _delimiter(file: Path) -> str:
