@@ -80,10 +80,13 @@ Map watched(Map args, Map known, long until) {
 
 /** Looks at production again and again, and holds an agent only for the moments of a look. */
 void keepLooking(Map args, Map known, Map shared, int pause) {
+    // Short naps end soon after an answer; after the first round longer ones, so that a day of thinking leaves no endless log.
+    int nap = 20
     while (!shared.answered) {
-        for (int waited = 0; waited < pause && !shared.answered; waited += 20) {
-            sleep(time: 20, unit: 'SECONDS')
+        for (int waited = 0; waited < pause && !shared.answered; waited += nap) {
+            sleep(time: nap, unit: 'SECONDS')
         }
+        nap = 60
         Map look = Keys.forWorker(args, false) + [verb: 'verify', args: Keys.run(args)]
         Map seen = shared.answered ? [:] : inside(args) { mlWorker(look) }
         if (seen.verdict == 'fail') {
@@ -170,7 +173,8 @@ Map inside(Map args, Closure body) {
         }
         dir(args.folder ?: '.') {
             result = body()
-            stash(name: 'mlpipeline', includes: args.run ? ".mlpipeline/runs/${args.run}/**" : '.mlpipeline/runs/**', allowEmpty: true)
+            String kept = args.run ? ".mlpipeline/runs/${args.run}/**" : '.mlpipeline/runs/**'
+            stash(name: 'mlpipeline', includes: kept, allowEmpty: true, useDefaultExcludes: false)
         }
     }
     return result

@@ -259,7 +259,8 @@ void collect(Map plan, Map state, List verbs, boolean last) {
     }
     String model = state.results.train?.evidence?.model
     List carried = ["${folder}/**"] + (model && !state.results.package ? ["${model}/**"] : []) + (plan.carry ? [plan.carry] : [])
-    stash(name: 'mlpipeline', includes: carried.join(','), allowEmpty: true)
+    // Every file counts for the digest of a model, also one that Ant leaves out by default.
+    stash(name: 'mlpipeline', includes: carried.join(','), allowEmpty: true, useDefaultExcludes: false)
     state.collected = last
 }
 

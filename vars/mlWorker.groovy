@@ -45,9 +45,20 @@ Map tried(String verb, Map request, Map given) {
     try {
         exitCode = within(given, command, "mlpipeline ${typed(verb)}")
     } finally {
-        archiveArtifacts(artifacts: "${folder}/*.json,${folder}/*.txt", allowEmptyArchive: true)
+        archived(folder)
     }
     return outcome(folder, verb, exitCode)
+}
+
+/** Keeps what the call was given and what came back. An agent that is lost here must not hide how the call ended. */
+void archived(String folder) {
+    try {
+        archiveArtifacts(artifacts: "${folder}/*.json,${folder}/*.txt", allowEmptyArchive: true)
+    } catch (InterruptedException stopped) {
+        throw stopped
+    } catch (Exception problem) {
+        echo("mlWorker: ${folder} could not be archived: ${problem.message}")
+    }
 }
 
 /** Runs the command with the credentials it may see, for as long as it may take. */

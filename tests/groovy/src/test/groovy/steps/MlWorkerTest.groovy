@@ -140,6 +140,16 @@ class MlWorkerTest extends JenkinsWorld {
     }
 
     @Test
+    void test_agent_that_is_lost_while_archiving_does_not_hide_how_the_call_ended() {
+        step('archiveArtifacts', [Map]) { Map how -> throw new IOException('the channel is closed') }
+        answers.train = [verdict: 'fail', summary: 'diverged']
+        assert inNode("mlWorker(verb: 'train')").summary == 'diverged'
+        Stopped aborted = new Stopped('Aborted by bob')
+        answers.train = { Map args -> throw aborted }
+        assert brokenInNode("mlWorker(verb: 'train')").is(aborted)
+    }
+
+    @Test
     void test_the_one_who_asked_is_told_to_the_worker() {
         inNode("mlWorker(verb: 'deploy')")
         causes = [[_class: 'hudson.model.Cause$UserIdCause', userId: 'alice\n$(id)', userName: 'Alice']]
