@@ -212,6 +212,7 @@ TRAININGS = {
     "leaves a pickle": ("rm -rf model; touch model", "", 10, "not an MLflow model"),
     "leaves half a model": (f"{SAVE} && : > model/MLmodel", "", 10, "ended while it saved"),
     "leaves no signature": (f"{SAVE} && sed -i /signature/d model/MLmodel", "", 10, "no signature"),
+    "leaves no words": (f"{SAVE} && printf '\\377' > model/requirements.txt", "", 10, "not UTF-8 text"),
     "fails": ("echo out of luck; exit 3", "", 10, "out of luck"),
     "is not there": ("no-such-command", "", 10, "not on the PATH"),
     "is killed": ("kill -9 $$", "", 3, "killed by SIGKILL"),

@@ -116,7 +116,13 @@ def requirements(context: Context, model: Path) -> list[str]:
             facts={"file": file},
             tries=("save the model with MLflow, which writes requirements.txt", "name a file in package.requirements"),
         )
-    return [*file.read_text().splitlines(), *REQUIREMENTS]
+    try:
+        own = file.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            "the requirements are not UTF-8 text", facts={"file": file, "found": error}, tries=(f"file {file}",)
+        ) from error
+    return [*own, *REQUIREMENTS]
 
 
 def python_version(model: Path) -> str:

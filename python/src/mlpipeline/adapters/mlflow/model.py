@@ -70,8 +70,17 @@ def read_model(folder: Path, *, written_by: str = "the training") -> ModelFacts:
     return ModelFacts(
         python=str(python.get("python_version", "")) if isinstance(python, dict) else "",
         run_id=str(content.get("run_id") or ""),
-        requirements=tuple(requirements.read_text().splitlines()) if requirements.is_file() else (),
+        requirements=tuple(_lines(requirements)) if requirements.is_file() else (),
     )
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise Failed(
+            "the model's requirements are not UTF-8 text", facts={"file": file, "found": error}, tries=("save the model again",)
+        ) from error
 
 
 def _yaml(file: Path) -> dict[str, object]:
