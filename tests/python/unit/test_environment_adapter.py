@@ -161,6 +161,12 @@ def test_content_other_than_locked_never_gets_in(places: Places, wheelhouse: Pat
     assert not list(places.environments.rglob("evil.py"))
 
 
+def test_a_python_that_nobody_has_is_told_as_such(places: Places, wheelhouse: Path) -> None:
+    with pytest.raises(EnvironmentFault) as caught:
+        Environments(places, wheelhouse).lock(["upper"], python="2.7")
+    assert "saved with a Python that this machine does not have" in caught.value.likely
+
+
 def test_python_for_a_bundle_comes_from_its_own_lock(places: Places, wheelhouse: Path, tmp_path: Path) -> None:
     lock = Environments(places, wheelhouse).lock(["upper"], python=PYTHON)
     bundle = tmp_path / "bundle"

@@ -270,6 +270,13 @@ def _uv_error(what: str, said: str) -> MlpipelineError:
             likely="the model's requirements contradict each other or those of the serving process, or name what does not exist",
             tries=("correct the requirements.txt in the model's folder, or name another one in package.requirements",),
         )
+    if "Invalid version request" in said or "No interpreter found" in said:
+        return EnvironmentFault(
+            what,
+            facts=facts,
+            likely="the model was saved with a Python that this machine does not have",
+            tries=("install that Python", "train with the Python that is here"),
+        )
     return EnvironmentFault(
         what,
         facts=facts,
