@@ -167,23 +167,43 @@ def test_two_runs_at_once_one_wins_and_the_other_names_it_and_changes_nothing(wo
 
 
 def test_while_a_release_goes_on_nobody_else_may_change_the_service(world: CliWorld) -> None:
-    """Then its lease is taken away: it stops without another change, and the next worker has the service to itself."""
+    """Then its leases are taken away: it stops without another change, and the next worker has the service to itself."""
     before = settled_with_a_new_commit(world)
     with world.users():
         first = world.start("run")
         first.says("stage step-50")
         os.kill(first.process.pid, signal.SIGSTOP)
         told = world.call("rollback", expect=EXIT_ENVIRONMENT)
-        assert f"mlpipeline run, process {first.process.pid} on " in told
+        assert f"mlpipeline switch, process {first.process.pid} on " in told
+        assert "since" in told
+        assert f"kill {first.process.pid}    # SIGTERM: it takes users back itself" in told
+        assert f"mlpipeline switch, process {first.process.pid} on " in str(world.status()["lines"])
         assert f"mlpipeline run, process {first.process.pid} on " in str(world.status()["lines"])
         world.places.lease.unlink()
+        world.places.making.unlink()
         second = world.start("run")
         second.says("stage step-50")
         os.kill(first.process.pid, signal.SIGCONT)
         assert first.ended() == EXIT_ENVIRONMENT, first.told
-        assert f"mlpipeline run, process {second.process.pid} on " in first.told or "newer worker" in first.told, first.told
+        assert f"mlpipeline switch, process {second.process.pid} on " in first.told or "newer worker" in first.told, first.told
         assert ended_with_evidence(world, second).process.returncode == 0, second.told
     assert world.champion != before
+
+
+def test_users_are_taken_back_while_a_run_trains_for_hours(world: CliWorld) -> None:
+    before = settled_with_a_new_commit(world)
+    with world.users():
+        settled_by_the_next_run(world, before)
+        world.commit()
+        trains = world.start("run", "--set", "train.command=sleep 36000")
+        trains.says("train: sleep 36000")
+        assert f"mlpipeline run, process {trains.process.pid} on " in world.call("run", expect=EXIT_ENVIRONMENT)
+        world.call("rollback", "--reason", "complaints from the shop")
+        assert world.champion == before
+        assert sorted(answered_by_one(world).values())[-1] == 100
+        assert trains.process.poll() is None
+        assert trains.terminate_tree() == EXIT_INTERRUPTED, trains.told
+    assert world.champion == before
 
 
 RETURN = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fakes import FakeConsole, FakeWorld
@@ -14,7 +15,7 @@ from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import Held
 from mlpipeline.record.lease import Holder, Lease, holder
 from mlpipeline.verbs.context import Context
-from mlpipeline.verbs.holding import held, still_held
+from mlpipeline.verbs.holding import held, making, still_held
 from mlpipeline.verbs.wiring import make_context
 from tiny_service import make_bundle
 
@@ -52,6 +53,48 @@ def test_a_removed_lease_stops_the_worker_and_its_successor_is_named(context: Co
         finally:
             successor.release()
         assert told.value.facts["held by"] == "mlpipeline switch, process 4711 on build-1"
+
+
+def test_a_run_that_makes_a_release_may_change_nothing_by_that_alone_and_leaves_the_way_back_free(context: Context) -> None:
+    with making(context, None, "run"):
+        with pytest.raises(Held, match="does not hold"):
+            still_held(context.places.lease)
+        other = Lease(context.places.lease)
+        other.acquire(OTHER)
+        with pytest.raises(Held, match="another worker holds"), held(context, None, "deploy"):
+            pass
+        other.release()
+        with held(context, None, "deploy"):
+            still_held(context.places.lease)
+
+
+def test_two_runs_at_once_the_second_is_told_of_the_first(context: Context) -> None:
+    other = Lease(context.places.making)
+    other.acquire(msgspec.structs.replace(OTHER, verb="run"))
+    try:
+        with pytest.raises(Held, match="another run makes a release") as told, making(context, None, "run"):
+            pass
+    finally:
+        other.release()
+    words = (
+        "mlpipeline run, process 4711 on build-1",
+        "ada",
+        "run-x",
+        "2026-03-01T03:00:00Z",
+        "kill 4711",
+        "mlpipeline rollback",
+    )
+    assert all(word in told.value.render() for word in words)
+
+
+def test_a_run_that_lost_its_place_to_another_run_changes_nothing_more(context: Context) -> None:
+    with making(context, None, "run"):
+        with held(context, None, "switch"):
+            context.places.making.unlink()
+            with pytest.raises(Held, match="lost its hold"):
+                still_held(context.places.lease)
+        with pytest.raises(Held, match="lost its hold"), held(context, None, "settle"):
+            pass
 
 
 def test_the_real_target_starts_nothing_for_a_worker_that_holds_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 from typing import Literal
 
@@ -16,10 +18,11 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, Held
 from mlpipeline.ports import Moved
 from mlpipeline.record.journal import Journal
-from mlpipeline.record.lease import Holder, Lease
+from mlpipeline.record.lease import Holder, Lease, held_by, holder
+from mlpipeline.record.run import Run
 from mlpipeline.verbs import approve, deploy, history, rollback, settle, status, switch
 from mlpipeline.verbs import run as run_verb
-from mlpipeline.verbs.holding import held
+from mlpipeline.verbs.holding import held, making
 from release_story import Story
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
@@ -225,6 +228,94 @@ def test_loser_is_told_who_holds_the_service(story: Story) -> None:
         lease.release()
     assert all(word in told.value.render() for word in ("4711", "build-1", "ada", "run-x"))
     assert story.world.target.calls == []
+
+
+def test_users_can_be_taken_back_while_a_run_trains(story: Story) -> None:
+    first, second = story.released(), story.released()
+    trains = story.packaged()
+    with making(story.context, trains, "run"):
+        assert f"run {trains.id}" in next(line for line in status.run(story.context).lines() if "making" in line)
+        assert rollback.run(story.context, trains, reason="wrong answers").run == second.id
+        assert status.run(story.context).holder is None
+    assert story.world.target.colours[BLUE].artifact.run == first.id
+    assert story.context.runs.result(trains.id, "rollback") is None, "the run that trains goes on"
+
+
+def test_while_users_are_being_moved_a_rollback_is_told_by_whom_and_the_way_out(story: Story) -> None:
+    story.released()
+    made = story.packaged()
+    deploy.run(story.context, made)
+    told: list[str] = []
+
+    def try_to_go_back(_stage: str) -> None:
+        known = holder(story.context.places.lease)
+        assert known is not None
+        told.append(held_by(known, story.context.places.lease).render())
+
+    story.during = try_to_go_back
+    with making(story.context, made, "run"):
+        switch.run(story.context, made)
+    words = (f"mlpipeline switch, process {os.getpid()} on {socket.gethostname()}", "since", f"kill {os.getpid()}", "SIGTERM")
+    assert all(word in told[0] for word in words), told[0]
+
+
+def judged(story: Story, made: Run, champion: str) -> None:
+    """As gate model leaves it."""
+    compared = {"champion": {"digest": champion, "model_version": "1"}} if champion else {}
+    story._passed(story.context, made, "gate-model", {"holdout_digest": "sha256:1", **compared})
+
+
+def test_a_candidate_judged_against_a_champion_that_was_taken_back_is_not_deployed(story: Story) -> None:
+    story.released()
+    story.released()
+    then = journal(story).champion.version.digest
+    made = story.packaged()
+    judged(story, made, then)
+    rollback.run(story.context, reason="wrong answers")
+    now = journal(story).champion.version.digest
+    calls = list(story.world.target.calls)
+    with pytest.raises(ConfigurationError, match="not the one that gate model compared") as told:
+        deploy.run(story.context, made)
+    assert all(word in told.value.render() for word in (then, now, "mlpipeline gate model", "mlpipeline run"))
+    assert (story.world.target.calls, journal(story).release) == (calls, None)
+    judged(story, made, now)
+    assert deploy.run(story.context, made).verdict is Verdict.PASS
+    assert deploy.run(story.context, made).verdict is Verdict.PASS
+    assert switch.run(story.context, made).verdict is Verdict.PASS
+    settle.run(story.context, made)
+    assert journal(story).champion.version.run == made.id
+
+
+def test_a_candidate_judged_while_there_was_no_champion_is_not_put_beside_one(story: Story) -> None:
+    made = story.packaged()
+    judged(story, made, "")
+    story.released()
+    with pytest.raises(ConfigurationError, match="not the one that gate model compared") as told:
+        deploy.run(story.context, made)
+    assert "nobody" in told.value.render()
+
+
+def test_a_rollback_between_deploy_and_switch_leaves_nothing_to_switch(story: Story) -> None:
+    story.released()
+    made = story.packaged()
+    with making(story.context, made, "run"):
+        deploy.run(story.context, made)
+        rollback.run(story.context, made, reason="not now")
+        with pytest.raises(ConfigurationError, match="nothing of this run stands ready"):
+            switch.run(story.context, made)
+    assert story.world.target.plan == TrafficPlan.all_to(BLUE)
+
+
+def test_a_rollback_between_switch_and_settle_leaves_nothing_to_settle(story: Story) -> None:
+    first = story.released()
+    made = story.packaged()
+    with making(story.context, made, "run"):
+        deploy.run(story.context, made)
+        switch.run(story.context, made)
+        rollback.run(story.context, made, reason="not now")
+        with pytest.raises(ConfigurationError, match="no switched release of this run"):
+            settle.run(story.context, made)
+    assert journal(story).champion.version.run == first.id
 
 
 def test_settle_with_the_registry_down_can_be_run_again(story: Story) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeWorld
+from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
-from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, MlpipelineError
+from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, Held, MlpipelineError
+from mlpipeline.ports import Artifact, Deployed
+from mlpipeline.record.lease import Holder, Lease, holder
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import FLOW, Run
 from mlpipeline.verbs import run as run_verb
@@ -139,6 +142,70 @@ def test_unchanged_data_is_looked_at_but_nothing_is_trained_again(world: FakeWor
     again = Verbs()
     run_verb.run(world.context(), run, find=again)
     assert again.called == ["gate-data", *FLOW[3:], "report"]
+
+
+class Looks(Verbs):
+    """The model gate notes which champion it compared with, as the target has it then."""
+
+    def __init__(self, world: FakeWorld, **outcomes: Verdict | BaseException) -> None:
+        super().__init__(**outcomes)
+        self.world = world
+
+    def __call__(self, verb: str):
+        step = super().__call__(verb)
+        if verb != "gate-model":
+            return step
+
+        def gate(context: Context, run: Run) -> Result:
+            self.called.append(verb)
+            live = self.world.target.colours[Colour.BLUE].artifact
+            evidence = {"holdout_digest": "sha256:1", "champion": {"digest": live.digest, "model_version": "1"}}
+            return context.finish(run, verb, 0.0, [Reason(verb, Verdict.PASS, "no worse")], evidence=evidence)
+
+        return gate
+
+
+def test_a_champion_that_changed_before_the_deployment_is_compared_with_anew_and_nothing_is_trained_again(
+    world: FakeWorld, run: Run
+) -> None:
+    world.target.deploy(Colour.BLUE, Artifact(digest="sha256:a", path="", model_version="1", run="r0"))
+    world.target.route(TrafficPlan.all_to(Colour.BLUE))
+    with pytest.raises(EnvironmentFault):
+        run_verb.run(world.context(), run, find=Looks(world, deploy=EnvironmentFault("no disk")))
+    world.target.colours[Colour.BLUE] = Deployed(
+        colour=Colour.BLUE, artifact=Artifact(digest="sha256:b", path="", model_version="2", run="r00"), ready=True
+    )
+    again = Looks(world)
+    assert run_verb.run(world.context(), run, find=again).verdict is Verdict.PASS
+    assert again.called == ["gate-model", *FLOW[5:], "report"]
+
+
+def test_a_run_refuses_to_begin_while_another_worker_moves_users(world: FakeWorld, run: Run) -> None:
+    verbs, other = Verbs(), Lease(world.places.lease)
+    other.acquire(Holder(pid=4711, host="build-1", user="ada", run="r0", since="2026-03-01T03:00:00Z", verb="switch"))
+    try:
+        with pytest.raises(Held, match="another worker holds") as told:
+            run_verb.run(world.context(), run, find=verbs)
+    finally:
+        other.release()
+    assert "mlpipeline switch, process 4711 on build-1" in told.value.render()
+    assert verbs.called == []
+
+
+def test_a_training_leaves_the_right_to_move_users_to_others(world: FakeWorld, run: Run) -> None:
+    verbs = Verbs()
+
+    def find(verb: str):
+        def step(context: Context, run: Run) -> Result:
+            assert holder(context.places.making) is not None
+            assert holder(context.places.lease) is None, verb
+            return verbs(verb)(context, run)
+
+        return step
+
+    run_verb.run(world.context(), run, find=find)
+    assert verbs.called == [*FLOW, "report"]
+    assert holder(world.places.making) is None
 
 
 def test_every_start_and_end_is_one_line(world: FakeWorld, run: Run) -> None:

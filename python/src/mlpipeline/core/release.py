@@ -318,6 +318,12 @@ def live_colour(state: State, seen: Seen) -> Colour | None:
     return state.champion.colour if state.champion else None
 
 
+def champion_now(state: State, seen: Seen) -> Version | None:
+    """What a candidate that is deployed now would stand beside, and users would return to."""
+    live = live_colour(state, seen)
+    return _standing_in(state, seen, live) if live else None
+
+
 def holds_users(release: Release, seen: Seen) -> bool:
     """Whether users may be on the candidate, or are about to be."""
     if release.phase in (Phase.SWITCHING, Phase.SWITCHED, Phase.SETTLING, Phase.RETURNING):
@@ -338,7 +344,7 @@ def _begin(state: State, seen: Seen, event: Begin) -> Step:
         candidate=event.version,
         colour=colour,
         phase=Phase.PREPARING,
-        champion=_standing_in(state, seen, live) if live else None,
+        champion=champion_now(state, seen),
     )
     # After a restart of the machine users come first, the candidate second.
     home: tuple[Effect, ...] = ()

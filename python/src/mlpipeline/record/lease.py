@@ -1,4 +1,4 @@
-"""One worker per service: a lock the kernel frees when its holder dies, and a note in it that names the holder."""
+"""What one worker at a time may do: a lock the kernel frees when its holder dies, and a note in it that names the holder."""
 
 from __future__ import annotations
 
@@ -38,11 +38,41 @@ class Holder(msgspec.Struct, frozen=True):
         return f"{doing}process {self.pid} on {self.host}"
 
 
+class Right(msgspec.Struct, frozen=True):
+    """What a lease allows its holder, in the words of the refusal that others get.
+
+    Args:
+        taken: That somebody else has it.
+        likely: How that comes about.
+        way_out: Why a person may end the holder.
+    """
+
+    taken: str
+    likely: str
+    way_out: str
+
+
+TRAFFIC = Right(
+    taken="another worker holds this service",
+    likely="a release is moving users, or another verb changes the service",
+    way_out="SIGTERM: it takes users back itself; then run the same command again",
+)
+"""To change what users get: deploy, move traffic, retire, stop."""
+
+MAKING = Right(
+    taken="another run makes a release of this service",
+    likely="two runs were started for one service",
+    way_out="SIGTERM harms no user; `mlpipeline rollback` works without it",
+)
+"""To make a release of the service, from the data gate on."""
+
+
 class Lease:
     """Held from :meth:`acquire` to :meth:`release` or the death of this process; never by a child of it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, right: Right = TRAFFIC) -> None:
         self._path = path
+        self._right = right
         self._handle = -1
         self.token = 0
 
@@ -60,7 +90,7 @@ class Lease:
         if not _locked(handle):
             known = _read(handle)
             os.close(handle)
-            raise _held_by(known, self._path)
+            raise held_by(known, self._path, self._right)
         known = _read(handle)
         named = msgspec.structs.replace(holder, token=max(known.token if known else 0, after) + 1)
         _write(handle, named)
@@ -143,7 +173,8 @@ def _write(handle: int, note: Holder) -> None:
     os.fsync(handle)
 
 
-def _held_by(known: Holder | None, path: Path) -> Held:
+def held_by(known: Holder | None, path: Path, right: Right = TRAFFIC) -> Held:
+    """The refusal that names the holder."""
     facts = {"lease": str(path)}
     if known is not None:
         facts = {
@@ -154,13 +185,13 @@ def _held_by(known: Holder | None, path: Path) -> Held:
             **facts,
         }
     return Held(
-        "another worker holds this service; nothing was changed",
+        f"{right.taken}; nothing was changed",
         facts=facts,
-        likely="two runs were started for one service",
+        likely=right.likely,
         tries=(
             "wait until it ends, then run the same command again",
             "mlpipeline status",
-            f"kill {known.pid if known else 'PID'}    # when users need a way back now; it harms none of them",
+            f"kill {known.pid if known else 'PID'}    # {right.way_out}",
         ),
     )
 

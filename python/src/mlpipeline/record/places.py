@@ -46,8 +46,13 @@ class Places(msgspec.Struct, frozen=True):
 
     @property
     def lease(self) -> Path:
-        """Held by the one worker that may change this service."""
+        """Held by the one worker that may change what users of this service get."""
         return self.state / "lease"
+
+    @property
+    def making(self) -> Path:
+        """Held by the one run that makes a release of this service, also while it trains."""
+        return self.state / "making"
 
     @property
     def target(self) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from mlpipeline.core.release import Abandon, Begin, Phase, Ready, Standing, Version
+import msgspec
+
+from mlpipeline.core.release import Abandon, Begin, Phase, Ready, Standing, Version, champion_now
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, Failed
 from mlpipeline.record.result import Reason, Result
@@ -20,7 +22,8 @@ def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Resul
 
     Raises:
         Failed: The version is quarantined, or does not start.
-        ConfigurationError: Nothing was packaged, or another release is in progress.
+        ConfigurationError: Nothing was packaged, another release is in progress, or the champion is not the one that gate
+            model compared with.
     """
     started = context.clock.monotonic()
     version = deployed_version(context, run, "deploy")
@@ -30,6 +33,7 @@ def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Resul
         if not allow_quarantined:
             _refuse_quarantined(releasing, version)
         refuse_another(releasing, run)
+        _refuse_other_champion(context, run, releasing)
         try:
             releasing.happen(Begin(run=run.id, version=version))
             return _judge(context, run, releasing, started)
@@ -46,6 +50,33 @@ def _refuse_quarantined(releasing: Releasing, version: Version) -> None:
             facts={"digest": version.digest, "reason": barred.reason, "taken back in": f"run {barred.run}"},
             tries=("change the model, its data or its code", "mlpipeline deploy --allow-quarantined    # a person's decision"),
         )
+
+
+def _refuse_other_champion(context: Context, run: Run, releasing: Releasing) -> None:
+    """Users may have been taken back, or another release settled, since this candidate was judged."""
+    if releasing.release is not None and releasing.release.run == run.id:
+        return  # it stands beside the champion that it was begun with
+    facts = other_champion(context, run, releasing)
+    if facts:
+        raise ConfigurationError(
+            "the champion is not the one that gate model compared this candidate with",
+            facts=facts,
+            likely="users were taken back, or another release settled, meanwhile",
+            tries=("mlpipeline gate model    # judges the same candidate anew", "mlpipeline run    # does that, and goes on"),
+        )
+
+
+def other_champion(context: Context, run: Run, releasing: Releasing) -> dict[str, str]:
+    """Which champion gate model compared with and which it is now, when they differ; nothing when it compared nothing."""
+    judged = context.runs.result(run.id, "gate-model")
+    if judged is None or "holdout_digest" not in judged.evidence:
+        return {}
+    then = msgspec.convert(judged.evidence.get("champion", {}), dict[str, str]).get("digest", "")
+    champion = champion_now(releasing.state, releasing.see())
+    now = champion.digest if champion else ""
+    if then == now or (champion is not None and champion.run == run.id):
+        return {}
+    return {"compared with": then or "nobody, there was none", "champion now": now or "none"}
 
 
 def refuse_another(releasing: Releasing, run: Run) -> None:

@@ -1,4 +1,8 @@
-"""Taking a service for the life of a verb; verbs within verbs of the same process share the lease."""
+"""Taking a service for the life of a verb; verbs within verbs of the same process share what is held.
+
+Two leases, so that users can be taken back while a run trains for hours: ``making`` is held by ``run`` from its begin to
+its end, and ``held`` only by what changes the target, while it does.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from pathlib import Path
 from mlpipeline.clock import iso
 from mlpipeline.errors import Held
 from mlpipeline.record.journal import Journal
-from mlpipeline.record.lease import Holder, Lease
+from mlpipeline.record.lease import MAKING, Holder, Lease, held_by, holder
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 
@@ -19,37 +23,46 @@ _mine: dict[Path, Lease] = {}
 
 
 @contextmanager
+def making(context: Context, run: Run | None, verb: str = "") -> Iterator[None]:
+    """Makes this process the only one that makes a release of the service; allows no change of the target.
+
+    Raises:
+        Held: Another worker has it.
+    """
+    with _taken(Lease(context.places.making, MAKING), context.places.making, _me(context, run, verb)):
+        yield
+
+
+@contextmanager
 def held(context: Context, run: Run | None, verb: str = "") -> Iterator[int]:
-    """Holds the service and gives the fencing token.
+    """Holds the right to change what users get, and gives the fencing token.
 
     Args:
         verb: What it is held for, in the words of the command line; others are told.
 
     Raises:
-        Held: Another worker has it.
+        Held: Another worker has it, or this one lost what it held before.
     """
     path = context.places.lease
     if path in _mine:
         yield _mine[path].token
         return
-    lease = Lease(path)
-    lease.acquire(
-        Holder(
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            user=context.actor,
-            run=run.id if run else "",
-            since=iso(context.clock.now()),
-            verb=verb,
-        ),
-        after=Journal(context.places.journal).read().token,
-    )
-    _mine[path] = lease
-    try:
-        yield lease.token
-    finally:
-        del _mine[path]
-        lease.release()
+    _check_mine()
+    after = Journal(context.places.journal).read().token
+    with _taken(Lease(path), path, _me(context, run, verb), after) as token:
+        yield token
+
+
+def refuse_while_held(context: Context) -> None:
+    """Asks without taking anything.
+
+    Raises:
+        Held: Another worker changes what users get now.
+    """
+    path = context.places.lease
+    known = None if path in _mine else holder(path)
+    if known is not None:
+        raise held_by(known, path)
 
 
 def still_held(path: Path) -> None:
@@ -59,9 +72,35 @@ def still_held(path: Path) -> None:
         path: The lease of the service.
 
     Raises:
-        Held: This process does not hold the service, or no longer.
+        Held: This process does not hold the service, or no longer; or another run makes a release in its place.
     """
-    lease = _mine.get(path)
-    if lease is None:
+    if path not in _mine:
         raise Held("this worker does not hold the service", facts={"lease": path}, tries=("mlpipeline status",))
-    lease.check()
+    _check_mine()
+
+
+def _check_mine() -> None:
+    for lease in _mine.values():
+        lease.check()
+
+
+@contextmanager
+def _taken(lease: Lease, path: Path, me: Holder, after: int = 0) -> Iterator[int]:
+    lease.acquire(me, after=after)
+    _mine[path] = lease
+    try:
+        yield lease.token
+    finally:
+        del _mine[path]
+        lease.release()
+
+
+def _me(context: Context, run: Run | None, verb: str) -> Holder:
+    return Holder(
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        user=context.actor,
+        run=run.id if run else "",
+        since=iso(context.clock.now()),
+        verb=verb,
+    )

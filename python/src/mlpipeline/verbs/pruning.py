@@ -16,7 +16,7 @@ from mlpipeline.errors import Held, MlpipelineError
 from mlpipeline.record.journal import Journal
 from mlpipeline.record.lease import holder
 from mlpipeline.verbs.context import Context
-from mlpipeline.verbs.holding import held
+from mlpipeline.verbs.holding import held, making
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _LEAVING = ".old-"
@@ -58,7 +58,7 @@ def prune(context: Context) -> Pruned:
         return Pruned()
     oldest = context.clock.now().timestamp() - rule.older_than
     try:
-        with held(context, None, verb="nightly"):
+        with making(context, None, verb="nightly"), held(context, None, verb="nightly"):
             _sweep(context.places.work, context.places.home)
             states = _states(context)
             runs, freed = _prune_runs(context, states[context.places.service], oldest)
@@ -89,8 +89,9 @@ def _states(context: Context) -> dict[str, State]:
 def _busy(context: Context) -> str:
     """Whether a worker of another service may be about to use a package that nobody names yet."""
     services = context.places.state.parent
+    leases = (context.places.lease.name, context.places.making.name)
     for folder in services.iterdir():
-        if folder != context.places.state and holder(folder / context.places.lease.name) is not None:
+        if folder != context.places.state and any(holder(folder / name) is not None for name in leases):
             return f"packages and environments were left alone: a worker is at work on {folder.name}"
     return ""
 

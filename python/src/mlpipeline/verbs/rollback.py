@@ -18,7 +18,8 @@ def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
     """Takes the release in progress back, or the settled one; brings back a champion that went down with its machine.
 
     Args:
-        run: Where the result is written when this checkout has no record of the release; absent too, one of its own is made.
+        run: What others are told that this is held for. The result goes to the record of the release that is taken back; where
+            this checkout has none, to one of its own: a run that only trains meanwhile is not ended by it.
         reason: Why, in a person's words; it stands in the quarantine and the ledger.
 
     Raises:
@@ -52,7 +53,7 @@ def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
         if returning and release is not None:
             evidence["from"] = {"digest": release.candidate.digest, "model_version": release.candidate.model_version}
         facts = {"to": back.version.digest, "model_version": back.version.model_version, "reason": reason}
-        record = _record(context, release.run if returning and release is not None else back.version.run) or run
+        record = _record(context, release.run if returning and release is not None else back.version.run)
         return context.finish(record or _own_run(context, back), "rollback", started, reasons, evidence=evidence, facts=facts)
 
 

@@ -11,7 +11,7 @@ from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, Held
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import FLOW, Run
 from mlpipeline.verbs.context import Context, spoken
-from mlpipeline.verbs.holding import held
+from mlpipeline.verbs.holding import making, refuse_while_held
 
 VERB = "run"
 Step = Callable[[Context, Run], Result]
@@ -30,11 +30,14 @@ def run(context: Context, run: Run, *, find: Find = _module) -> Result:
     Args:
         find: What to call for each verb and for ``report``; by default the verbs' own modules.
 
-    Raises what a verb raises, after the report is written, Held when another worker changes this service, and
-    ConfigurationError when the release of another run was left half-way.
+    Users can be moved by others meanwhile, but for the time of the verbs that move them: a rollback need not wait for a training.
+
+    Raises what a verb raises, after the report is written, Held when another run makes a release of this service or another
+    worker changes it now, and ConfigurationError when the release of another run was left half-way.
     """
-    with held(context, run, VERB) as token:
-        _refuse_another(context, run, token)
+    with making(context, run, VERB):
+        refuse_while_held(context)
+        _refuse_another(context, run)
         return _release(context, run, find)
 
 
@@ -60,12 +63,12 @@ def _release(context: Context, run: Run, find: Find) -> Result:
     return context.finish(run, VERB, started, ordered, summary=summary, links=_report_links(context, run))
 
 
-def _refuse_another(context: Context, run: Run, token: int) -> None:
-    """Now, not after hours of training."""
+def _refuse_another(context: Context, run: Run) -> None:
+    """Now, not after hours of training. Only looks, so it needs no token."""
     from mlpipeline.verbs.deploy import refuse_another
     from mlpipeline.verbs.releasing import Releasing
 
-    refuse_another(Releasing(context, token), run)
+    refuse_another(Releasing(context, token=0), run)
 
 
 def _step(context: Context, run: Run, verb: str, find: Find) -> Result:
@@ -93,8 +96,17 @@ def _step(context: Context, run: Run, verb: str, find: Find) -> Result:
 
 
 def _look_again(context: Context, run: Run, verb: str) -> bool:
-    """Data is no part of the commit unless DVC tracks it: until something is deployed, it is looked at anew."""
-    return verb == FLOW[0] and context.runs.result(run.id, "deploy") is None
+    """Data is no part of the commit unless DVC tracks it: until something is deployed, it is looked at anew. So is the
+    candidate, when users are not on the champion any more that it was compared with."""
+    deployed = context.runs.result(run.id, "deploy")
+    if verb == "gate-data":
+        return deployed is None
+    if verb == "gate-model" and (deployed is None or deployed.verdict is not Verdict.PASS):
+        from mlpipeline.verbs.deploy import other_champion
+        from mlpipeline.verbs.releasing import Releasing
+
+        return bool(other_champion(context, run, Releasing(context, token=0)))
+    return False
 
 
 def note_broken(context: Context, run: Run, verb: str, started: float, error: MlpipelineError) -> None:

@@ -27,6 +27,8 @@ class Status(msgspec.Struct, frozen=True):
 
     Args:
         router: ``up``, ``down``, or why the target cannot be read.
+        holder: Who changes what users get now.
+        maker: Who makes a release, also while it trains.
         results: Of the newest run of this checkout, by verb.
         fault: What is wrong with the journal; then nothing is known of a release in progress.
     """
@@ -36,6 +38,7 @@ class Status(msgspec.Struct, frozen=True):
     colours: tuple[ColourStatus, ...]
     state: State
     holder: Holder | None
+    maker: Holder | None
     run: str
     results: dict[str, Result]
     fault: str = ""
@@ -59,10 +62,10 @@ class Status(msgspec.Struct, frozen=True):
         found.extend(self._release_lines())
         for digest, why in self.state.quarantined.items():
             found.append(f"  quarantined {digest[:19]} (version {why.model_version or '-'}): {why.reason}")
-        if self.holder is not None:
-            held = self.holder
-            who = f"{held}, {held.user or 'unknown'}"
-            found.append(f"  held by     {who}, run {held.run or '-'}, since {held.since}")
+        for name, worker in (("making", self.maker), ("held by", self.holder)):
+            if worker is not None:
+                who = f"{worker}, {worker.user or 'unknown'}"
+                found.append(f"  {name:<12}{who}, run {worker.run or '-'}, since {worker.since}")
         if self.run:
             found.append(f"  last run    {self.run}")
             found.extend(f"    {verb:<12}{result.verdict:<14}{result.summary}" for verb, result in self.results.items())
@@ -89,7 +92,7 @@ class Status(msgspec.Struct, frozen=True):
             stage = f", stage {release.stage + 1}" if release.phase is Phase.SHIFTING else ""
             why = f" ({release.why})" if release.why else ""
             found.append(f"  release     run {release.run}: {release.phase}{stage} in {release.colour}{why}")
-            if self.holder is None:
+            if self.holder is None and (self.maker is None or self.maker.run != release.run):
                 found.append(f"  try         {_following(release)}")
         if self.state.owed:
             owed = ", ".join(f"{debt.alias} -> {debt.version or 'nobody'}" for debt in self.state.owed)
@@ -98,7 +101,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 def run(context: Context) -> Status:
-    """Reads the target, the journal, the lease and the newest run."""
+    """Reads the target, the journal, both leases and the newest run."""
     state, fault = _known(context)
     observed, router = _observe(context)
     latest = context.runs.latest()
@@ -108,6 +111,7 @@ def run(context: Context) -> Status:
         colours=_colours(state, observed),
         state=state,
         holder=holder(context.places.lease),
+        maker=holder(context.places.making),
         run=latest.id if latest else "",
         results=context.runs.results(latest.id) if latest else {},
         fault=fault,
