@@ -3,10 +3,7 @@ import org.mlpipeline.Words
 
 /** Asks people until the worker says that enough of them have approved this digest and this evidence. See mlApprove.txt. */
 Map call(Map args = [:]) {
-    String wrong = Keys.wrong('mlApprove', args, [
-        pending: Map, agent: String, folder: String, run: String, message: String, lines: List, report: String, submitters: [String, List],
-        timeout: [String, Integer], watch: [String, Integer], unattended: Boolean, prepare: Closure, config: Map, credentials: List,
-    ])
+    String wrong = Keys.wrong('mlApprove', args, Keys.APPROVE)
     for (String key : ['timeout', 'watch']) {
         wrong = wrong ?: (args[key] != null && Words.seconds(args[key]) < 0 ? "mlApprove: ${key} must be a duration such as '24h'" : '')
     }

@@ -3,9 +3,7 @@ import org.mlpipeline.Words
 
 /** Leases GPUs, checks them, and runs the body with exactly these visible. See mlGpu.txt. */
 Map call(Map args = [:], Closure body) {
-    String wrong = Keys.wrong('mlGpu', args, [
-        count: Integer, memory: String, label: String, agent: String, timeout: [String, Integer], credentials: List, config: Map,
-    ])
+    String wrong = Keys.wrong('mlGpu', args, Keys.GPU)
     int count = args.count == null ? 1 : args.count
     int seconds = Words.seconds(args.timeout ?: '8h')
     wrong = wrong ?: (count < 1 ? 'mlGpu: count must be at least 1: a lock of 0 would take every device' : '')

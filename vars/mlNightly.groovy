@@ -1,4 +1,5 @@
 import org.mlpipeline.Keys
+import org.mlpipeline.Plan
 import org.mlpipeline.Words
 
 /** Looks for drift and decay, and releases a retrained model through mlPipeline when the rule says so. See mlNightly.txt. */
@@ -7,6 +8,7 @@ Map call(Map args = [:]) {
         agent: String, folder: String, release: Map, retrain: Boolean, jenkins: String, jobs: List, grace: String,
         config: Map, credentials: List, notify: Map, cron: String, checkout: Closure, timeout: [String, Integer],
     ])
+    wrong = wrong ?: Plan.later('mlNightly', args) ?: (args.release ? Plan.wrong(args.release) : '')
     int limit = Words.seconds(args.timeout ?: '4h')
     wrong = wrong ?: (limit < 1 ? "mlNightly: timeout must be a duration such as '4h', not '${args.timeout}'" : '')
     if (wrong) {

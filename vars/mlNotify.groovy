@@ -6,9 +6,7 @@ import org.mlpipeline.Words
 /** Tells people by mail or a webhook what happened; a message that cannot be sent never fails the build. See mlNotify.txt. */
 void call(Map args = [:]) {
     List events = ['start', 'waiting', 'done', 'failed', 'rolled back', 'fixed', 'missed']
-    String wrong = Keys.wrong('mlNotify', args, [
-        event: String, text: String, on: List, mail: String, slack: String, issues: String, template: String,
-    ])
+    String wrong = Keys.wrong('mlNotify', args, Keys.NOTIFY)
     wrong = wrong ?: Keys.notOneOf('mlNotify', 'event', args.event, events)
     if (wrong) {
         error(wrong)

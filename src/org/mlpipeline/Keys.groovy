@@ -7,6 +7,18 @@ class Keys implements Serializable {
 
     private static final long serialVersionUID = 1L
 
+    /** Keys of steps that mlPipeline and mlNightly are given for later, so that they are checked before anything runs. */
+    static final Map GPU = [
+        count: Integer, memory: String, label: String, agent: String, timeout: [String, Integer], credentials: List, config: Map,
+    ]
+    static final Map APPROVE = [
+        pending: Map, agent: String, folder: String, run: String, message: String, lines: List, report: String, submitters: [String, List],
+        timeout: [String, Integer], watch: [String, Integer], unattended: Boolean, prepare: Closure, config: Map, credentials: List,
+    ]
+    static final Map NOTIFY = [
+        event: String, text: String, on: List, mail: String, slack: String, issues: String, template: String,
+    ]
+
     /** What each step that runs one verb hands on to mlWorker as it is. */
     static final List WORKER = ['config', 'credentials']
 

@@ -28,11 +28,37 @@ class Plan implements Serializable {
         if (!wrong && given.get('checks') != null && ((Map) given.get('checks')).containsKey('data gate')) {
             wrong = "mlPipeline: a check may not be called 'data gate'; the gate itself runs beside the checks"
         }
+        wrong = wrong ?: later('mlPipeline', given) ?: checks((Map) (given.get('checks') ?: [:]))
         String folder = given.get('folder') ?: '.'
         if (!wrong && (folder.startsWith('/') || folder.contains('..'))) {
             wrong = "mlPipeline: folder must lie inside the repository, not '${folder}'".toString()
         }
         return wrong
+    }
+
+    /** What is wrong with keys that are handed on to other steps. Told at once: a typing error must not cost a training. */
+    @NonCPS
+    static String later(String step, Map given) {
+        Map known = [gpu: Keys.GPU, approve: Keys.APPROVE, notify: Keys.NOTIFY]
+        for (Object key : known.keySet()) {
+            Object handed = given.get(key)
+            String wrong = handed instanceof Map ? Keys.wrong("${step}: ${key}".toString(), (Map) handed, (Map) known.get(key)) : ''
+            if (wrong) {
+                return wrong
+            }
+        }
+        return ''
+    }
+
+    @NonCPS
+    private static String checks(Map given) {
+        for (Object name : given.keySet()) {
+            Object check = given.get(name)
+            if (!(check instanceof CharSequence || check instanceof Closure)) {
+                return "mlPipeline: the check '${name}' must be a shell command or steps in braces".toString()
+            }
+        }
+        return ''
     }
 
     /** Every key with its value. A pull request brings code that nobody has read: it gets only what is meant for it. */

@@ -49,7 +49,12 @@ class HelpTest extends JenkinsWorld {
     static Map<String, String> taken(String step) {
         String code = new File(ROOT, step == 'mlPipeline' ? 'src/org/mlpipeline/Plan.groovy' : "vars/${step}.groovy").text
         Matcher list = step == 'mlPipeline' ? code =~ /(?s)KEYS = \[(.*?)\n    \]/ : code =~ /(?s)Keys\.wrong\('${step}', \w+, \[(.*?)\n    \]\)/
-        assert list.find(): step
+        if (!list.find()) {
+            Matcher name = code =~ /Keys\.wrong\('${step}', args, Keys\.([A-Z]+)\)/
+            assert name.find(): step
+            list = new File(ROOT, 'src/org/mlpipeline/Keys.groovy').text =~ /(?s)Map ${name.group(1)} = \[(.*?)\n    \]/
+            assert list.find(): step
+        }
         Map<String, String> keys = [:]
         (list.group(1) =~ /(\w+): (\[[^\]]+\]|\w+)/).each { String all, String key, String type ->
             keys[key] = type.replaceAll(/[\[\]]/, '').replace(', ', ' or ')

@@ -104,6 +104,8 @@ class MlNightlyTest extends JenkinsWorld {
     @Test
     void test_bad_calls_are_refused() {
         assert broken("mlNightly(retrian: true)").message == "mlNightly: unknown key 'retrian'; did you mean 'retrain'?"
+        assert broken("mlNightly(release: [gqu: true])").message.contains("unknown key 'gqu'; did you mean 'gpu'?")
+        assert broken("mlNightly(notify: [slak: 'x'])").message.contains("mlNightly: notify: unknown key 'slak'")
         assert broken("mlNightly(timeout: 'x')").message.contains('must be a duration')
         repository = []
         assert broken('mlNightly()').message.contains('there is no mlpipeline.yaml')

@@ -226,6 +226,10 @@ class MlPipelineTest extends JenkinsWorld {
         assert broken("mlPipeline(until: 'train')").message.contains('must be one of gate-data, gate-model')
         assert broken("mlPipeline(folder: '../other')").message.contains('must lie inside the repository')
         assert broken("mlPipeline(checks: ['data gate': 'true'])").message.contains("may not be called 'data gate'")
+        assert broken("mlPipeline(approve: [submiters: 'a'])").message == "mlPipeline: approve: unknown key 'submiters'; did you mean 'submitters'?"
+        assert broken("mlPipeline(gpu: [cuont: 2])").message.contains("gpu: unknown key 'cuont'")
+        assert broken("mlPipeline(notify: [slak: 'x'])").message.contains("notify: unknown key 'slak'")
+        assert broken("mlPipeline(checks: [lint: 5])").message == "mlPipeline: the check 'lint' must be a shell command or steps in braces"
         assert calls.empty
     }
 
