@@ -30,13 +30,13 @@ class PlainConsole:
             self._stream.flush()
 
     def progress(self, text: str, done: float, total: float) -> None:
-        now = time.monotonic()
+        what, now = _what(text), time.monotonic()
         finished = total > 0 and done >= total
-        if finished or now - self._told.get(text, -_SECONDS_BETWEEN_LINES) >= _SECONDS_BETWEEN_LINES:
-            self._told[text] = now
+        if finished or now - self._told.get(what, -_SECONDS_BETWEEN_LINES) >= _SECONDS_BETWEEN_LINES:
+            self._told[what] = now
             self.say(f"{text} {_percent(done, total)}")
         if finished:
-            del self._told[text]
+            del self._told[what]
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -84,12 +84,12 @@ class TerminalConsole:
     def _advance(self, text: str, done: float, total: float) -> None:
         if self._gone:
             return
-        bars = self._bars or self._open()
-        if text not in self._tasks:
-            self._tasks[text] = bars.add_task(text.replace("[", r"\["), total=total or None)
-        bars.update(self._tasks[text], completed=done, total=total or None)
+        bars, what, shown = self._bars or self._open(), _what(text), text.replace("[", r"\[")
+        if what not in self._tasks:
+            self._tasks[what] = bars.add_task(shown, total=total or None)
+        bars.update(self._tasks[what], description=shown, completed=done, total=total or None)
         if total > 0 and done >= total:
-            bars.remove_task(self._tasks.pop(text))
+            bars.remove_task(self._tasks.pop(what))
             if not self._tasks:
                 self.close()
 
@@ -115,6 +115,11 @@ def make_console(environment: Mapping[str, str] | None = None, stream: TextIO | 
     stream = sys.stderr if stream is None else stream
     shown = stream.isatty() and environment.get("TERM", "") not in {"", "dumb"} and environment.get("CI") != "true"
     return TerminalConsole(stream) if shown else PlainConsole(stream)
+
+
+def _what(text: str) -> str:
+    """What is going on: one bar, however often the rest of its text changes."""
+    return text.partition(": ")[0]
 
 
 def _percent(done: float, total: float) -> str:

@@ -182,4 +182,4 @@ class Console(Protocol):
         """One line of news."""
 
     def progress(self, text: str, done: float, total: float) -> None:
-        """How far a wait or a loop has come; cheap to call often."""
+        """How far a wait or a loop has come; cheap to call often. Texts alike before their first ``: `` share one bar."""

@@ -48,6 +48,18 @@ def test_a_bar_appears_and_news_stand_above_it() -> None:
     assert "[10 %] green is fine" in stream.getvalue()
 
 
+def test_one_bar_stays_one_however_its_text_changes() -> None:
+    stream, lines = Terminal(), io.StringIO()
+    terminal, plain = TerminalConsole(stream), PlainConsole(lines)
+    for done in range(1, 51):
+        for console in (terminal, plain):
+            console.progress(f"mirror: {done} requests to the candidate", done, 50)
+    assert len(lines.getvalue().splitlines()) == 2
+    assert "mirror: 50 requests to the candidate 100%" in lines.getvalue()
+    # A bar of its own for every text would need one more line of the terminal each time: the cursor would go up that far.
+    assert stream.getvalue().count("\x1b[1A") <= 1
+
+
 def test_a_closed_reader_does_not_stop_a_release() -> None:
     class Gone(io.StringIO):
         def write(self, _text: str) -> int:

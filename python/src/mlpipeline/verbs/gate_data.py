@@ -46,11 +46,11 @@ def run(context: Context, run: Run) -> Result:
     reasons: list[Reason] = list(notes)
     facts: dict[str, object] = {}
     for number, (name, file) in enumerate(files.items()):
-        context.console.progress(f"checking {file.path}", number, len(files))
+        context.console.progress(f"checking data: {file.path}", number, len(files))
         findings = _check_file(context, name, file, plans[name])
         reasons.extend(findings.reasons)
         facts[name] = findings.facts
-    context.console.progress("data checked", len(files), len(files))
+    context.console.progress("checking data: done", len(files), len(files))
     reasons.sort(key=lambda reason: _FAILING_FIRST[reason.verdict])
     return context.finish(
         run,
