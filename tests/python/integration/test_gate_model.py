@@ -307,6 +307,14 @@ def test_nobody_is_called_champion_while_the_router_is_down(project: Project) ->
     assert "mlpipeline rollback" in caught.value.render()
 
 
+def test_a_live_colour_nobody_knows_anything_of_is_not_no_champion(project: Project) -> None:
+    save_tiny_model(project.model)
+    project.champion()
+    project.observed = Observed({}, project.observed.plan)
+    with pytest.raises(EnvironmentFault, match="of which the target knows nothing"):
+        project.judge(NO_WORSE, no_champion="pass")
+
+
 def test_labels_of_one_class_leave_no_area_to_judge(project: Project) -> None:
     save_tiny_model(project.model)
     project.write(holdout().assign(state="late"))

@@ -160,7 +160,14 @@ def _champion(context: Context) -> Artifact | None:
             )
         return None
     live = observed.colours.get(observed.plan.live)
-    return None if live is None else live.artifact
+    if live is None:
+        raise EnvironmentFault(
+            f"users are on {observed.plan.live}, of which the target knows nothing, so there is no champion to compare with",
+            facts={"service": context.config.service},
+            likely="files of the target were removed",
+            tries=("mlpipeline rollback    # starts again what users were on", "mlpipeline status"),
+        )
+    return live.artifact
 
 
 def _served_environment(context: Context, subject: Subject) -> Path:
