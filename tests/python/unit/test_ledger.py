@@ -64,6 +64,21 @@ def test_any_later_change_is_found_with_its_line(tmp_path: Path, change: str) ->
         ledger.append(entry())
 
 
+@pytest.mark.parametrize(
+    "added", [b'"note":"seen",', b'"service":"other",', b" "], ids=["an unknown key", "a key twice", "a space"]
+)
+def test_what_is_added_to_a_line_is_found_too(tmp_path: Path, added: bytes) -> None:
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(path)
+    ledger.append(entry("train"))
+    ledger.append(entry("live", facts={"colour": "blue"}))
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + b"{" + added + second[1:])
+    with pytest.raises(EnvironmentFault, match="changed after it was written") as caught:
+        ledger.read()
+    assert caught.value.facts["ledger"].endswith(":2")
+
+
 def test_a_line_cut_off_by_a_crash_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     ledger = Ledger(path)
