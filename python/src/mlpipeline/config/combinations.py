@@ -15,6 +15,8 @@ METRICS = (
     *("accuracy", "balanced_accuracy", "roc_auc", "average_precision", "f1", "precision", "recall", "log_loss", "brier"),
     *("mae", "mse", "rmse", "r2"),
 )
+UNBOUNDED_ABOVE = ("log_loss", "mae", "mse", "rmse")
+UNBOUNDED_BELOW = ("r2",)
 COLUMN_TYPES = ("integer", "number", "string", "boolean", "timestamp")
 
 
@@ -186,6 +188,24 @@ def _metric(way: Way, gate: MetricGate) -> Iterator[Problem]:
     if gate.at_least is not None and gate.at_most is not None and gate.at_least > gate.at_most:
         yield Problem(
             (*way, "at_least"), f"at_least ({gate.at_least:g}) is above at_most ({gate.at_most:g})", example="at_least: 0.7"
+        )
+    if gate.metric in METRICS:
+        yield from _out_of_reach(way, gate)
+
+
+def _out_of_reach(way: Way, gate: MetricGate) -> Iterator[Problem]:
+    """Every metric lies between 0 and 1, unless it is listed as unbounded."""
+    if gate.metric not in UNBOUNDED_ABOVE and gate.at_least is not None and gate.at_least > 1:
+        yield Problem(
+            (*way, "at_least"),
+            f"no model can pass: {gate.metric} is at most 1, and at_least is {gate.at_least:g}",
+            example="at_least: 0.7",
+        )
+    if gate.metric not in UNBOUNDED_BELOW and gate.at_most is not None and gate.at_most < 0:
+        yield Problem(
+            (*way, "at_most"),
+            f"no model can pass: {gate.metric} is at least 0, and at_most is {gate.at_most:g}",
+            example="at_most: 0.5",
         )
 
 
