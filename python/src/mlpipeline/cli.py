@@ -221,7 +221,6 @@ class _Call:
 
     def _do(self, command: Command) -> int:
         _import_msgspec()
-        _import_msgspec()
         from mlpipeline.calling import Calling
 
         environment = dict(os.environ)
