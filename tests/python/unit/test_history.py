@@ -41,6 +41,26 @@ def test_moment_is_answered_with_everyone_who_was_live(world: FakeWorld, at: str
     assert at in told.lines()[0]
 
 
+def test_nobody_was_live_between_a_stop_and_the_way_back(world: FakeWorld) -> None:
+    context = world.context()
+    context.note("stopped")
+    world.clock.sleep(60)
+    context.note("revived")
+    world.clock.sleep(60)
+    assert history.run(context, at="2026-03-01T03:02:59Z").live
+    assert history.run(context, at="2026-03-01T03:03:30Z").lines() == ["at 2026-03-01T03:03:30Z nothing was live"]
+    assert [share.model_version for share in history.run(context, at="2026-03-01T03:04Z").live] == ["2"]
+
+
+def test_the_moment_that_was_understood_is_told(world: FakeWorld) -> None:
+    assert history.run(world.context(), at="2026-03-01").lines() == ["at 2026-03-01 (2026-03-01T00:00:00Z) nothing was live"]
+
+
+def test_nobody_knows_who_will_be_live(world: FakeWorld) -> None:
+    with pytest.raises(ConfigurationError, match="has not come yet"):
+        history.run(world.context(), at="2099-01-01")
+
+
 def test_table_has_every_entry_and_says_that_the_chain_is_whole(world: FakeWorld) -> None:
     lines = history.run(world.context()).lines()
     assert len(lines) == 5
@@ -57,6 +77,8 @@ def test_edited_ledger_is_not_believed(world: FakeWorld) -> None:
 def test_nonsense_is_no_moment(world: FakeWorld) -> None:
     with pytest.raises(ConfigurationError, match="not a moment"):
         history.run(world.context(), at="yesterday")
+    with pytest.raises(ConfigurationError, match="not a moment"):
+        history.run(world.context(), at="0001-01-01T00:00+14:00")
 
 
 def test_nothing_decided_yet(tmp_path: Path) -> None:

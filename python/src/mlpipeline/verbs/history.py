@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from mlpipeline.clock import iso
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.record.ledger import Entry
 from mlpipeline.verbs.context import Context
@@ -26,7 +27,7 @@ class History:
     """The ledger's entries, oldest first, its chain checked.
 
     Args:
-        at: The moment asked about, ISO 8601; empty without a question.
+        at: The moment asked about, as it was given and in UTC; empty without a question.
         live: Who answered users then, greatest share first; empty when nobody did.
         by: The entry that says so.
     """
@@ -68,17 +69,29 @@ def run(context: Context, *, at: str = "") -> History:
         at: A moment, ISO 8601; without a time zone it is UTC.
 
     Raises:
-        ConfigurationError: ``at`` is not a moment.
+        ConfigurationError: ``at`` is not a moment, or lies in the future.
         EnvironmentFault: The chain is broken.
     """
     entries = tuple(context.ledger.read())
     if not at:
         return History(entries)
-    moment = _moment(at)
-    known = [one for one in entries if one.event == "live" and datetime.fromisoformat(one.at) <= moment]
-    if not known:
-        return History(entries, at=at)
-    return History(entries, at=at, live=shares(known[-1]), by=known[-1])
+    moment, now = _moment(at), context.clock.now()
+    if moment > now:
+        raise ConfigurationError(f"{at!r} has not come yet", facts={"asked": iso(moment), "now": iso(now)})
+    told = at if at == iso(moment) else f"{at} ({iso(moment)})"
+    by = _standing([one for one in entries if datetime.fromisoformat(one.at) <= moment])
+    return History(entries, at=told, live=shares(by) if by else (), by=by)
+
+
+def _standing(entries: Sequence[Entry]) -> Entry | None:
+    """The entry that says who was live after these: nobody once the service was stopped, until it was brought back."""
+    live, running = None, False
+    for entry in entries:
+        if entry.event == "live":
+            live, running = entry, True
+        elif entry.event in {"stopped", "revived"}:
+            running = entry.event == "revived"
+    return live if running else None
 
 
 def shares(entry: Entry) -> tuple[Share, ...]:
@@ -101,11 +114,11 @@ def _share(facts: dict[str, str], prefix: str) -> Share:
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise ConfigurationError(
             f"{text!r} is not a moment", facts={"found": error}, tries=("mlpipeline history --at 2026-03-01T03:12Z",)
         ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _told(entry: Entry) -> str:

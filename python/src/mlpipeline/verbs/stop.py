@@ -15,4 +15,4 @@ def run(context: Context) -> str:
     with held(context, None, "stop"):
         context.world.target().shutdown()
         context.note("stopped", summary="all processes of the service were ended by hand")
-    return f"{context.config.service}: stopped. `mlpipeline rollback` brings the champion back, `mlpipeline run` releases anew."
+    return f"{context.config.service}: stopped. `mlpipeline rollback` brings the champion back; a release needs it running."
