@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -32,8 +32,12 @@ class Story:
     def context(self) -> Context:
         return self.world.context()
 
-    def packaged(self, digest: str = "") -> Run:
-        """A run up to ``register``."""
+    def packaged(self, digest: str = "", trained: Mapping[str, object] | None = None) -> Run:
+        """A run up to ``register``.
+
+        Args:
+            trained: The evidence of its training.
+        """
         self._made += 1
         context = self.context
         made = Run(
@@ -45,13 +49,15 @@ class Story:
         version = self.world.registry.register(
             "iris", Path(path), {"mlpipeline.digest": digest, "mlpipeline.run": made.id}, {}, {}
         )
+        if trained is not None:
+            self._passed(context, made, "train", dict(trained))
         self._passed(context, made, "package", {"digest": digest, "path": path})
         self._passed(context, made, "register", {"name": "iris", "version": version.version})
         return made
 
-    def released(self, digest: str = "") -> Run:
+    def released(self, digest: str = "", trained: Mapping[str, object] | None = None) -> Run:
         """A run that has settled."""
-        made = self.packaged(digest)
+        made = self.packaged(digest, trained)
         deploy.run(self.context, made)
         switch.run(self.context, made)
         settle.run(self.context, made)

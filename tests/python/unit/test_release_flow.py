@@ -318,6 +318,79 @@ def test_a_rollback_between_switch_and_settle_leaves_nothing_to_settle(story: St
     assert journal(story).champion.version.run == first.id
 
 
+TRAINED = {"commit": "c" * 40, "dirty": "", "data_version": {"rows.csv": "md5:1"}, "params": {"depth": "3"}}
+
+
+def test_what_was_taken_back_is_not_deployed_again_as_other_bytes_of_the_same_source(story: Story) -> None:
+    """MLflow writes a new id and time into each model, so that a training of the same commit has another digest."""
+    story.released()
+    taken = story.released(trained=TRAINED)
+    rollback.run(story.context, reason="wrong for July")
+    again = story.packaged(trained=TRAINED)
+    calls = list(story.world.target.calls)
+    with pytest.raises(Failed, match="this very commit and data was taken back before and is quarantined") as told:
+        deploy.run(story.context, again)
+    assert all(word in told.value.render() for word in (f"run {taken.id}", "wrong for July", "c" * 40, "--allow-quarantined"))
+    assert story.world.target.calls == calls
+    assert f"commit {'c' * 12}): wrong for July" in "\n".join(status.run(story.context).lines())
+    assert deploy.run(story.context, again, allow_quarantined=True).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"commit": "d" * 40},
+        {"data_version": {"rows.csv": "md5:2"}},
+        {"params": {"depth": "4"}},
+        {"dirty": "sha256:1"},
+    ],
+)
+def test_another_source_is_not_quarantined_with_it(story: Story, change: dict[str, object]) -> None:
+    story.released()
+    story.released(trained=TRAINED)
+    rollback.run(story.context, reason="bad")
+    assert deploy.run(story.context, story.packaged(trained={**TRAINED, **change})).verdict is Verdict.PASS
+
+
+def test_what_was_trained_with_uncommitted_changes_is_quarantined_by_its_digest_alone(story: Story) -> None:
+    story.released()
+    story.released(trained={**TRAINED, "dirty": "sha256:1"})
+    rollback.run(story.context, reason="bad")
+    for again in (TRAINED, {**TRAINED, "dirty": "sha256:1"}):
+        assert deploy.run(story.context, story.packaged(trained=again)).verdict is Verdict.PASS
+
+
+def test_a_champion_that_users_came_back_to_keeps_its_source(story: Story) -> None:
+    """The target does not know it; the journal must not lose it on the way through a release that was taken back."""
+    story.released()
+    story.released(trained=TRAINED)
+    made = story.packaged()
+    deploy.run(story.context, made)
+    rollback.run(story.context, reason="the newer one is bad")
+    rollback.run(story.context, reason="this one too")
+    with pytest.raises(Failed, match="this very commit and data") as told:
+        deploy.run(story.context, story.packaged(trained=TRAINED))
+    assert "this one too" in told.value.render()
+
+
+def test_what_a_person_allowed_and_settled_is_quarantined_no_longer(story: Story) -> None:
+    story.released()
+    taken = story.released(trained=TRAINED)
+    rollback.run(story.context, reason="a false alarm")
+    other = story.released()
+    rollback.run(story.context, reason="really bad")
+    deploy.run(story.context, taken, allow_quarantined=True)
+    assert len(journal(story).quarantined) == 2, "not before it has proven itself"
+    switch.run(story.context, taken)
+    settle.run(story.context, taken)
+    assert [why.run for why in journal(story).quarantined.values()] == [other.id]
+    lifted = next(entry for entry in story.context.ledger.read() if entry.event == "quarantine-lifted")
+    assert (lifted.actor, lifted.run, lifted.facts["taken back in"]) == ("tester", taken.id, taken.id)
+    allowed = [entry.facts.get("allowed, taken back in") for entry in story.context.ledger.read() if entry.event == "deploy"]
+    assert allowed[-1] == taken.id
+    assert allowed[0] is None
+
+
 def test_settle_with_the_registry_down_can_be_run_again(story: Story) -> None:
     story.released()
     made = story.packaged()
@@ -530,6 +603,7 @@ def test_history_knows_who_was_live_at_each_moment(story: Story) -> None:
     deploy.run(story.context, made)
     story.during = lambda _stage: story.world.clock.sleep(60)
     switch.run(story.context, made)
+    story.world.clock.sleep(600)
     told = history.run(story.context, at="2026-03-01T04:01:30")
     assert [(share.colour, share.percent) for share in told.live] == [("blue", 90), ("green", 10)]
     assert history.run(story.context, at="2026-03-01T03:30:00Z").live[0].percent == 100

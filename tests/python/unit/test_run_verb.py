@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fakes import FakeWorld
+from mlpipeline.core.release import Quarantine, Source, State
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, Held, MlpipelineError
 from mlpipeline.ports import Artifact, Deployed
+from mlpipeline.record.journal import Journal
 from mlpipeline.record.lease import Holder, Lease, holder
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import FLOW, Run
 from mlpipeline.verbs import run as run_verb
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.current import finished
+from mlpipeline.verbs.releasing import fingerprint
 
 
 class Verbs:
@@ -206,6 +210,29 @@ def test_a_training_leaves_the_right_to_move_users_to_others(world: FakeWorld, r
     run_verb.run(world.context(), run, find=find)
     assert verbs.called == [*FLOW, "report"]
     assert holder(world.places.making) is None
+
+
+@pytest.mark.parametrize("change", ["nothing", "the commit", "the data", "an uncommitted line"])
+def test_a_source_that_was_taken_back_is_refused_before_hours_of_training(world: FakeWorld, run: Run, change: str) -> None:
+    source = Source(
+        commit="d" * 40 if change == "the commit" else run.commit,
+        data=fingerprint({"a": "md5:2" if change == "the data" else "md5:1"}),
+        params=fingerprint({}),
+    )
+    barred = {"sha256:x": Quarantine("7", "complaints from the shop", "r0", source)}
+    Journal(world.places.journal).write(State(quarantined=barred), token=1)
+    if change == "an uncommitted line":
+        run = world.context().runs.create(msgspec.structs.replace(run, dirty="sha256:1"))
+    verbs = Verbs()
+    if change != "nothing":
+        assert run_verb.run(world.context(), run, find=verbs).verdict is Verdict.PASS
+        return
+    with pytest.raises(Failed, match="taken back before and is quarantined") as told:
+        run_verb.run(world.context(), run, find=verbs)
+    assert verbs.called == ["gate-data", "report"]
+    words = ("run r0", "complaints from the shop", "mlpipeline deploy --run r0 --allow-quarantined")
+    assert all(word in told.value.render() for word in words)
+    assert finished(world.context(), run)
 
 
 def test_every_start_and_end_is_one_line(world: FakeWorld, run: Run) -> None:

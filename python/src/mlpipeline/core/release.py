@@ -20,13 +20,32 @@ from msgspec.structs import replace
 from mlpipeline.core.traffic import Colour, TrafficPlan
 
 
+class Source(msgspec.Struct, frozen=True):
+    """What a version was trained of, as far as it is under version control. Two trainings of it may differ in every byte.
+
+    Args:
+        commit: Full hash.
+        data: Digest of the data version.
+        params: Digest of the parameters.
+    """
+
+    commit: str
+    data: str
+    params: str
+
+
 class Version(msgspec.Struct, frozen=True):
-    """What is released. Fields as in :class:`mlpipeline.ports.Artifact`."""
+    """What is released. Fields as in :class:`mlpipeline.ports.Artifact`.
+
+    Args:
+        source: Absent when something was not committed, and where the target's word is all there is.
+    """
 
     digest: str
     path: str
     model_version: str = ""
     run: str = ""
+    source: Source | None = None
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -83,11 +102,12 @@ class Release(msgspec.Struct, frozen=True):
 
 
 class Quarantine(msgspec.Struct, frozen=True):
-    """Why a digest may not be deployed by itself again."""
+    """Why a digest, and any other of the same source, may not be deployed by itself again."""
 
     model_version: str
     reason: str
     run: str
+    source: Source | None = None
 
 
 class Debt(msgspec.Struct, frozen=True):
@@ -318,6 +338,14 @@ def live_colour(state: State, seen: Seen) -> Colour | None:
     return state.champion.colour if state.champion else None
 
 
+def quarantines_of(state: State, version: Version) -> Mapping[str, Quarantine]:
+    """By digest, those that bar this version: its own first, then those of the same source."""
+    own = {digest: barred for digest, barred in state.quarantined.items() if digest == version.digest}
+    if version.source is None:
+        return own
+    return own | {digest: barred for digest, barred in state.quarantined.items() if barred.source == version.source}
+
+
 def champion_now(state: State, seen: Seen) -> Version | None:
     """What a candidate that is deployed now would stand beside, and users would return to."""
     live = live_colour(state, seen)
@@ -359,9 +387,10 @@ def _same(release: Release, event: Begin) -> bool:
 
 
 def _standing_in(state: State, seen: Seen, colour: Colour) -> Version | None:
-    if colour in seen.deployed:
-        return seen.deployed[colour]
-    return state.champion.version if state.champion and state.champion.colour is colour else None
+    """The target's word; the journal's where they agree, for it knows the source too."""
+    known = state.champion.version if state.champion and state.champion.colour is colour else None
+    found = seen.deployed.get(colour)
+    return known if found is None or (known is not None and known.digest == found.digest) else found
 
 
 def _stands(seen: Seen, colour: Colour, version: Version) -> bool:
@@ -418,7 +447,9 @@ def _leave(state: State, release: Release, seen: Seen, stages: Sequence[Stage], 
         return Step(replace(state, release=None, champion=champion, previous=previous))
     if isinstance(event, Settled) and release.phase is Phase.SETTLING:
         champion = Standing(release.colour, release.candidate)
-        return Step(replace(state, release=None, champion=champion, previous=release.champion))
+        lifted = quarantines_of(state, release.candidate)
+        barred = {digest: why for digest, why in state.quarantined.items() if digest not in lifted}
+        return Step(replace(state, release=None, champion=champion, previous=release.champion, quarantined=barred))
     return Step(state, refused=f"{type(event).__name__} does not apply while run {release.run} is {release.phase}")
 
 
@@ -512,7 +543,8 @@ def _take_back_release(state: State, release: Release, seen: Seen, why: str) -> 
         owed = _owing(owed, release.champion, Debt("champion", release.champion.model_version))
     barred = dict(state.quarantined)
     if release.candidate.digest != release.champion.digest:
-        barred[release.candidate.digest] = Quarantine(release.candidate.model_version, why, release.run)
+        taken = release.candidate
+        barred[taken.digest] = Quarantine(taken.model_version, why, release.run, taken.source)
     after = replace(state, release=returning, owed=owed, quarantined=barred)
     return Step(after, _returning(returning, seen))
 

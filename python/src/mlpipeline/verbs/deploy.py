@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
-from mlpipeline.core.release import Abandon, Begin, Phase, Ready, Standing, Version, champion_now
+from mlpipeline.core.release import Abandon, Begin, Phase, Quarantine, Ready, Standing, champion_now, quarantines_of
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, Failed
 from mlpipeline.record.result import Reason, Result
@@ -21,7 +23,7 @@ def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Resul
         allow_quarantined: A person decided that a version that was taken back may be tried again.
 
     Raises:
-        Failed: The version is quarantined, or does not start.
+        Failed: The version or another one of the same source is quarantined, or does not start.
         ConfigurationError: Nothing was packaged, another release is in progress, or the champion is not the one that gate
             model compared with.
     """
@@ -30,26 +32,35 @@ def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Resul
     with held(context, run, "deploy") as token:
         releasing = Releasing(context, token)
         releasing.pay_debts()
-        if not allow_quarantined:
-            _refuse_quarantined(releasing, version)
+        barred = quarantines_of(releasing.state, version)
+        if barred and not allow_quarantined:
+            digest, first = next(iter(barred.items()))
+            raise taken_back_before(digest, first, same_bytes=digest == version.digest)
         refuse_another(releasing, run)
         _refuse_other_champion(context, run, releasing)
         try:
             releasing.happen(Begin(run=run.id, version=version))
-            return _judge(context, run, releasing, started)
+            return _judge(context, run, releasing, started, barred)
         except Failed:
             _abandon(releasing)
             raise
 
 
-def _refuse_quarantined(releasing: Releasing, version: Version) -> None:
-    barred = releasing.state.quarantined.get(version.digest)
-    if barred is not None:
-        raise Failed(
-            "this version was taken back before and is quarantined",
-            facts={"digest": version.digest, "reason": barred.reason, "taken back in": f"run {barred.run}"},
-            tries=("change the model, its data or its code", "mlpipeline deploy --allow-quarantined    # a person's decision"),
-        )
+def taken_back_before(
+    digest: str, barred: Quarantine, *, same_bytes: bool = False, person: str = "mlpipeline deploy --allow-quarantined"
+) -> Failed:
+    """The refusal of a quarantined digest, or of another one of the same source.
+
+    Args:
+        person: The command by which a person decides otherwise.
+    """
+    what = "this version" if same_bytes else "a version of this very commit and data"
+    commit = {"commit": barred.source.commit} if barred.source else {}
+    return Failed(
+        f"{what} was taken back before and is quarantined",
+        facts={"digest": digest, **commit, "reason": barred.reason, "taken back in": f"run {barred.run}"},
+        tries=("change the model, its data or its code", f"{person}    # a person's decision"),
+    )
 
 
 def _refuse_other_champion(context: Context, run: Run, releasing: Releasing) -> None:
@@ -97,7 +108,7 @@ def refuse_another(releasing: Releasing, run: Run) -> None:
         )
 
 
-def _judge(context: Context, run: Run, releasing: Releasing, started: float) -> Result:
+def _judge(context: Context, run: Run, releasing: Releasing, started: float, allowed: Mapping[str, Quarantine]) -> Result:
     release = releasing.release
     assert release is not None, "Begin always leaves a release"  # noqa: S101
     standing = Standing(release.colour, release.candidate)
@@ -127,8 +138,13 @@ def _judge(context: Context, run: Run, releasing: Releasing, started: float) -> 
             "colour": str(release.colour),
             "digest": release.candidate.digest,
             "model_version": release.candidate.model_version,
+            **({"allowed, taken back in": _runs(allowed)} if allowed else {}),
         },
     )
+
+
+def _runs(barred: Mapping[str, Quarantine]) -> str:
+    return ", ".join(sorted({one.run for one in barred.values()}))
 
 
 def _abandon(releasing: Releasing) -> None:

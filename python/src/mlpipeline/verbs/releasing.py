@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from mlpipeline.core.release import (
     Returned,
     Route,
     Seen,
+    Source,
     Stage,
     Standing,
     State,
@@ -95,11 +97,13 @@ class Releasing:
         release = self.state.release
         if release is None or release.phase is not Phase.RETURNING:
             return
-        facts = {"digest": release.candidate.digest, "model_version": release.candidate.model_version, "reason": release.why}
-        if release.candidate.digest in self.state.quarantined:
-            self._note_once("quarantined", release.run, facts)
+        taken = release.candidate
+        facts = {"digest": taken.digest, "model_version": taken.model_version, "reason": release.why}
+        facts |= {"commit": taken.source.commit} if taken.source else {}
+        if taken.digest in self.state.quarantined:
+            self.note_once("quarantined", release.run, facts)
         back = release.champion.digest if release.champion else ""
-        self._note_once("rolled-back", release.run, {**facts, "to": back})
+        self.note_once("rolled-back", release.run, {**facts, "to": back})
         self.happen(Returned())
 
     def pay_debts(self) -> bool:
@@ -192,7 +196,7 @@ class Releasing:
         if last is None or last.facts != facts:
             self._context.note("live", run=self.state.release.run if self.state.release else "", summary=summary, facts=facts)
 
-    def _note_once(self, event: str, run: str, facts: dict[str, str]) -> None:
+    def note_once(self, event: str, run: str, facts: dict[str, str]) -> None:
         """A crash between the note and the end of the return must not note it twice."""
         for entry in reversed(self._context.ledger.read()):
             if entry.event in (event, "switch"):
@@ -307,5 +311,26 @@ def deployed_version(context: Context, run: Run, for_verb: str) -> Version:
     registered = context.runs.result(run.id, "register")
     known = registered.evidence.get("version", "") if registered is not None and registered.verdict is Verdict.PASS else ""
     return Version(
-        digest=str(package.evidence["digest"]), path=str(package.evidence["path"]), model_version=str(known), run=run.id
+        digest=str(package.evidence["digest"]),
+        path=str(package.evidence["path"]),
+        model_version=str(known),
+        run=run.id,
+        source=_source(context, run),
     )
+
+
+def _source(context: Context, run: Run) -> Source | None:
+    """What this run trained of; ``None`` when something was not committed, so that nobody can say."""
+    trained = context.runs.result(run.id, "train")
+    if trained is None or not trained.evidence.get("commit") or trained.evidence.get("dirty") != "":
+        return None
+    return Source(
+        commit=str(trained.evidence["commit"]),
+        data=fingerprint(trained.evidence.get("data_version", {})),
+        params=fingerprint(trained.evidence.get("params", {})),
+    )
+
+
+def fingerprint(described: object) -> str:
+    """SHA-256 over the canonical JSON."""
+    return f"sha256:{hashlib.sha256(msgspec.json.encode(described, order='sorted')).hexdigest()}"

@@ -71,6 +71,21 @@ def _refuse_another(context: Context, run: Run) -> None:
     refuse_another(Releasing(context, token=0), run)
 
 
+def _refuse_taken_back(context: Context, run: Run) -> None:
+    """As ``deploy`` does, as far as it is known before the training: commit and data version."""
+    from mlpipeline.record.journal import Journal
+    from mlpipeline.verbs.deploy import taken_back_before
+    from mlpipeline.verbs.releasing import fingerprint
+
+    gate = context.runs.result(run.id, "gate-data")
+    if run.dirty or gate is None:
+        return
+    data = fingerprint(gate.evidence.get("data_version", {}))
+    for digest, barred in Journal(context.places.journal).read().quarantined.items():
+        if barred.source is not None and (barred.source.commit, barred.source.data) == (run.commit, data):
+            raise taken_back_before(digest, barred, person=f"mlpipeline deploy --run {barred.run} --allow-quarantined")
+
+
 def _step(context: Context, run: Run, verb: str, find: Find) -> Result:
     before = context.runs.result(run.id, verb)
     if before is not None and before.verdict is Verdict.PASS and not _look_again(context, run, verb):
@@ -79,6 +94,8 @@ def _step(context: Context, run: Run, verb: str, find: Find) -> Result:
     context.console.say(f"{spoken(verb)}: starts")
     started = context.clock.monotonic()
     try:
+        if verb == "train":
+            _refuse_taken_back(context, run)
         result = find(verb)(context, run)
     except MlpipelineError as error:
         seconds = context.clock.monotonic() - started

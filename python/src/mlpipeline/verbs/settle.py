@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlpipeline.core.release import Phase, Settle, Settled
+from mlpipeline.core.release import Phase, Settle, Settled, quarantines_of
 from mlpipeline.core.traffic import TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
@@ -54,6 +54,7 @@ def run(context: Context, run: Run) -> Result:
         }
         if all(reason.verdict is Verdict.PASS for reason in reasons) and release.phase in (Phase.SWITCHED, Phase.SETTLING):
             releasing.happen(Settle())
+            _note_lifted(releasing, run)
             releasing.happen(Settled())
             context.note("settled", run=run.id, facts=facts)
             name = (
@@ -61,6 +62,15 @@ def run(context: Context, run: Run) -> Result:
             )
             reasons.insert(0, Reason("settle.champion", Verdict.PASS, f"{name} is the champion, in {release.colour}"))
         return context.finish(run, "settle", started, reasons, evidence=dict(facts), facts=facts)
+
+
+def _note_lifted(releasing: Releasing, run: Run) -> None:
+    """Noted before the journal forgets it, so that a crash between them loses nothing."""
+    release = releasing.release
+    lifted = quarantines_of(releasing.state, release.candidate) if release is not None else {}
+    if lifted:
+        facts = {"digest": ", ".join(lifted), "taken back in": ", ".join(sorted({barred.run for barred in lifted.values()}))}
+        releasing.note_once("quarantine-lifted", run.id, facts)
 
 
 def _done_before(context: Context, run: Run, releasing: Releasing) -> Result | None:

@@ -61,7 +61,8 @@ class Status(msgspec.Struct, frozen=True):
             found.append(f"  journal     {self.fault}")
         found.extend(self._release_lines())
         for digest, why in self.state.quarantined.items():
-            found.append(f"  quarantined {digest[:19]} (version {why.model_version or '-'}): {why.reason}")
+            commit = f", commit {why.source.commit[:12]}" if why.source else ""
+            found.append(f"  quarantined {digest[:19]} (version {why.model_version or '-'}{commit}): {why.reason}")
         for name, worker in (("making", self.maker), ("held by", self.holder)):
             if worker is not None:
                 who = f"{worker}, {worker.user or 'unknown'}"
