@@ -106,6 +106,21 @@ def test_bad_input_gets_the_same_error(tiny: Scorer, name: str) -> None:
     assert ours == mlflow_answer(tiny, *BAD[name])
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"dataframe_records":' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b'{"dataframe_split": {"columns": [{"a": 1}], "data": [[1]]}}',
+    ],
+    ids=["too deep", "a column that is no name"],
+)
+def test_a_body_that_breaks_the_parsing_is_no_fault_of_the_model(tiny: Scorer, body: bytes) -> None:
+    reply = tiny.score(body, JSON)
+    assert reply.status == 400
+    assert json.loads(reply.body)["message"].startswith("The request cannot be read.")
+    assert reply.problem
+
+
 def test_no_content_type_and_unknown_parameters_are_415(tiny: Scorer) -> None:
     assert tiny.score(tiny_request(), "").status == 415
     assert tiny.score(tiny_request(), "application/json; profile=x").status == 415

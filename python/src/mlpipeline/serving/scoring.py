@@ -1,8 +1,8 @@
 """From the body of a request to the body of its answer, by MLflow's scoring protocol.
 
 Parsing, the signature and the shape of answers are MLflow's own functions, so that a client cannot tell the servers apart. Two
-things differ on purpose: a model that raises is a 500 (MLflow's server blames the request with a 400), and no answer carries a
-stack trace.
+things differ on purpose: who is at fault is told apart (a model that raises is a 500, a body that breaks the parsing a 400), and
+no answer carries a stack trace.
 """
 
 from __future__ import annotations
@@ -79,6 +79,10 @@ class NotSupported(Exception):
     """The content type cannot be scored (415)."""
 
 
+class Unreadable(Exception):
+    """The body breaks the parsing instead of being refused by it (400)."""
+
+
 class Scorer:
     """A loaded model and what is known of it. ``score`` may be called from several threads at once."""
 
@@ -123,7 +127,7 @@ class Scorer:
 
         seen = Seen()
         try:
-            parsed = self._parse(body, content_type)
+            parsed = self._read(body, content_type)
             nulls = _nulls(parsed.data, self.columns)
             seen = Seen(nulls=nulls)
             raw = self._predict(parsed)
@@ -138,11 +142,24 @@ class Scorer:
                 "the request does not fit the model" if status < 500 else fault.message[:TEXT_LIMIT]
             )
             return Reply(status, json.dumps(text).encode(), seen=seen, problem=problem)
+        except Unreadable as fault:
+            return refusal(400, "BAD_REQUEST", f"The request cannot be read. {fault}"[:TEXT_LIMIT])
         except (Exception, SystemExit) as fault:  # noqa: BLE001 - whatever the model does, the server goes on
             reply = refusal(
                 500, "INTERNAL_ERROR", f"The model failed on this request. {type(fault).__name__}: {fault}"[:TEXT_LIMIT]
             )
             return Reply(500, reply.body, seen=seen, problem=reply.problem, details=traceback.format_exc())
+
+    def _read(self, body: bytes, content_type: str) -> Parsed:
+        """Raises Unreadable where MLflow's own parsing breaks on a request: the model never saw it, so it is no fault of its."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._parse(body, content_type)
+        except (MlflowException, NotSupported, ImportError, MemoryError):
+            raise
+        except Exception as fault:
+            raise Unreadable(f"{type(fault).__name__}: {fault}") from fault
 
     def _parse(self, body: bytes, content_type: str) -> Parsed:
         media_type = _media_type(content_type)
