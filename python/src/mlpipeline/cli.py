@@ -225,10 +225,14 @@ class _Call:
 
         environment = dict(os.environ)
         calling = Calling(command, self._options, environment, self._close)
-        outcome = calling.outcome()
+        # What a client library prints (MLflow: where to view a run) is news, and would spoil the JSON on standard output.
+        with contextlib.redirect_stdout(sys.stderr):
+            outcome = calling.outcome()
         if isinstance(outcome, str):
+            # The JSON of ``config`` is its text already, and no result around it.
+            self._json = self._json and command.name != "config"
             self._hand_over_text(command, outcome)
-            print(_visible(outcome))
+            self._tell(outcome)
             return EXIT_PASS
         self._hand_over(outcome)
         self._tell(calling.told(outcome))
@@ -259,11 +263,10 @@ class _Call:
 
     def _hand_over_text(self, command: Command, text: str) -> None:
         """A verb that only shows text leaves a result too, for whoever asked for one."""
-        if not self._result_file:
+        if not self._result_file and not self._json:
             return
         from mlpipeline.core.verdict import Verdict
         from mlpipeline.record.result import Result
-        from mlpipeline.record.run import encode
 
         lines = text.splitlines()
         result = Result(
@@ -275,7 +278,7 @@ class _Call:
             evidence={"lines": lines},
             worker=__version__,
         )
-        _write(Path(self._result_file), encode(result))
+        self._hand_over(result)
 
     def refused(self, error: MlpipelineError) -> int:
         """An error that is told without a traceback."""

@@ -244,3 +244,24 @@ def test_status_and_history_answer_people_and_programs(project: Path, capsys: py
         assert cli.main([verb, "--project", str(project), "--result", str(file)]) == 0
         assert json.loads(file.read_text())["evidence"]["lines"] == text.splitlines()
         capsys.readouterr()
+
+
+def test_what_a_client_library_prints_does_not_spoil_the_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(_self: calling.Calling) -> Result:
+        print("View run at: http://127.0.0.1")
+        return result_of(Verdict.PASS)
+
+    monkeypatch.setattr(calling.Calling, "outcome", answer)
+    assert cli.main(["verify", "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["summary"] == "so it is"
+    assert "View run" in told.err
+
+
+def test_a_verb_that_only_shows_text_answers_programs_too(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["init", "--project", str(project), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["verb"] == "init"
+    assert any(line.startswith("wrote    Jenkinsfile") for line in shown["evidence"]["lines"])
