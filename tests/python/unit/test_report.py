@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -53,6 +54,24 @@ def test_the_page_of_a_later_call_has_no_files_of_the_earlier_one(context: Conte
     assert "Released" in page
     assert "errors.svg" not in files
     assert all(name in page for name in files - {"index.html"})
+
+
+def test_what_the_page_links_to_lies_in_its_own_folder(context: Context) -> None:
+    folder = given(context, offline())
+    train = context.runs.result(RUN.id, "train")
+    assert train is not None
+    targets = {"log": "train.log", "up": "../run-0/secret.json", "gone": "gone.txt", "large": "large.json"}
+    context.runs.write(msgspec.structs.replace(train, links=targets))
+    (folder / "train.log").write_bytes(b"first" + b"." * report.ATTACHED_BYTES + b"last")
+    (folder / "large.json").write_bytes(b"0" * (report.ATTACHED_BYTES + 1))
+    (folder.parent / "run-0").mkdir()
+    (folder.parent / "run-0" / "secret.json").write_text("{}")
+    report.run(context, RUN)
+    page = (folder / "report" / "index.html").read_text()
+    assert {link for link in re.findall('href="([^"]*)"', page) if not link.startswith("#")} == {"style.css", "train.log.txt"}
+    log = (folder / "report" / "train.log.txt").read_bytes()
+    assert log.endswith(b"last")
+    assert len(log) == report.ATTACHED_BYTES
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"looks": 3}', b"\x00\x01"])

@@ -171,13 +171,18 @@ def test_values_from_outside_stay_text_wherever_they_stand() -> None:
     plan = msgspec.structs.replace(recorded.plan, candidate=NASTY)
     looks = tuple(msgspec.structs.replace(look, stage=NASTY) for look in recorded.looks)
     release = Release(
-        run, {"gate-data": linked, "gate-model": gate}, msgspec.structs.replace(recorded, plan=plan, looks=looks), (), NASTY
+        run,
+        {"gate-data": linked, "gate-model": gate},
+        msgspec.structs.replace(recorded, plan=plan, looks=looks),
+        (),
+        NASTY,
+        {"a.svg": "a.svg"},
     )
     files = build(release)
     seen = Seen(files["index.html"].decode())
     assert not seen.of("script")
     assert {image["class"] for image in seen.of("img")} <= {"interval", "plot"}
-    assert {anchor["href"] for anchor in seen.of("a")} == {"#step-gate-data", "#step-gate-model", "../a.svg"}
+    assert {anchor["href"] for anchor in seen.of("a")} == {"#step-gate-data", "#step-gate-model", "a.svg"}
     for name, content in files.items():
         if name.endswith(".svg"):
             assert b"<script" not in content

@@ -46,6 +46,7 @@ class Release:
         recorded: What was watched in production, if anything was.
         entries: The ledger's entries of this run.
         note: Something the reader should know about the record itself, such as an unreadable file.
+        attached: Names, in the report's folder, of the copies of files that the results link to, by what they are linked as.
     """
 
     run: Run
@@ -53,6 +54,7 @@ class Release:
     recorded: Recorded | None = None
     entries: Sequence[Entry] = ()
     note: str = ""
+    attached: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -583,11 +585,13 @@ def _stage_table(switch: Result) -> Markup:
 
 def _steps(release: Release) -> Markup:
     return element(
-        "section", element("h2", "Every step and its reasons"), *(_step_detail(one) for one in release.results.values())
+        "section",
+        element("h2", "Every step and its reasons"),
+        *(_step_detail(one, release.attached) for one in release.results.values()),
     )
 
 
-def _step_detail(result: Result) -> Markup:
+def _step_detail(result: Result, attached: Mapping[str, str]) -> Markup:
     took = f"{result.started} took {_seconds(result.seconds)}" if result.started else _seconds(result.seconds)
     parts = [
         element("h3", _badge(result.verdict), " ", spoken(result.verb), " ", element("small", took)),
@@ -595,18 +599,16 @@ def _step_detail(result: Result) -> Markup:
     ]
     if result.reasons:
         parts.append(element("ul", *(_reason(reason) for reason in result.reasons), class_="reasons"))
-    links = [element("a", name, href=_reachable(target)) for name, target in result.links.items() if _reachable(target)]
+    places = {name: _reachable(target, attached) for name, target in result.links.items()}
+    links = [element("a", name, href=place) for name, place in places.items() if place]
     if links:
         parts.append(element("p", join(links, ", "), class_="quiet"))
     return element("article", *parts, id=f"step-{result.verb}")
 
 
-def _reachable(target: str) -> str:
-    """A link from the report's folder; only web addresses and paths inside the run's folder."""
-    if target.startswith(("http://", "https://")):
-        return target
-    inside = ":" not in target and not target.startswith("/") and ".." not in Path(target).parts
-    return f"../{target}" if inside else ""
+def _reachable(target: str, attached: Mapping[str, str]) -> str:
+    """Where a link leads: only to web addresses and into the report's own folder, which may be published without the rest."""
+    return target if target.startswith(("http://", "https://")) else attached.get(target, "")
 
 
 def _reason(reason: Reason) -> Markup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,8 @@ from mlpipeline.verbs.context import Context
 
 VERB = "report"
 EVIDENCE = "evidence.json"
+ATTACHED_BYTES = 4 << 20
+"""The most of one file of the run that is copied into the report's folder."""
 SUMMARIES = frozenset({VERB, "run"})
 """Results that only repeat others, as they stood when they were written."""
 
@@ -29,12 +32,41 @@ def run(context: Context, run: Run) -> Result:
     results = {verb: result for verb, result in context.runs.results(run.id).items() if verb not in SUMMARIES}
     recorded, trouble = _recorded(folder / EVIDENCE)
     entries, broken = _entries(context, run)
-    release = Release(run, results, recorded, entries, "; ".join(text for text in (trouble, broken) if text))
-    _write(folder / "report", build(release))
+    attachments = _attachments(folder, results)
+    release = Release(
+        run,
+        results,
+        recorded,
+        entries,
+        "; ".join(text for text in (trouble, broken) if text),
+        attached={target: name for target, (name, _) in attachments.items()},
+    )
+    _write(folder / "report", {**dict(attachments.values()), **build(release)})
     _write(folder / "junit", {f"{verb}.xml": junit(result) for verb, result in results.items()})
     words = standing_of(release).words
     reason = Reason("report.written", Verdict.PASS, f"{words}; the page covers {len(results)} steps")
     return context.finish(run, VERB, started, [reason], links={"report": "report/index.html", "junit": "junit"})
+
+
+def _attachments(folder: Path, results: Mapping[str, Result]) -> dict[str, tuple[str, bytes]]:
+    """Name and content of the copies of linked files of the run, by what they are linked as; of a log its end, nothing large."""
+    found = {}
+    for target in {target for result in results.values() for target in result.links.values()}:
+        file = folder / target
+        if ":" in target or not file.resolve().is_relative_to(folder.resolve()) or not file.is_file():
+            continue
+        if file.suffix == ".log":
+            # Servers show it as text by this name, and do not offer it for download.
+            found[target] = (f"{file.name}.txt", _end(file))
+        elif file.stat().st_size <= ATTACHED_BYTES:
+            found[target] = (file.name, file.read_bytes())
+    return found
+
+
+def _end(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        stream.seek(max(0, file.stat().st_size - ATTACHED_BYTES))
+        return stream.read()
 
 
 def _recorded(file: Path) -> tuple[Recorded | None, str]:
