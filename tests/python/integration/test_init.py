@@ -63,6 +63,29 @@ def test_nothing_is_overwritten(project: Path, name: str) -> None:
     assert f"kept     {name}" in said
 
 
+def test_a_jenkinsfile_of_your_own_is_told_what_it_lacks(project: Path) -> None:
+    (project / "Jenkinsfile").write_text("pipeline { agent any }\n")
+    assert "missing  the pipeline in your Jenkinsfile" in init.run(project)
+    (project / "Jenkinsfile").write_text("@Library('mlpipeline@v1') _\nmlPipeline()\n")
+    assert "missing" not in init.run(project)
+
+
+def test_letters_beyond_ascii_keep_their_base(tmp_path: Path) -> None:
+    folder = tmp_path / "Ünï çode 日本"
+    folder.mkdir()
+    init.run(folder)
+    assert load(folder).config.service == "uni-code"
+
+
+def test_only_a_header_that_can_be_read_names_a_column(project: Path) -> None:
+    (project / "marked.csv").write_bytes(b"\xef\xbb\xbfid,v\n1,2\n")
+    (project / "other.csv").write_bytes("größe,v\n1,2\n".encode("latin-1"))
+    init.run(project)
+    files = load(project).config.data.files
+    assert [one.column for one in files["marked"].expect] == ["id"]
+    assert files["other"].expect == ()
+
+
 def test_twice_is_once(project: Path) -> None:
     init.run(project)
     before = {path.name: path.read_bytes() for path in project.iterdir() if path.is_file()}

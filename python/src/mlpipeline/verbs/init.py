@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
@@ -39,6 +40,10 @@ def run(project: Path, *, service: str = "") -> str:
         write_atomically(project / name, content.encode())
         (project / name).chmod(0o644)
         lines.append(f"wrote    {name}")
+    if "mlPipeline" not in (project / "Jenkinsfile").read_text("utf-8", errors="replace"):
+        lines.append(
+            "missing  the pipeline in your Jenkinsfile: @Library('mlpipeline@v1') _ at its top, mlPipeline() where it releases"
+        )
     ignored = _ignore(project)
     lines.append(f"added    {', '.join(ignored)} to .gitignore" if ignored else "kept     .gitignore")
     if not _in_repository(project):
@@ -133,8 +138,12 @@ def _header(path: Path) -> list[str]:
         return []
     import csv
 
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        names = next(csv.reader(file), [])
+    try:
+        # With a byte order mark, which belongs to no column, as the data gate reads it.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            names = next(csv.reader(file), [])
+    except (UnicodeDecodeError, csv.Error):
+        return []
     return names if names and all(name and not name.replace(".", "").isdigit() for name in names) else []
 
 
@@ -144,7 +153,8 @@ def _model_folder(project: Path, script: str) -> str:
 
 
 def _service_name(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-") or "service"
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:63].strip("-") or "service"
 
 
 def _key(text: str) -> str:
