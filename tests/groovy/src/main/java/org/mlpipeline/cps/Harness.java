@@ -90,7 +90,12 @@ public final class Harness {
         while (!Files.exists(home.resolve("report"))) {
             Path output = home.resolve("jvm-" + lives + ".log");
             Process process = new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(output.toFile()).start();
-            int status = process.waitFor();
+            int status;
+            try {
+                status = process.waitFor();
+            } finally {
+                process.destroyForcibly();
+            }
             lives++;
             if (status != 0 && status != DIED || lives > scenario.restartAt.size() + 1) {
                 throw new IllegalStateException("virtual machine " + lives + " ended with " + status + ":\n" + Files.readString(output));

@@ -16,6 +16,8 @@ public class Scenario implements Serializable {
     public String jenkinsfile = "";
     /** What a checkout brings: texts by path. */
     public Map<String, String> repository = new LinkedHashMap<>();
+    /** A git repository that a checkout brings instead, at the head of its branch; empty for none. */
+    public String origin = "";
     /** The branch that a checkout tells. */
     public String branch = "main";
     /** Environment of the build, as a job or a multibranch project sets it. */

@@ -70,6 +70,11 @@ final class WorkspaceSteps {
     }
 
     private static Object checkout(Program program, Head head) throws IOException {
+        if (!program.scenario.origin.isEmpty()) {
+            git(folder(head), "init", "--quiet");
+            git(folder(head), "fetch", "--quiet", program.scenario.origin, program.scenario.branch);
+            git(folder(head), "checkout", "--quiet", "--force", "--detach", "FETCH_HEAD");
+        }
         for (Map.Entry<String, String> file : program.scenario.repository.entrySet()) {
             Path target = folder(head).resolve(file.getKey());
             Files.createDirectories(target.getParent());
@@ -78,6 +83,21 @@ final class WorkspaceSteps {
         Map<String, Object> found = new LinkedHashMap<>();
         found.put("GIT_BRANCH", "origin/" + program.scenario.branch);
         return found;
+    }
+
+    private static void git(Path folder, String... arguments) throws IOException {
+        List<String> command = new ArrayList<>(List.of("git", "-C", folder.toString()));
+        command.addAll(List.of(arguments));
+        Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+        String told = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        try {
+            if (process.waitFor() != 0) {
+                throw new hudson.AbortException(String.join(" ", command) + ": " + told);
+            }
+        } catch (InterruptedException stopped) {
+            process.destroyForcibly();
+            throw new IOException(stopped);
+        }
     }
 
     private static Object write(Head head, StepCall call) throws IOException {
