@@ -1,7 +1,7 @@
 """A small real project for whoever releases it from outside of these tests: ``python make_small_project.py FOLDER``.
 
-Real data (the breast cancer measurements that scikit-learn carries), a real training, a git repository with one commit, everything
-as short as the worker allows. Prints where users will reach the service: a port that was free.
+Real data (the breast cancer measurements that scikit-learn carries), a real training, a git repository with one commit,
+everything as short as the worker allows. Prints where users will reach the service: a port that was free.
 
 The training tells that it began with the file that ``TRAINING_BEGAN`` names, and ends only once the one that ``TRAINING_MAY_END``
 names is there, so that somebody can be sure to do something in between.
