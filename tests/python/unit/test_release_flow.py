@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from fakes import Crash
+from mlpipeline.clock import iso
 from mlpipeline.config.model import Approval
 from mlpipeline.core.release import Phase
 from mlpipeline.core.traffic import Colour, TrafficPlan
@@ -20,7 +21,7 @@ from mlpipeline.ports import Moved
 from mlpipeline.record.journal import Journal
 from mlpipeline.record.lease import Holder, Lease, held_by, holder
 from mlpipeline.record.run import Run
-from mlpipeline.verbs import approve, deploy, history, rollback, settle, status, switch
+from mlpipeline.verbs import approve, deploy, history, rollback, settle, status, stop, switch
 from mlpipeline.verbs import run as run_verb
 from mlpipeline.verbs.holding import held, making
 from release_story import Story
@@ -54,6 +55,18 @@ def test_first_release_goes_live_and_says_what_it_was_not_compared_with(story: S
     assert story.world.target.plan == TrafficPlan.all_to(BLUE)
     assert story.world.registry.aliases == {("iris", "champion"): "1"}
     assert events(story) == ["deploy", "live", "switch", "settled", "settle"]
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["settled", "a candidate beside it"])
+def test_a_stop_and_the_way_back_stand_in_the_history(story: Story, beside: bool) -> None:
+    story.released()
+    if beside:
+        deploy.run(story.context, story.packaged())
+    stop.run(story.context)
+    story.world.clock.sleep(60)
+    assert not history.run(story.context, at=iso(story.world.clock.now())).live
+    rollback.run(story.context, reason="up again")
+    assert [share.model_version for share in history.run(story.context, at=iso(story.world.clock.now())).live] == ["1"]
 
 
 def test_second_release_passes_every_stage_in_order(story: Story) -> None:

@@ -192,8 +192,9 @@ class Releasing:
         facts = live_facts(self.see())
         if not facts:
             return
-        last = next((entry for entry in reversed(self._context.ledger.read()) if entry.event == "live"), None)
-        if last is None or last.facts != facts:
+        # After a stop users were nowhere: that they are where they were before is news again.
+        last = next((entry for entry in reversed(self._context.ledger.read()) if entry.event in {"live", "stopped"}), None)
+        if last is None or last.event == "stopped" or last.facts != facts:
             self._context.note("live", run=self.state.release.run if self.state.release else "", summary=summary, facts=facts)
 
     def note_once(self, event: str, run: str, facts: dict[str, str]) -> None:
