@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from mlpipeline.config.model import Package
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.record.places import Places
-from mlpipeline.record.result import Result
+from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs import package, train
 from small_project import SmallProject
@@ -102,6 +103,18 @@ def test_second_packaging_of_unchanged_inputs_does_no_work(project: SmallProject
     monkeypatch.setattr(bundles.Digests, "_read", lambda *_: pytest.fail("read again"))
     assert packaged(project, run) == first
     assert len(project.context().ledger.read()) == entries
+
+
+@pytest.mark.usefixtures("no_installation")
+def test_a_bundle_that_is_made_again_is_the_one_that_was_registered(project: SmallProject) -> None:
+    """Otherwise a damaged and mended bundle would go live under no version of the registry."""
+    run = trained(project)
+    first = packaged(project, run)
+    context = project.context()
+    context.finish(run, "register", 0.0, [Reason("register", Verdict.PASS, "version 1")], evidence={"version": "1"})
+    shutil.rmtree(str(first.evidence["path"]))
+    assert packaged(project, run).evidence["digest"] == first.evidence["digest"]
+    assert context.runs.result(run.id, "register") is not None
 
 
 @pytest.mark.usefixtures("no_installation")

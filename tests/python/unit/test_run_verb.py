@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from fakes import FakeWorld
+from mlpipeline.config.model import ModelGate
 from mlpipeline.core.release import Quarantine, Source, State
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
@@ -182,6 +183,21 @@ def test_a_champion_that_changed_before_the_deployment_is_compared_with_anew_and
     again = Looks(world)
     assert run_verb.run(world.context(), run, find=again).verdict is Verdict.PASS
     assert again.called == ["gate-model", *FLOW[5:], "report"]
+
+
+def test_a_run_of_a_stopped_service_says_so_before_hours_of_training(tmp_path: Path) -> None:
+    """The model gate has to know the champion, and would only ask after the training."""
+    (tmp_path / "project").mkdir()
+    world = FakeWorld(tmp_path, gate=ModelGate(holdout="a.csv", label="late"))
+    run = world.context().runs.create(Run(id="r1", service="iris", commit="c" * 40, created="2026-03-01T03:00:00Z"))
+    world.target.deploy(Colour.BLUE, Artifact(digest="sha256:a", path="", model_version="1", run="r0"))
+    world.target.route(TrafficPlan(live=Colour.BLUE))
+    world.target.router = "down"
+    verbs = Verbs()
+    with pytest.raises(EnvironmentFault, match="the router is down") as told:
+        run_verb.run(world.context(), run, find=verbs)
+    assert "mlpipeline rollback" in told.value.render()
+    assert verbs.called == []
 
 
 def test_a_run_refuses_to_begin_while_another_worker_moves_users(world: FakeWorld, run: Run) -> None:

@@ -84,7 +84,7 @@ def run(context: Context, run: Run, *, interpreter: Interpreter | None = None) -
     _check_rules(context)
     trained = context.needed(run, "train", VERB)
     previous = context.runs.result(run.id, VERB)
-    champion = _champion(context)
+    champion = champion_of(context)
     if champion is not None and champion.run == run.id and previous is not None:
         return previous
     holdout = read_holdout(context.project / gate.holdout)
@@ -147,8 +147,8 @@ def _rules(metric: MetricGate) -> Rules:
     )
 
 
-def _champion(context: Context) -> Artifact | None:
-    """What users are on now, by the target's own word."""
+def champion_of(context: Context) -> Artifact | None:
+    """What users are on now, by the target's own word; raises an EnvironmentFault where that cannot be said."""
     observed = context.world.target().observe()
     if observed.plan is None:
         if observed.colours and observed.router != "up":

@@ -53,7 +53,8 @@ def run(context: Context, run: Run) -> Result:
     if previous is not None and previous.verdict is Verdict.PASS and previous.evidence.get("digest") == digest and not built.made:
         context.console.say(f"package: nothing to do, the bundle is there: {digest[:19]}")
         return previous
-    context.runs.drop_results_after(run.id, VERB)
+    if previous is None or previous.evidence.get("digest") != digest:
+        context.runs.drop_results_after(run.id, VERB)  # what was registered and approved was another bundle
     reason = Reason(
         check="package",
         verdict=Verdict.PASS,

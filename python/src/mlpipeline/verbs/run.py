@@ -38,6 +38,7 @@ def run(context: Context, run: Run, *, find: Find = _module) -> Result:
     with making(context, run, VERB):
         refuse_while_held(context)
         _refuse_another(context, run)
+        _refuse_unseen_champion(context, run)
         return _release(context, run, find)
 
 
@@ -69,6 +70,15 @@ def _refuse_another(context: Context, run: Run) -> None:
     from mlpipeline.verbs.releasing import Releasing
 
     refuse_another(Releasing(context, token=0), run)
+
+
+def _refuse_unseen_champion(context: Context, run: Run) -> None:
+    """As ``gate model`` does, which is the first to ask, after the training."""
+    judged = context.runs.result(run.id, "gate-model")
+    if context.config.gate.holdout and (judged is None or judged.verdict is not Verdict.PASS):
+        from mlpipeline.verbs.gate_model import champion_of
+
+        champion_of(context)
 
 
 def _refuse_taken_back(context: Context, run: Run) -> None:
