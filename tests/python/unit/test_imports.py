@@ -70,6 +70,13 @@ def test_config_imports_only_what_reads_yaml(tmp_path: Path) -> None:
     assert not loaded & (LIGHT - {"yaml"})
 
 
+def test_status_imports_only_what_reads_yaml_and_files(tmp_path: Path) -> None:
+    (tmp_path / "mlpipeline.yaml").write_text("service: churn\ntrain:\n  command: dvc repro\n")
+    loaded = loaded_by("from mlpipeline.cli import main; assert main(['status']) == 0", tmp_path)
+    assert not loaded & (LIGHT - {"yaml"})
+    assert "socket" not in loaded
+
+
 def test_running_the_flow_imports_a_verb_only_when_its_turn_comes(tmp_path: Path) -> None:
     loaded = loaded_by("import mlpipeline.verbs.run", tmp_path)
     assert not {"mlpipeline.verbs.gate_model", "mlpipeline.verbs.train", "mlpipeline.verbs.verify"} & loaded

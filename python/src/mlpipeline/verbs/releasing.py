@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import msgspec
@@ -334,4 +333,6 @@ def _source(context: Context, run: Run) -> Source | None:
 
 def fingerprint(described: object) -> str:
     """SHA-256 over the canonical JSON."""
+    import hashlib
+
     return f"sha256:{hashlib.sha256(msgspec.json.encode(described, order='sorted')).hexdigest()}"
