@@ -42,6 +42,7 @@ def program() -> None:
         code = main(sys.argv[1:])
     except KeyboardInterrupt:  # a second one, while the first was being told
         code = EXIT_INTERRUPTED
+    gc.freeze()  # or the interpreter would look through everything for garbage once more, in a process that ends
     sys.exit(code)
 
 
