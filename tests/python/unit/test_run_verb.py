@@ -197,7 +197,7 @@ def test_a_run_of_a_stopped_service_says_so_before_hours_of_training(tmp_path: P
     with pytest.raises(EnvironmentFault, match="the router is down") as told:
         run_verb.run(world.context(), run, find=verbs)
     assert "mlpipeline rollback" in told.value.render()
-    assert verbs.called == []
+    assert verbs.called == ["gate-data", "report"]
 
 
 def test_a_run_refuses_to_begin_while_another_worker_moves_users(world: FakeWorld, run: Run) -> None:

@@ -38,7 +38,6 @@ def run(context: Context, run: Run, *, find: Find = _module) -> Result:
     with making(context, run, VERB):
         refuse_while_held(context)
         _refuse_another(context, run)
-        _refuse_unseen_champion(context, run)
         return _release(context, run, find)
 
 
@@ -72,10 +71,9 @@ def _refuse_another(context: Context, run: Run) -> None:
     refuse_another(Releasing(context, token=0), run)
 
 
-def _refuse_unseen_champion(context: Context, run: Run) -> None:
-    """As ``gate model`` does, which is the first to ask, after the training."""
-    judged = context.runs.result(run.id, "gate-model")
-    if context.config.gate.holdout and (judged is None or judged.verdict is not Verdict.PASS):
+def _refuse_unseen_champion(context: Context) -> None:
+    """As ``gate model`` does, which would ask only after the training."""
+    if context.config.gate.holdout:
         from mlpipeline.verbs.gate_model import champion_of
 
         champion_of(context)
@@ -106,6 +104,7 @@ def _step(context: Context, run: Run, verb: str, find: Find) -> Result:
     try:
         if verb == "train":
             _refuse_taken_back(context, run)
+            _refuse_unseen_champion(context)
         result = find(verb)(context, run)
     except MlpipelineError as error:
         seconds = context.clock.monotonic() - started
