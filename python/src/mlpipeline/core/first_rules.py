@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import exp, log, log1p
 
-from mlpipeline.core.sequential import Calibration, Tick, binomial_log_likelihood, log_mean_exp, restarted, share
+from mlpipeline.core.sequential import Calibration, Tick, binomial_log_likelihood, log_mean_exp, share
 
 _LOG_CAP = log(4.0)
 _LOG_RESERVE = log1p(0.005 * (4.0 - 1))
@@ -56,32 +56,3 @@ class FirstHarmTest:
         """Natural logarithm of the e-value so far; 0 before any evidence."""
         votes = log_mean_exp([value / self._calibration.dependence for value in self._votes])
         return log_mean_exp([log_mean_exp(self._likelihood), votes])
-
-
-class FirstRestartedHarmTest:
-    """A harm test over the whole release and one restarted at each stage, combined into one e-process.
-
-    A candidate that was healthy for long and breaks late would have to outweigh its good past; the restarted test needs
-    not. Weights: one half for the whole, ``1/2 * 1/(s (s + 1))`` for stage ``s``; stages to come stand at 1. A test
-    stops at the end of its stage, which is a stopping time, so the sum stays an e-process.
-    """
-
-    def __init__(self, effect: float, calibration: Calibration) -> None:
-        self._effect = effect
-        self._calibration = calibration
-        self._whole = FirstHarmTest(effect, calibration)
-        self._ended: list[float] = []
-        self._stage = FirstHarmTest(effect, calibration)
-
-    def add(self, tick: Tick) -> None:
-        self._whole.add(tick)
-        self._stage.add(tick)
-
-    def next_stage(self) -> None:
-        """Ends the present stage; its evidence is kept."""
-        self._ended.append(self._stage.log_e)
-        self._stage = FirstHarmTest(self._effect, self._calibration)
-
-    @property
-    def log_e(self) -> float:
-        return restarted(self._whole.log_e, [*self._ended, self._stage.log_e])

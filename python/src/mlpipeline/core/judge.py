@@ -21,7 +21,7 @@ from typing import Literal
 import msgspec
 
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement
-from mlpipeline.core.first_rules import FirstHarmTest, FirstRestartedHarmTest
+from mlpipeline.core.first_rules import FirstHarmTest
 from mlpipeline.core.sequential import (
     EXCLUSION_CAUTION,
     Calibration,
@@ -202,10 +202,10 @@ class MetricState:
         return self._interval.interval
 
 
-def _tests(plan: MetricPlan, rules: int) -> tuple[RestartedHarmTest | FirstRestartedHarmTest, HarmTest | FirstHarmTest]:
+def _tests(plan: MetricPlan, rules: int) -> tuple[RestartedHarmTest, HarmTest | FirstHarmTest]:
     """Against "no harm", and against "harm of the margin"."""
     if rules == 1:
-        return FirstRestartedHarmTest(plan.effect, plan.calibration), FirstHarmTest(1 / plan.margin, plan.calibration)
+        return RestartedHarmTest(plan.effect, plan.calibration, FirstHarmTest), FirstHarmTest(1 / plan.margin, plan.calibration)
     return RestartedHarmTest(plan.effect, plan.calibration), HarmTest(1 / plan.margin, plan.calibration, EXCLUSION_CAUTION)
 
 

@@ -26,9 +26,10 @@ What is a theorem and what is calibrated:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from math import ceil, exp, inf, lgamma, log, log1p, sqrt
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -133,6 +134,17 @@ def increments(effect: float, calibration: Calibration, tick: Tick) -> list[floa
     ]
 
 
+class EProcess(Protocol):
+    """Evidence that ticks are added to and that may be looked at whenever one likes."""
+
+    def add(self, tick: Tick) -> None:
+        """Takes in one tick."""
+
+    @property
+    def log_e(self) -> float:
+        """Natural logarithm of the e-value so far; 0 before any evidence."""
+
+
 class HarmTest:
     """E-process against "the candidate's rate is at most ``effect`` times the champion's".
 
@@ -171,14 +183,18 @@ class RestartedHarmTest:
     A candidate that was healthy for long and breaks late would have to outweigh its good past; the restarted test needs
     not. Weights: one half for the whole, ``1/2 * 1/(s (s + 1))`` for stage ``s``; stages to come stand at 1. A test
     stops at the end of its stage, which is a stopping time, so the sum stays an e-process.
+
+    Args:
+        test: The harm test that is restarted.
     """
 
-    def __init__(self, effect: float, calibration: Calibration) -> None:
-        self._effect = effect
-        self._calibration = calibration
-        self._whole = HarmTest(effect, calibration)
+    def __init__(
+        self, effect: float, calibration: Calibration, test: Callable[[float, Calibration], EProcess] = HarmTest
+    ) -> None:
+        self._begin = partial(test, effect, calibration)
+        self._whole = self._begin()
         self._ended: list[float] = []
-        self._stage = HarmTest(effect, calibration)
+        self._stage = self._begin()
 
     def add(self, tick: Tick) -> None:
         self._whole.add(tick)
@@ -187,18 +203,14 @@ class RestartedHarmTest:
     def next_stage(self) -> None:
         """Ends the present stage; its evidence is kept."""
         self._ended.append(self._stage.log_e)
-        self._stage = HarmTest(self._effect, self._calibration)
+        self._stage = self._begin()
 
     @property
     def log_e(self) -> float:
-        return restarted(self._whole.log_e, [*self._ended, self._stage.log_e])
-
-
-def restarted(whole: float, stages: Sequence[float]) -> float:
-    """Logarithm of the e-value of a release and of its stages together, weighted as :class:`RestartedHarmTest` says."""
-    weighted = [(0.5 / (number * (number + 1)), value) for number, value in enumerate(stages, start=1)]
-    to_come = 0.5 / (len(stages) + 1)
-    return log_weighted_sum([(0.5, whole), *weighted, (to_come, 0.0)])
+        stages = [*self._ended, self._stage.log_e]
+        weighted = [(0.5 / (number * (number + 1)), value) for number, value in enumerate(stages, start=1)]
+        to_come = 0.5 / (len(stages) + 1)
+        return log_weighted_sum([(0.5, self._whole.log_e), *weighted, (to_come, 0.0)])
 
 
 class LevelTest:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+from mlpipeline.adapters.dvc.command import dvc
 from mlpipeline.errors import EnvironmentFault
 
 
@@ -23,17 +23,7 @@ def get(project: Path, path: str, commit: str, to: Path, *, limit_seconds: float
     wanted = os.path.relpath((project / path).absolute(), root)
     place = to / Path(path).name
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "dvc", "get", "--quiet", "--rev", commit, "--out", str(place), str(root), wanted],
-            cwd=to,
-            env={**os.environ, "DVC_NO_ANALYTICS": "1"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limit_seconds,
-            check=False,
-        )
+        done = dvc(to, "get", "--quiet", "--rev", commit, "--out", str(place), str(root), wanted, limit_seconds=limit_seconds)
     except subprocess.TimeoutExpired as error:
         raise EnvironmentFault(
             f"dvc get did not end within {limit_seconds:g} s", facts={"path": path, "commit": commit}, tries=("run it again",)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlpipeline.adapters.dvc.command import dvc
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, MlpipelineError
 
 _NOISE = re.compile(r"\s*$|Having any troubles\?|Everything is up to date|<https://error\.dvc\.org|Is your cache up to date")
@@ -20,16 +19,7 @@ def pull(project: Path, targets: Sequence[str], remote: str) -> None:
     Raises EnvironmentFault when the remote cannot be reached or has not got the data, ConfigurationError when DVC would have to
     overwrite local changes or lacks the plugin for this kind of remote.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "pull", *targets],
-        cwd=project,
-        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    done = dvc(project, "pull", *targets)
     if done.returncode:
         raise _explained(remote, targets, done.stderr + done.stdout)
 

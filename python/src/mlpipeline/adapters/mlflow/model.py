@@ -26,25 +26,20 @@ class ModelFacts(msgspec.Struct, frozen=True):
 def read_model(folder: Path, *, written_by: str = "the training") -> ModelFacts:
     """Checks that the folder holds a model that can be served. Raises Failed, with what to change, when it does not."""
     file = folder / "MLmodel"
+    tries = (f"mlflow.sklearn.save_model(model, {folder.name!r}, signature=signature)", "name the folder in train.model")
     if not folder.exists():
         raise Failed(
             f"{written_by} left no model",
             facts={"missing": folder},
             likely="it ends well without saving a model, or saves it elsewhere",
-            tries=(
-                f"mlflow.sklearn.save_model(model, {folder.name!r}, signature=signature)",
-                "name the folder in train.model",
-            ),
+            tries=tries,
         )
     if not file.is_file():
         raise Failed(
             f"{written_by} left something that is not an MLflow model",
             facts={"missing": file},
             likely="the model was saved with joblib or pickle",
-            tries=(
-                f"mlflow.sklearn.save_model(model, {folder.name!r}, signature=signature)",
-                "name the folder in train.model",
-            ),
+            tries=tries,
         )
     content = _yaml(file)
     flavors = content.get("flavors")
