@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20261121)
     chosen = parser.parse_args()
     rng = np.random.default_rng(chosen.seed)
-    for per_second in (50, 5):
+    for per_second in (200, 50, 5):
         healthy = {regime: releases(rng, regime, chosen.runs, per_second=per_second, harm=1.0) for regime in REGIMES}
         table(f"False rollback of a healthy release, {per_second} requests/s per colour", RULES, healthy)
     for part in (0.1, 0.9):
