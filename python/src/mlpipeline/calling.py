@@ -6,7 +6,7 @@ import contextlib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,6 +14,9 @@ from mlpipeline.commands import SHARED, Command
 from mlpipeline.config.load import Loaded, load
 from mlpipeline.errors import ConfigurationError, MlpipelineError
 from mlpipeline.record.result import Result
+
+if TYPE_CHECKING:
+    from mlpipeline.verbs.context import Context
 
 _OVERLAY = "config"
 _ARGUMENTS_TRIES = ('write it like this: {"project": ".", "config": {"verify": {"interval": "5s"}}}',)
@@ -92,7 +95,8 @@ class Calling:
         project = Path(self._options.get("project", ".")).absolute()
         name = self._command.name
         if name == "init":
-            return self._module().run(project, **own)  # type: ignore[no-any-return]
+            text = self._module().run(project, **own)
+            return self._shown(text, self._context(load(project), project))
         if self._command.run == "outside":
             return self._module().run(project, self._environment, **own)  # type: ignore[no-any-return]
         if name == "verify" and "replay" in own:
@@ -102,16 +106,11 @@ class Calling:
         return self._verb(self._loaded(project), project, own)
 
     def _verb(self, loaded: Loaded, project: Path, own: dict[str, Any]) -> Result | str:
-        from mlpipeline.console import make_console
-        from mlpipeline.verbs.wiring import make_context
-
-        console = make_console(self._environment)
-        self._closing.callback(console.close)
-        context = make_context(loaded.config, project, console, self._environment)
+        context = self._context(loaded, project)
         for warning in loaded.warnings if self._command.name == "run" else ():
-            console.say(f"note: {warning}")
+            context.console.say(f"note: {warning}")
         if self._command.run == "none":
-            return self._shown(self._module().run(context, **own), loaded)
+            return self._shown(self._module().run(context, **own), context)
         from mlpipeline.record.run import FLOW, Run
         from mlpipeline.verbs.current import Choice, choose_run
 
@@ -142,26 +141,36 @@ class Calling:
                 note_interrupted(context, run, self._command.name, started, str(interrupt))
             raise
 
-    def _shown(self, answer: Any, loaded: Loaded) -> Result | str:
-        """What a verb that only looks has to show: text for people, a result with all of it for programs."""
-        if isinstance(answer, Result):
-            return answer
-        text = answer if isinstance(answer, str) else "\n".join(answer.lines())
-        if not self._options.get("json") and not self._options.get("result"):
-            return text
+    def _context(self, loaded: Loaded, project: Path) -> Context:
+        from mlpipeline.console import make_console
+        from mlpipeline.verbs.wiring import make_context
+
+        console = make_console(self._environment)
+        self._closing.callback(console.close)
+        return make_context(loaded.config, project, console, self._environment)
+
+    def _shown(self, answer: Any, context: Context) -> Result:
+        """What a verb that only looks has to show: lines for people, with all of it for programs."""
         from mlpipeline import __version__
         from mlpipeline.core.verdict import Verdict
+        from mlpipeline.verbs.remembering import keep, remember
 
+        if isinstance(answer, Result):
+            keep(context, answer)
+            return answer
+        text = answer if isinstance(answer, str) else "\n".join(answer.lines())
         plain = {} if isinstance(answer, str) else _without_nulls(msgspec.to_builtins(answer, enc_hook=str, str_keys=True))
-        return Result(
+        result = Result(
             verb=self._command.name,
-            service=loaded.config.service,
+            service=context.config.service,
             run="",
             verdict=Verdict.PASS,
-            summary=text.partition("\n")[0],
+            summary=getattr(answer, "summary", "") or " ".join(text.partition("\n")[0].split()),
             evidence={**plain, "lines": text.splitlines()},
             worker=__version__,
         )
+        remember(context, result)
+        return result
 
     def _loaded(self, project: Path) -> Loaded:
         return load(

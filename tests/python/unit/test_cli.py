@@ -13,6 +13,8 @@ import pytest
 from mlpipeline import calling, cli
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
+from mlpipeline.record.ledger import Entry, Ledger
+from mlpipeline.record.places import Places, home_folder
 from mlpipeline.record.result import Reason, Result
 
 FILE = "service: churn\ntrain:\n  command: dvc repro\n"
@@ -239,11 +241,40 @@ def test_every_option_of_a_verb_is_a_parameter_of_its_function(verb: str, option
 def test_status_and_history_answer_people_and_programs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for verb in ("status", "history"):
         assert cli.main([verb, "--project", str(project)]) == 0
+        capsys.readouterr()
+        assert cli.main([verb, "--project", str(project)]) == 0
         text = capsys.readouterr().out
         file = project / f"{verb}.json"
         assert cli.main([verb, "--project", str(project), "--result", str(file)]) == 0
         assert json.loads(file.read_text())["evidence"]["lines"] == text.splitlines()
+        assert (project / ".mlpipeline" / "results" / f"{verb}.json").read_bytes() == file.read_bytes()
         capsys.readouterr()
+
+
+def entries_of(service: str) -> list[tuple[str, str]]:
+    places = Places(project=Path(), home=home_folder(), service=service)
+    return [(entry.event, entry.summary) for entry in Ledger(places.ledger).read()]
+
+
+def test_a_look_is_one_entry_until_it_says_something_else_or_something_is_decided(project: Path) -> None:
+    for verb in ("status", "status", "history", "history", "status"):
+        assert cli.main([verb, "--project", str(project)]) == 0
+    looks = [("status", "churn: nothing was released yet"), ("history", "0 decisions, the chain is whole")]
+    assert entries_of("churn") == looks
+    places = Places(project=project, home=home_folder(), service="churn")
+    Ledger(places.ledger).append(Entry(seq=0, at="2026-03-01T03:12:00Z", service="churn", event="train"))
+    for verb in ("history", "status", "history"):
+        assert cli.main([verb, "--project", str(project)]) == 0
+    assert entries_of("churn") == [*looks, ("train", ""), ("history", "1 decision, the chain is whole"), looks[0]]
+
+
+def test_a_look_answers_where_nothing_can_be_written(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = Places(project=project, home=home_folder(), service="churn")
+    places.ledger.mkdir(parents=True)
+    (project / ".mlpipeline" / "results").parent.mkdir(exist_ok=True)
+    (project / ".mlpipeline" / "results").write_text("a file stands where a folder is needed")
+    assert cli.main(["status", "--project", str(project)]) == 0
+    assert "nothing was released yet" in capsys.readouterr().out
 
 
 def test_what_a_client_library_prints_does_not_spoil_the_json(

@@ -72,7 +72,9 @@ def test_config_imports_only_what_reads_yaml(tmp_path: Path) -> None:
 
 def test_status_imports_only_what_reads_yaml_and_files(tmp_path: Path) -> None:
     (tmp_path / "mlpipeline.yaml").write_text("service: churn\ntrain:\n  command: dvc repro\n")
-    loaded = loaded_by("from mlpipeline.cli import main; assert main(['status']) == 0", tmp_path)
+    status = "from mlpipeline.cli import main; assert main(['status']) == 0"
+    loaded_by(status, tmp_path)  # the first time there is news to write down
+    loaded = loaded_by(status, tmp_path)
     assert not loaded & (LIGHT - {"yaml"})
     assert "socket" not in loaded
 

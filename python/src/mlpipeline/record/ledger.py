@@ -16,6 +16,9 @@ import msgspec
 from mlpipeline.errors import EnvironmentFault
 
 GENESIS = "0" * 64
+LOOKS = frozenset({"init", "status", "history"})
+"""Events that decide nothing. Said again by the same person before anything was decided, they are one entry."""
+_TAIL_BYTES = 1 << 16
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -81,6 +84,25 @@ class Ledger:
         finally:
             os.close(handle)
         return entry
+
+    def told(self, look: Entry) -> bool:
+        """Whether an entry since the last decision says the same. Reads the end of the file alone, and checks no chain."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                lines = file.read().splitlines()
+        except FileNotFoundError:
+            return False
+        for line in reversed(lines):
+            try:
+                entry = msgspec.json.decode(line, type=Entry)
+            except msgspec.DecodeError:
+                return False
+            if (entry.event, entry.summary, entry.actor) == (look.event, look.summary, look.actor):
+                return True
+            if entry.event not in LOOKS:
+                return False
+        return False
 
     def set_aside_if_broken(self) -> Path | None:
         """Where a broken ledger was moved to, so that a new chain can begin; nothing when it is whole."""

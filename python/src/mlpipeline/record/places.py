@@ -30,6 +30,10 @@ class Places(msgspec.Struct, frozen=True):
     def run(self, run: str) -> Path:
         return self.runs / run
 
+    def shown(self, verb: str) -> Path:
+        """The newest result of a verb that belongs to no run."""
+        return self.work / "results" / f"{verb}.json"
+
     @property
     def state(self) -> Path:
         """Of this service on this machine."""

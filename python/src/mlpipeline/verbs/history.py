@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from mlpipeline.clock import iso
 from mlpipeline.errors import ConfigurationError
-from mlpipeline.record.ledger import Entry
+from mlpipeline.record.ledger import LOOKS, Entry
 from mlpipeline.verbs.context import Context
 
 
@@ -36,6 +36,12 @@ class History:
     at: str = ""
     live: tuple[Share, ...] = ()
     by: Entry | None = None
+
+    @property
+    def summary(self) -> str:
+        """One line; asking changes nothing about it."""
+        decided = sum(entry.event not in LOOKS for entry in self.entries)
+        return self._answer()[0] if self.at else f"{decided} decision{'' if decided == 1 else 's'}, the chain is whole"
 
     def lines(self) -> list[str]:
         """A table for people, or the answer to ``--at``."""

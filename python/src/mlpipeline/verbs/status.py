@@ -1,4 +1,4 @@
-"""``status``: what is live now, from the target itself; writes nothing and needs no lease."""
+"""``status``: what is live now, from the target itself; changes nothing and needs no lease."""
 
 from __future__ import annotations
 
@@ -49,9 +49,14 @@ class Status(msgspec.Struct, frozen=True):
         used = [colour for colour in self.colours if colour.percent]
         return self.router == "up" and bool(used) and all(colour.deployed.ready for colour in used)
 
+    @property
+    def summary(self) -> str:
+        """The answer in one line."""
+        return f"{self.service}: {self._headline()}"
+
     def lines(self) -> list[str]:
         """For people; the first line is the answer."""
-        found = [f"{self.service}: {self._headline()}", f"  router      {self.router}"]
+        found = [self.summary, f"  router      {self.router}"]
         for colour in self.colours:
             made = colour.deployed.artifact
             state = "ready" if colour.deployed.ready else f"DOWN {_last_line(colour.deployed.detail)}".rstrip()
