@@ -26,6 +26,7 @@ class Story:
         self.conclusion = Verdict.PASS
         self.during: Callable[[str], None] = lambda _stage: None
         self.watched: list[str] = []
+        self.files: list[str] = []
         self._made = 0
 
     @property
@@ -77,8 +78,9 @@ class Story:
         story = self
 
         class ChosenWatch:
-            def __init__(self, context: Context, run: Run, roles: verify.Roles, *, prometheus: str) -> None:
+            def __init__(self, context: Context, run: Run, roles: verify.Roles, *, prometheus: str, file: str = "") -> None:
                 assert roles.candidate is roles.champion.other
+                story.files.append(file)
 
             def check(self) -> None:
                 story.world.metrics.instant("up")

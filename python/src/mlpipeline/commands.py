@@ -151,8 +151,19 @@ COMMANDS = (
             ),
             Option("why", "the reason, for the record", metavar="TEXT"),
             Option("reject", "say no", bool),
+            Option(
+                "ended",
+                "the request ended without an answer: withdrawn (a veto), timed-out, aborted or superseded",
+                metavar="HOW",
+            ),
             Option("digest", "what was looked at; refused when the package is another one", metavar="SHA256"),
         ),
+    ),
+    Command(
+        "mirror",
+        "watch the deployed candidate on copies of user requests, before it gets users",
+        "continue",
+        (Option("seconds", "how long to watch (default: rollout.mirror)", float, "N"),),
     ),
     Command("switch", "move users over: mirror, steps, all; verified at every stage"),
     Command(
@@ -191,9 +202,15 @@ COMMANDS = (
     ),
     Command(
         "run",
-        "the whole release, from the data gate to settling; goes on where an earlier call stopped",
+        "the whole release, from the data gate to settling; goes on where an earlier call stopped, if anything is left to do",
         "start",
-        (_REASON,),
+        (
+            Option(
+                "reason",
+                "why the release is started, for the record (default: commit); with one, what settled before is released anew",
+                metavar="TEXT",
+            ),
+        ),
     ),
 )
 

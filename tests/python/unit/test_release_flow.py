@@ -707,6 +707,31 @@ def test_status_tells_who_is_live_without_a_journal_it_can_read(story: Story) ->
     assert "the release journal cannot be read" in "\n".join(told.lines())
 
 
+@pytest.mark.parametrize("ended", approve.ENDED)
+def test_a_request_that_ended_without_an_answer_is_told_apart_from_a_rejection(guarded: Story, ended: str) -> None:
+    made = guarded.packaged()
+    digest = deploy.run(guarded.context, made).evidence["digest"]
+    said = approve.run(guarded.context, made, person="verification", why="errors doubled", ended=ended, digest=digest)
+    (kept,) = said.evidence["approvals"]
+    assert (kept["who"], kept["why"], kept["decision"]) == ("verification", "errors doubled", ended)
+    vetoed = ended == "withdrawn"
+    for person in ("ada", "grace"):
+        said = approve.run(guarded.context, made, person=person, why="fine", digest=digest)
+    assert said.verdict is (Verdict.FAIL if vetoed else Verdict.PASS), said.summary
+    assert ("withdrawn by verification: errors doubled" in said.summary) == vetoed
+
+
+def test_how_a_request_ended_is_one_of_a_few_words_and_no_answer_besides(guarded: Story) -> None:
+    made = guarded.packaged()
+    digest = deploy.run(guarded.context, made).evidence["digest"]
+    with pytest.raises(ConfigurationError, match="must be one of withdrawn"):
+        approve.run(guarded.context, made, person="ada", why="x", ended="timed out", digest=digest)
+    with pytest.raises(ConfigurationError, match="without --reject"):
+        approve.run(guarded.context, made, person="ada", why="x", ended="aborted", reject=True, digest=digest)
+    with pytest.raises(ConfigurationError, match="with --as"):
+        approve.run(guarded.context, made, ended="aborted")
+
+
 def test_an_approval_nobody_can_read_counts_for_nobody(guarded: Story) -> None:
     made = guarded.packaged()
     deploy.run(guarded.context, made)

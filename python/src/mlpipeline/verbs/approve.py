@@ -20,10 +20,19 @@ POLICY = "policy"
 """Who decides when nobody is there: ``approval.unattended``. It needs no quorum, and only says what is declared."""
 _SHORTEST_DIGEST = 12
 """Hexadecimal digits that name a digest well enough to approve it."""
+ENDED = ("withdrawn", "timed-out", "aborted", "superseded")
+"""How a request ends without an answer. Only the first is a veto; after the others people may be asked anew."""
+_REFUSED = {"reject": "rejected", "withdrawn": "withdrawn"}
 
 
 class Approval(msgspec.Struct, frozen=True):
-    """One person's decision. ``when`` is UTC, ISO 8601; ``consumed`` once a switch has come to its end with it."""
+    """One person's decision, or how the request ended without one.
+
+    Args:
+        when: UTC, ISO 8601.
+        decision: ``approve``, ``reject``, or one of ``ENDED``.
+        consumed: Once a switch has come to its end with it.
+    """
 
     who: str
     when: str
@@ -35,18 +44,22 @@ class Approval(msgspec.Struct, frozen=True):
     consumed: bool = False
 
 
-def run(context: Context, run: Run, *, person: str = "", why: str = "", reject: bool = False, digest: str = "") -> Result:
+def run(
+    context: Context, run: Run, *, person: str = "", why: str = "", reject: bool = False, ended: str = "", digest: str = ""
+) -> Result:
     """Records a decision when a person is given, then says whether the release may go on.
 
     Args:
+        ended: Instead of a decision: how the request ended without one, of ``ENDED``; ``person`` is who or what ended it.
         digest: What the person looked at: the package's digest or its first 12 digits or more.
 
     Raises:
         ConfigurationError: The digest is another one, the person may not decide, or a word is missing.
     """
     started = context.clock.monotonic()
+    _check_ended(ended, reject=reject, person=person)
     if person:
-        _record(context, run, person=person, why=why, decision="reject" if reject else "approve", digest=digest)
+        _record(context, run, person=person, why=why, decision="reject" if reject else ended or "approve", digest=digest)
     reasons, counted = _judge(context, run)
     bound, version = _bound(context, run)
     evidence: dict[str, object] = {
@@ -58,6 +71,17 @@ def run(context: Context, run: Run, *, person: str = "", why: str = "", reject: 
     }
     facts = {"digest": bound, "model_version": version} | ({"who": person, "why": why} if person else {})
     return context.finish(run, "approve", started, reasons, evidence=evidence, facts=facts)
+
+
+def _check_ended(ended: str, *, reject: bool, person: str) -> None:
+    if not ended:
+        return
+    if ended not in ENDED:
+        raise ConfigurationError(f"--ended must be one of {', '.join(ENDED)}, not {ended!r}")
+    if reject or not person:
+        raise ConfigurationError(
+            "--ended goes without --reject, and with --as", tries=("mlpipeline approve --as verification --ended withdrawn ...",)
+        )
 
 
 def require(context: Context, run: Run) -> None:
@@ -91,11 +115,11 @@ def _judge(context: Context, run: Run) -> tuple[list[Reason], list[Approval]]:
     if not policy.required:
         return [Reason("approve.policy", Verdict.PASS, "not required")], []
     counted = [one for one in _stored(context, run) if not _void(context, run, one)]
-    rejected = [one for one in counted if one.decision == "reject"]
+    refused = [one for one in counted if one.decision in _REFUSED]
     approved = [one for one in counted if one.decision == "approve"]
-    if rejected:
-        summary = "; ".join(f"rejected by {one.who}: {one.why}" for one in rejected)
-        return [Reason("approve.rejected", Verdict.FAIL, summary)], counted
+    if refused:
+        summary = "; ".join(f"{_REFUSED[one.decision]} by {one.who}: {one.why}" for one in refused)
+        return [Reason(f"approve.{_REFUSED[refused[0].decision]}", Verdict.FAIL, summary)], counted
     if policy.unattended == "proceed" and any(one.who == POLICY for one in approved):
         return [Reason("approve.policy", Verdict.PASS, "nobody was there; approval.unattended says proceed")], counted
     approved = [one for one in approved if one.who != POLICY]

@@ -77,6 +77,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         evidence: Mapping[str, object] | None = None,
         links: Mapping[str, str] | None = None,
         facts: Mapping[str, str] | None = None,
+        news: bool = True,
     ) -> Result:
         """Makes the result, writes it into the run and the ledger, and returns it.
 
@@ -85,6 +86,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             verdict: The worst of the reasons unless given.
             summary: That of the first reason with this verdict unless given.
             facts: What the ledger entry carries besides.
+            news: Whether the ledger is told; false only for what it was told before.
         """
         from hashlib import sha256
 
@@ -104,9 +106,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             worker=__version__,
         )
         # The ledger first: a verb whose result is missing is done again, one that the ledger missed would stay unrecorded.
-        self.note(
-            verb, run=run.id, verdict=str(verdict), summary=result.summary, facts=facts, result=sha256(encode(result)).hexdigest()
-        )
+        if news:
+            written = sha256(encode(result)).hexdigest()
+            self.note(verb, run=run.id, verdict=str(verdict), summary=result.summary, facts=facts, result=written)
         self.runs.write(result)
         return result
 
