@@ -28,6 +28,7 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _rollout(config)
     yield from _verify(config)
     yield from _nightly(config)
+    yield from _signing(config)
     if config.approval.quorum > 1 and not config.approval.required:
         yield Problem(
             ("approval", "quorum"),
@@ -64,6 +65,48 @@ def _nightly(config: Config) -> Iterator[Problem]:
             ("nightly", "accuracy"),
             "nightly.accuracy measures something, but has no limit",
             example="nightly:\n  accuracy:\n    at_least: 0.8",
+        )
+
+
+def _signing(config: Config) -> Iterator[Problem]:
+    signing = config.signing
+    for key in ("key", "key_env", "command", "password_env"):
+        if "PRIVATE KEY" in getattr(signing, key):
+            # The value is told nowhere: this file is committed, and errors are archived.
+            yield Problem(
+                ("signing", key),
+                f"signing.{key} holds a private key itself, which belongs into no file that is committed; change the key",
+                example="signing:\n  key_env: RELEASE_KEY",
+                found="a private key",
+            )
+            return
+    ways = [key for key in ("key", "key_env", "command") if getattr(signing, key)]
+    if len(ways) > 1:
+        yield Problem(
+            ("signing", ways[1]),
+            f"signing.{ways[0]} and signing.{ways[1]} are both set; one of them signs",
+            example="signing:\n  key_env: RELEASE_KEY",
+        )
+    if ways and not signing.keys:
+        yield Problem(
+            ("signing", "keys"),
+            f"signing.{ways[0]} signs, but signing.keys names no public key to check it with",
+            example="signing:\n  keys:\n    - file: keys/release.pub",
+        )
+    for index, known in enumerate(signing.keys):
+        for field in ("valid_from", "valid_until"):
+            value = getattr(known, field)
+            if value and not _is_time(value):
+                yield Problem(
+                    ("signing", "keys", index, field),
+                    f"signing.keys[{index}].{field} is not an ISO time: {value!r}",
+                    example=f"{field}: 2026-12-31T23:59:59Z",
+                )
+    if config.ledger.uri and not config.ledger.uri.startswith(("postgresql://", "postgres://", "$")):
+        yield Problem(
+            ("ledger", "uri"),
+            "ledger.uri is no address of a PostgreSQL database",
+            example="ledger:\n  uri: postgresql://mlpipeline:$LEDGER_PASSWORD@database/ledger",
         )
 
 

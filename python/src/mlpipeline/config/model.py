@@ -106,13 +106,54 @@ class Train(Section, frozen=True):
     """Optional JSON file of numbers the command leaves; logged to MLflow."""
     params: str = "params.yaml"
     """Optional YAML file of parameters; logged to MLflow when it exists."""
+    sweep: Sweep | None = None
+    """Several trainings with different parameters instead of one; the best on validation rows is the candidate."""
+
+
+class Between(Section, frozen=True):
+    """A range of a parameter to draw from."""
+
+    low: float
+    high: float
+    log: bool = False
+    """Draw evenly over the orders of magnitude."""
+    whole: bool = False
+    """Draw whole numbers."""
+
+
+class Parameter(Section, frozen=True):
+    """What one parameter of ``train.params`` may be: one of ``values``, or anything in ``between`` (random search only)."""
+
+    values: tuple[str | int | float | bool, ...] = ()
+    between: Between | None = None
+
+
+class Sweep(Section, frozen=True):
+    """Each trial is ``train.command`` in a copy of the project whose ``train.params`` file holds the trial's values."""
+
+    metric: str
+    """Name of a number in ``train.metrics``, measured on validation rows by the training itself, never on the holdout."""
+    parameters: dict[str, Parameter] = {}
+    """Dotted names in ``train.params``, such as ``fit.depth``, to what each may be."""
+    larger_is_better: bool = True
+    """Of that metric."""
+    search: Literal["grid", "random"] = "grid"
+    """``grid``: every combination of the values. ``random``: ``trials`` draws."""
+    trials: Positive = 20
+    """How many draws; a grid is cut off there only when it is larger, which is refused."""
+    seed: int = 0
+    """Of the draws."""
+    workers: Annotated[int, Meta(ge=0)] = 0
+    """Trials at the same time; 0: one per GPU that this call was given, without any one."""
 
 
 class MetricGate(Section, frozen=True):
     """One metric of the model gate. At least one rule must be set.
 
     ``metric`` is ``accuracy``, ``balanced_accuracy``, ``roc_auc``, ``average_precision``, ``f1``, ``precision``, ``recall``,
-    ``log_loss``, ``brier``, ``mae``, ``mse``, ``rmse`` or ``r2``.
+    ``log_loss``, ``brier``, ``ece``, ``mae``, ``mse``, ``rmse``, ``r2`` or ``ndcg``; the name of any other scikit-learn scorer; or
+    ``module:function`` of the project, which is given what its parameters name (``y_true``, ``y_pred``, ``y_score``, ``rows``) and
+    returns a number, or one number per row, whose mean is the metric.
     """
 
     metric: str
@@ -125,9 +166,18 @@ class MetricGate(Section, frozen=True):
     better_than_champion: bool = False
     """It must be shown to be better, with the confidence of ``no_worse_than_champion``, else 0.95."""
     slices: tuple[str, ...] = ()
-    """Columns of the holdout; every value with ``min_rows`` rows must satisfy the rules too."""
+    """Columns of the holdout, of which every value with ``min_rows`` rows must satisfy the rules too; or expressions over columns,
+    such as ``distance > 1000 and origin == 'JFK'``, of which the rows that meet them must."""
     min_rows: Positive = 100
     """Rows that a slice needs to be judged; see ``gate.too_small_slice``."""
+    limit_confidence: Probability | None = None
+    """With it, ``at_least`` and ``at_most`` must hold with this one-sided confidence; without it, for the value itself."""
+    larger_is_better: bool = True
+    """Direction of a ``module:function``. Of all other metrics it is known."""
+    by: str = ""
+    """``ndcg`` only: the column whose equal values are one ranking, such as the query."""
+    top: Annotated[int, Meta(ge=0)] = 0
+    """``ndcg`` only: places of each ranking that count; 0: all."""
 
 
 class NonInferiority(Section, frozen=True):
@@ -142,6 +192,76 @@ class Latency(Section, frozen=True):
     """The 99th percentile of single predictions must not be above."""
     predictions: Positive = 200
     """How many are timed, one after the other."""
+
+
+class Fairness(Section, frozen=True):
+    """Limits for the largest difference between two groups of rows, for two classes. Passing excludes a larger one."""
+
+    by: str
+    """The column whose values are the groups."""
+    demographic_parity: Share | None = None
+    """Of the share of rows that are said to be positive."""
+    equal_opportunity: Share | None = None
+    """Of the share of truly positive rows that are said to be positive."""
+    equalised_odds: Share | None = None
+    """Of that share and of the one among truly negative rows, whichever differs more."""
+    confidence: Probability = 0.95
+    """One-sided, over all pairs of groups together."""
+    min_rows: Positive = 100
+    """Rows that a group needs; smaller ones are named and left out."""
+
+
+class Importance(Section, frozen=True):
+    """How much worse the candidate gets when the values of one input column are shuffled."""
+
+    metric: str = ""
+    """Which of the metrics that this program knows itself; empty: the first of ``gate.metrics`` that it does."""
+    max_share: Annotated[float, Meta(gt=0, le=1)] | None = None
+    """No single column may hold more than this share of all that is lost."""
+    must_matter: tuple[str, ...] = ()
+    """Columns without which the candidate must be shown to be worse."""
+    must_not_matter: tuple[str, ...] = ()
+    """Columns without which it must not be shown to be worse."""
+    rows: Positive = 2000
+    """Rows of the holdout that are shuffled and predicted, drawn with ``gate.seed``."""
+    confidence: Probability = 0.95
+
+
+class AgreedCondition(Section, frozen=True):
+    """A condition in the grammar of ease.ml/ci: ``n - o > 0.02 +/- 0.01 /\\ d < 0.1 +/- 0.01``.
+
+    ``n`` is the candidate's accuracy, ``o`` the champion's, ``d`` the share of rows on which they disagree.
+    """
+
+    condition: str
+    """Clauses joined by ``/\\``: a linear expression, ``>`` or ``<``, a number, and the tolerance after ``+/-``."""
+    reliability: Probability = 0.99
+    """Probability that every verdict of all ``steps`` is right, up to the tolerance."""
+    mode: Literal["tolerance", "fp-free", "fn-free"] = "tolerance"
+    """``tolerance``: either answer may be wrong by as much as ``+/-`` says, what is closer is inconclusive. ``fp-free``: passes only
+    what is shown beyond the number itself, else fails. ``fn-free``: fails only what is shown not to be."""
+    adaptivity: Literal["none", "first-change", "full"] = "full"
+    """What the next candidate may have learned from earlier verdicts."""
+    steps: Positive = 32
+    """Verdicts on one holdout that the reliability covers; see ``gate.reuse.used_up``."""
+
+
+class Reuse(Section, frozen=True):
+    """One holdout judges many candidates: each comparison with a champion is counted, in the ledger, by the holdout's digest."""
+
+    budget: Positive = 50
+    """Comparisons that one holdout is good for."""
+    correct: bool = True
+    """Raise the confidence of each comparison so that all of the budget together keep the one that is configured."""
+    used_up: Literal["inconclusive", "fail", "warn"] = "inconclusive"
+    """What a candidate beyond the budget is."""
+
+
+class Behaviour(Section, frozen=True):
+    """A file of tests of what the candidate says: invariance, direction and minimum functionality."""
+
+    file: str = ""
+    """YAML; see the how-to page of the model gate."""
 
 
 class ModelGate(Section, frozen=True):
@@ -163,6 +283,31 @@ class ModelGate(Section, frozen=True):
     """How often the rows are drawn anew for the interval of a difference."""
     seed: int = 0
     """Of these draws: the same rows give the same verdict."""
+    cluster: str = ""
+    """Column of the entity (user, device) whose rows belong together: whole entities are drawn, so that intervals stay honest."""
+    stratify: str = ""
+    """Column whose shares of the rows are fixed by design: rows are drawn within each of its values."""
+    slice_verdict: Literal["excluded", "shown"] = "excluded"
+    """``excluded``: a loss must be excluded in every slice, each at the configured confidence (all must hold, so nothing has to be
+    corrected). ``shown``: a slice fails only when its loss is shown after Holm's correction for the number of slices."""
+    champion_unusable: Literal["error", "pass", "fail"] = "error"
+    """What champion rules say when its package is gone, cannot be loaded or gives no usable predictions."""
+    champion_lacks_column: Literal["stop", "error", "pass", "fail"] = "stop"
+    """What they say when the holdout has no longer a column the champion needs; ``stop``: an error of the configuration."""
+    reuse: Reuse = Reuse()
+    """How often one holdout may be used."""
+    conditions: tuple[AgreedCondition, ...] = ()
+    """Rules in the grammar of ease.ml/ci, which also hold where only some rows have labels."""
+    fairness: tuple[Fairness, ...] = ()
+    """Limits for differences between groups."""
+    importance: Importance | None = None
+    """Rules for what the candidate rests on."""
+    behaviour: Behaviour = Behaviour()
+    """Tests of what it says."""
+    max_size: str = ""
+    """Limit for the model's files, such as ``200MiB``."""
+    max_memory: str = ""
+    """Limit for the memory of the process that loads the model and predicts the holdout, such as ``2GiB``."""
 
 
 class Package(Section, frozen=True):
@@ -179,6 +324,46 @@ class Tracking(Section, frozen=True):
     """MLflow tracking and registry server; empty: a SQLite file of this service in the state folder."""
     experiment: str = ""
     """Empty: the service's name."""
+
+
+class PublicKey(Section, frozen=True):
+    """A key whose signatures count. When a key is changed, the old one stays here with ``valid_until``: what it signed in its
+    time stays signed."""
+
+    file: str
+    """PEM file of the public key (ed25519 or ECDSA P-256), from the project's folder; commit it."""
+    name: str = ""
+    """Your name for it, in messages; empty: the file's name."""
+    valid_from: str = ""
+    """ISO time; empty: always was."""
+    valid_until: str = ""
+    """ISO time; empty: no end."""
+
+
+class Signing(Section, frozen=True):
+    """Who signs what is said of a package: its provenance, and people's approvals. At most one of ``key``, ``key_env`` and
+    ``command``; with ``keys`` alone, this machine checks and does not sign."""
+
+    key: str = ""
+    """File of a PEM private key (ed25519 or ECDSA P-256), or a key of a key management service as cosign names it
+    (``awskms://``, ``gcpkms://``, ``azurekms://``, ``hashivault://``, ``k8s://``, ``pkcs11:``), which cosign then asks."""
+    key_env: str = ""
+    """Name of an environment variable that holds the PEM private key, as it is or in Base64."""
+    password_env: str = ""
+    """Name of an environment variable that holds the password of an encrypted key."""
+    command: str = ""
+    """A shell command that gets what is to be signed on standard input and prints the signature, raw or in Base64: ed25519
+    over the input, or ECDSA P-256 over its SHA-256 (DER)."""
+    keys: tuple[PublicKey, ...] = ()
+    """The public keys that count, old ones included."""
+
+
+class Ledger(Section, frozen=True):
+    """Where decisions are kept."""
+
+    uri: str = ""
+    """Empty: a SQLite file in the state folder of the service. ``postgresql://USER@HOST/DATABASE``: one ledger for many agents;
+    ``$NAME`` is replaced from the environment, so that no password stands in the file."""
 
 
 class Local(Section, frozen=True):
@@ -401,6 +586,9 @@ class Prune(Section, frozen=True):
     """The newest runs of a checkout that are kept."""
     older_than: Duration = Duration(30 * 24 * 3600)
     """Age from which unreferenced bundles and environments, and runs beyond the kept ones, are removed."""
+    audit: Duration = Duration(90 * 24 * 3600)
+    """How long the package of a version that users were on is kept after its last user, so that every file of it can be checked.
+    Its record, SBOM, provenance and approvals are never removed."""
 
 
 class Nightly(Section, frozen=True):
@@ -438,6 +626,10 @@ class Config(Section, frozen=True):
     """Where MLflow keeps trainings and versions."""
     target: Target = Target()
     """Where the service runs."""
+    signing: Signing = Signing()
+    """Who signs what is said of a package, and whose signatures count."""
+    ledger: Ledger = Ledger()
+    """Where decisions are kept."""
     approval: Approval = Approval()
     """Who must agree."""
     rollout: Rollout = Rollout()
