@@ -19,6 +19,10 @@ OWN_LARGEST: Mapping[Way, int] = {
     ("data", "sample_rows"): 10**4,
     ("gate", "resamples"): 10**6,
     ("gate", "latency", "predictions"): 10**6,
+    ("gate", "importance", "rows"): 10**6,
+    ("gate", "reuse", "budget"): 10**6,
+    ("train", "sweep", "trials"): 10**5,
+    ("train", "sweep", "workers"): 1024,
     ("target", "local", "threads"): 1024,
 }
 """Numbers that memory or time are proportional to."""
