@@ -122,6 +122,9 @@ class Calling:
             run = context.runs.get(self._options["run"])
         elif self._command.run == "newest":
             run = context.runs.latest()
+        elif self._command.name == "run" and not asked and (done := self._module().released(context)) is not None:
+            self._folder = context.runs.folder(done.run)
+            return done  # type: ignore[no-any-return]
         else:
             run = choose_run(context, Choice(self._command.run), reason=asked or "commit")
         self._folder = context.runs.folder(run.id) if run else None

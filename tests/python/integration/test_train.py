@@ -105,9 +105,35 @@ def test_command_gets_the_callers_environment_and_where_to_log_to(project: Small
     }
 
 
-def test_command_that_finds_nothing_to_do_passes_and_says_so(project: SmallProject) -> None:
+def left_by_an_earlier_training(project: SmallProject) -> None:
     shutil.copytree(project.folder / "made", project.folder / "model")
     project.configured(command="echo up to date", metrics="")
+
+
+def test_a_training_that_leaves_the_model_of_an_earlier_one_left_no_model(project: SmallProject) -> None:
+    left_by_an_earlier_training(project)
+    with pytest.raises(Failed, match="left no model: the one that stands there is from before") as caught:
+        train.run(project.context(), project.run())
+    assert "echo up to date" in caught.value.render()
+
+
+@pytest.mark.parametrize("keeper", ["earlier training", "git", "dvc"])
+def test_command_that_finds_nothing_to_do_passes_where_the_model_is_known_and_says_so(project: SmallProject, keeper: str) -> None:
+    left_by_an_earlier_training(project)
+    if keeper == "git":
+        project.git("add", "--force", "model")
+        project.git("commit", "--quiet", "-m", "the model")
+    elif keeper == "dvc":
+        subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=project.folder, check=True)
+        (project.folder / ".gitignore").write_text("made/\nmetrics.json\n.mlpipeline/\n")
+        subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", "model"], cwd=project.folder, check=True)
+        project.git("add", "--all")
+        project.git("commit", "--quiet", "-m", "the model")
+    else:
+        command = "test -e model/MLmodel || cp -r made model"
+        shutil.rmtree(project.folder / "model")
+        project.configured(command=command, metrics="")
+        train.run(project.context(), project.run("earlier"))
     assert "unchanged" in train.run(project.context(), project.run()).summary
 
 

@@ -29,7 +29,7 @@ def choose_run(context: Context, choice: Choice, *, reason: str = "commit") -> R
     """
     if choice is Choice.LATEST and (latest := context.runs.latest()) is not None:
         return latest
-    wanted = _described(context, reason)
+    wanted = described(context, reason)
     same = [run for run in context.runs.all() if run.same_inputs(wanted)]
     if same and (choice is not Choice.START or not finished(context, same[-1])):
         return same[-1]
@@ -54,7 +54,8 @@ def finished(context: Context, run: Run) -> bool:
     )
 
 
-def _described(context: Context, reason: str) -> Run:
+def described(context: Context, reason: str) -> Run:
+    """The run that what is checked out would be, under a new name. Raises ConfigurationError without a git commit."""
     config = context.config
     written = [path for path in (config.train.metrics, config.train.model, config.gate.holdout) if path]
     state = git.checkout(context.project, written=written)

@@ -42,7 +42,7 @@ def run(context: Context, run: Run) -> Result:
         nothing = Reason("data", Verdict.PASS, "no data files configured")
         return context.finish(run, VERB, started, [nothing], evidence={"data_version": {}, "files": {}})
     plans = {name: _checks(context.project, name, file) for name, file in files.items()}
-    versions, notes = _bring(context)
+    versions, notes = bring(context)
     reasons: list[Reason] = list(notes)
     facts: dict[str, object] = {}
     for number, (name, file) in enumerate(files.items()):
@@ -94,7 +94,7 @@ def _wanted(file: DataFile) -> dict[str, str]:
     return {**file.columns, **{entry.column: entry.type for entry in file.expect if entry.type}}
 
 
-def _bring(context: Context) -> tuple[dict[str, str], list[Reason]]:
+def bring(context: Context) -> tuple[dict[str, str], list[Reason]]:
     """Pulls with DVC what is needed; the versions of all data by configured path, and notes on them."""
     from mlpipeline.adapters.dvc import tracked
 

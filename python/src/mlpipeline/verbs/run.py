@@ -41,6 +41,39 @@ def run(context: Context, run: Run, *, find: Find = _module) -> Result:
         return _release(context, run, find)
 
 
+def released(context: Context) -> Result | None:
+    """The outcome of the settled release that all users are on, when it is of exactly this commit, configuration and data.
+
+    Then there is nothing to do, and another release of the same needs a reason.
+
+    Raises what ``gate data`` raises when the data cannot be had.
+    """
+    from mlpipeline.record.journal import Journal
+    from mlpipeline.verbs.current import described
+    from mlpipeline.verbs.gate_data import bring
+
+    wanted = described(context, "")
+    state = Journal(context.places.journal).read()
+    champion = state.champion
+    same = [run for run in context.runs.all() if run.same_inputs(wanted)]
+    if not same or champion is None or state.release is not None or champion.version.run != same[-1].id:
+        return None
+    results = context.runs.results(same[-1].id)
+    settled, gate = results.get("settle"), results.get("gate-data")
+    observed = context.world.target().observe()
+    live = observed.colours.get(champion.colour)
+    answers = live is not None and live.ready and observed.plan is not None and observed.plan.percent(champion.colour) == 100
+    if settled is None or settled.verdict is not Verdict.PASS or gate is None or not answers:
+        return None
+    if bring(context)[0] != gate.evidence.get("data_version"):
+        return None
+    context.console.say(
+        f"run: nothing to do, users are on the release of this commit, configuration and data: run {same[-1].id}; "
+        "to train and release it anew: mlpipeline run --reason WHY"
+    )
+    return results.get(VERB, settled)
+
+
 def _release(context: Context, run: Run, find: Find) -> Result:
     started = context.clock.monotonic()
     context.console.say(f"run {run.id} of commit {run.commit[:12]}{' with uncommitted changes' if run.dirty else ''}")

@@ -22,6 +22,7 @@ from mlpipeline.record.files import write_atomically
 from mlpipeline.record.result import Number, Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.leftover import refuse_leftover, written
 
 VERB = "train"
 LOG = "train.log"
@@ -88,6 +89,7 @@ def _train(context: Context, run: Run, inputs: str, digests: Digests) -> Trained
 
     folder = model_folder(context)
     before = folder_digest(folder, digests) if _filled(folder) else ""
+    stood = written(folder)
     _note(context, run).unlink(missing_ok=True)
     surroundings = _environment(context, run)
     train = context.config.train
@@ -104,9 +106,12 @@ def _train(context: Context, run: Run, inputs: str, digests: Digests) -> Trained
         )
     _judge(context, run, outcome)
     read_model(folder)
+    digest = folder_digest(folder, digests)
+    facts = {"command": train.command, "log": context.runs.folder(run.id) / LOG}
+    refuse_leftover(context, stood, inputs=inputs, model_digest=digest, facts=facts)
     trained = Trained(
         inputs=inputs,
-        model_digest=folder_digest(folder, digests),
+        model_digest=digest,
         seconds=outcome.seconds,
         environment=environments.fingerprint(surroundings, context.project),
         before=before,

@@ -64,6 +64,13 @@ def file_at(project: Path, path: str, commit: str) -> bytes | None:
     return found.stdout if found.returncode == 0 else None
 
 
+def committed(project: Path, folder: Path) -> bool:
+    """Whether the folder is tracked and stands as it was committed."""
+    tracked = _git(project, "ls-files", "--", str(folder))
+    changed = _git(project, "status", "--porcelain", "--ignored", "--untracked-files=all", "--", str(folder))
+    return bool(tracked.stdout) and changed.returncode == 0 and not changed.stdout
+
+
 def _dirty(project: Path, written: Sequence[str]) -> str:
     excluded = [":(top,exclude,glob)**/dvc.lock", *(f":(exclude,literal){path}" for path in written)]
     # Configuration of the user (pagers, external tools, prefixes) must not change the digest.
