@@ -14,6 +14,7 @@ from mlpipeline.errors import ConfigurationError
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.serving.requirements import REQUIREMENTS
+from mlpipeline.verbs.attesting import Packaged, attest
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.train import model_folder
 
@@ -49,6 +50,18 @@ def run(context: Context, run: Run) -> Result:
     _same_model(built.manifest.part("model"), trained_digest, model)
     interpreter = environments.install(lock)
     digest = built.manifest.digest
+    attest(
+        context,
+        run,
+        Packaged(
+            digest=digest,
+            path=str(built.path),
+            lock_digest=lock.digest,
+            lock=lock.text,
+            python=python,
+            interpreter=str(interpreter),
+        ),
+    )
     previous = context.runs.result(run.id, VERB)
     if previous is not None and previous.verdict is Verdict.PASS and previous.evidence.get("digest") == digest and not built.made:
         context.console.say(f"package: nothing to do, the bundle is there: {digest[:19]}")
@@ -136,15 +149,16 @@ def _sources(context: Context, model: Path) -> dict[str, Path]:
     sources = files_under(model, "model")
     serving = Path(mlpipeline.__file__).parent / "serving"
     sources.update({path: file for path, file in files_under(serving, "lib/mlpipeline/serving").items() if file.suffix == ".py"})
+    root = context.project.resolve()
     for name in context.config.package.include:
         place = (context.project / name).resolve()
-        if not place.exists() or not place.is_relative_to(context.project.resolve()):
+        if not place.exists() or not place.is_relative_to(root):
             raise ConfigurationError(
                 "a path in package.include is not in the project",
                 facts={"path": name, "project": context.project},
                 tries=("correct package.include",),
             )
-        sources.update(files_under(place, f"code/{place.relative_to(context.project.resolve())}"))
+        sources.update(files_under(place, f"code/{place.relative_to(root)}", within=root))
     return sources
 
 

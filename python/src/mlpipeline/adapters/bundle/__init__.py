@@ -15,7 +15,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import msgspec
 
@@ -122,21 +122,76 @@ class Digests:
         return digest
 
 
-def files_under(folder: Path, prefix: str) -> dict[str, Path]:
-    """Files to put into a bundle: path inside it to file, bytecode and the like left out, links followed.
+def files_under(folder: Path, prefix: str, *, within: Path | None = None) -> dict[str, Path]:
+    """Files to put into a bundle: path inside it to file, sorted, bytecode and the like left out.
 
-    ``folder`` may be a single file. Raises ConfigurationError when there is nothing.
+    A link is followed: its content goes in, under the link's name. ``folder`` may be a single file.
+
+    Args:
+        within: Where links may lead to; the folder itself unless given.
+
+    Raises ConfigurationError when there is nothing, for a name that is not UTF-8, a link that leads out, in circles or nowhere,
+    and for what is no file.
     """
     if folder.is_file():
-        return {prefix: folder}
-    found = {
-        str(PurePosixPath(prefix, *file.relative_to(folder).parts)): file
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and not _BYTECODE.intersection(file.relative_to(folder).parts) and file.suffix != ".pyc"
-    }
+        return {_utf8(prefix, folder): folder}
+    found = dict(sorted(_walk(folder, prefix, (within or folder).resolve())))
     if not found:
         raise ConfigurationError("there is nothing to put into the bundle", facts={"folder": folder})
     return found
+
+
+def _walk(folder: Path, prefix: str, within: Path) -> Iterator[tuple[str, Path]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            place = Path(entry.path)
+            if entry.name in _BYTECODE or entry.name.endswith(".pyc"):
+                continue
+            path = _utf8(f"{prefix}/{entry.name}" if prefix else entry.name, place)
+            if entry.is_symlink():
+                _check_link(place, within)
+            if entry.is_dir():
+                yield from _walk(place, path, within)
+            elif entry.is_file():
+                yield path, place
+            else:
+                raise ConfigurationError(
+                    "this is neither a file nor a folder, and cannot be packaged", facts={"path": place}, tries=(f"rm {place}",)
+                )
+
+
+def _check_link(link: Path, within: Path) -> None:
+    """Otherwise a package would hold what happens to lie on this machine, such as a key, and never end where links run in circles."""
+    target = link.readlink()
+    try:
+        leads = link.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise ConfigurationError(
+            "a link leads nowhere, so what it stands for cannot be packaged",
+            facts={"link": link, "target": target},
+            tries=("remove the link", "put the file itself there"),
+        ) from error
+    if not leads.is_relative_to(within):
+        raise ConfigurationError(
+            "a link leads out of the folder, so another file may stand behind it on the next machine",
+            facts={"link": link, "target": leads, "folder": within},
+            likely="the model was saved with a link, or DVC links files to its cache",
+            tries=("copy the file itself there", "dvc config cache.type reflink,copy && dvc checkout --relink"),
+        )
+    if link.parent.resolve().is_relative_to(leads):
+        raise ConfigurationError("a link leads in circles", facts={"link": link, "target": leads}, tries=("remove the link",))
+
+
+def _utf8(path: str, file: Path) -> str:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            "a file name is not UTF-8 text, so it has no name that is the same everywhere",
+            facts={"file": ascii(str(file)), "bytes": repr(os.fsencode(file.name))},
+            tries=("give the file another name, where it is written",),
+        ) from error
+    return path
 
 
 def folder_digest(folder: Path, digests: Digests) -> str:

@@ -102,6 +102,31 @@ class Environments:
             write_atomically(folder / _MARKER, f"{lock.digest}\n".encode())
         return interpreter
 
+    def unpack(self, lock: Lock, folder: Path) -> Path:
+        """Installs the lock into a new folder, from wheels alone, in a way that depends on nothing but the lock: no bytecode, no
+        path of this machine in any file. Returns its ``site-packages``; what the wheels bring as programs lies in ``bin/``.
+
+        Raises ConfigurationError when something of it exists only as source: what is compiled here is another thing elsewhere.
+        """
+        _uv(
+            ["venv", "--relocatable", "--python", _interpreter(lock.python), str(folder)],
+            "the environment could not be made",
+        )
+        site = folder / "lib" / f"python{lock.python}" / "site-packages"
+        of_uv = [*(folder / "bin").iterdir(), *site.iterdir()]
+        listed = folder / _LOCK_NAME
+        write_atomically(listed, lock.text.encode())
+        _uv(
+            [
+                *("pip", "sync", "--require-hashes", "--only-binary", ":all:", "--link-mode", "copy", "--no-compile-bytecode"),
+                *("--python", str(folder / "bin" / "python"), *self._offline(), str(listed)),
+            ],
+            "the locked requirements could not be installed from wheels",
+        )
+        for file in of_uv:
+            file.unlink(missing_ok=True)
+        return site
+
     def _fill(self, folder: Path, interpreter: Path, lock: Lock, handle: int) -> None:
         _uv(["venv", "--python", _interpreter(lock.python), str(folder)], "the environment could not be made", handle=handle)
         file = folder / _LOCK_NAME
@@ -263,6 +288,16 @@ def _uv_error(what: str, said: str) -> MlpipelineError:
     facts = {"uv said": "\n".join(said.strip().splitlines()[-12:])}
     if os.strerror(errno.ENOSPC) in said:
         return EnvironmentFault(f"{what}: the disk is full", facts=facts, tries=("free some space", "df -h"))
+    if "no usable wheels" in said or "only-binary" in said or "--no-build" in said:
+        return ConfigurationError(
+            f"{what}: something exists only as source, and what is compiled here is another thing elsewhere",
+            facts=facts,
+            likely="a package without wheels, or none for this Python and machine",
+            tries=(
+                "pip wheel NAME --wheel-dir wheels    # once, then package.wheelhouse: wheels",
+                "another version, with wheels",
+            ),
+        )
     if "No solution found" in said or "unsatisfiable" in said or "Couldn't parse requirement" in said:
         return ConfigurationError(
             what,

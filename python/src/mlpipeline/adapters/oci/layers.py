@@ -1,0 +1,114 @@
+"""Layers from bundles and from folders. What a layer's digest is, is remembered by what is in it, so that it is read once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from mlpipeline.adapters.oci.blobs import BLOCK_BYTES, Blob, FileBlob, TarBlob, measured, put
+from mlpipeline.core.image import LAYER_TYPE, Descriptor, Entry, Layer, digest_of, encoded, recipe, with_folders
+from mlpipeline.errors import ConfigurationError
+from mlpipeline.record.files import write_atomically
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What was found by reading a layer once."""
+
+    digest: str
+    size: int
+
+
+def layer(images: Path, entries: Iterable[Entry], title: str) -> tuple[Layer, Blob]:
+    """The layer with these entries; a layer with the same names, modes and contents was measured before: nothing is read."""
+    listed = with_folders(entries)
+    memory = images / "layers" / f"{recipe(listed).removeprefix('sha256:')}.json"
+    known = _remembered(memory)
+    if known is None:
+        known = Measured(*measured(listed))
+        write_atomically(memory, msgspec.json.encode(known))
+    return _described(known, listed, title)
+
+
+def kept_layer(images: Path, key: str, title: str) -> tuple[Layer, Blob] | None:
+    """The layer that :func:`keep_layer` kept under this key, None when it is not there."""
+    known = _remembered(_kept(images, key))
+    if known is None:
+        return None
+    file = images / "blobs" / "sha256" / known.digest.removeprefix("sha256:")
+    if not file.is_file() or file.stat().st_size != known.size:
+        return None
+    descriptor = Descriptor(LAYER_TYPE, known.digest, known.size)
+    return Layer(descriptor, known.digest, title), FileBlob(descriptor, file)
+
+
+def keep_layer(images: Path, key: str, entries: Iterable[Entry], title: str) -> tuple[Layer, Blob]:
+    """Writes a layer whose files will not stay into the state folder, under a key that says what it was made from."""
+    listed = with_folders(entries)
+    known = Measured(*measured(listed))
+    made, blob = _described(known, listed, title)
+    put(images / "blobs" / "sha256", blob)
+    write_atomically(_kept(images, key), msgspec.json.encode(known))
+    return kept_layer(images, key, title) or (made, blob)
+
+
+def entries_under(folder: Path, prefix: str, leave_out: frozenset[str] = frozenset()) -> list[Entry]:
+    """The files and links below a folder as they are to stand below ``prefix``, each read once for its digest.
+
+    Bytecode is left out, and what ``leave_out`` names (paths relative to the folder). Raises ConfigurationError for a name
+    that is not UTF-8, or a link with an absolute target, which leads elsewhere in an image.
+    """
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        for name in files + [name for name in folders if Path(place, name).is_symlink()]:
+            file = Path(place, name)
+            inside = str(file.relative_to(folder))
+            if inside in leave_out or name.endswith((".pyc", ".pyo")):
+                continue
+            found.append(_entry(file, f"{prefix}/{inside}"))
+    return found
+
+
+def key_of(*parts: str) -> str:
+    """A name for what was made from these."""
+    return digest_of(encoded(parts)).removeprefix("sha256:")
+
+
+def _entry(file: Path, path: str) -> Entry:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError("a file's name is not UTF-8 text", facts={"file": ascii(str(file))}) from error
+    if file.is_symlink():
+        target = str(file.readlink())
+        if target.startswith("/"):
+            raise ConfigurationError("a link leads out of the image", facts={"file": file, "target": target})
+        return Entry(path, kind="link", mode=0o777, target=target)
+    with file.open("rb", buffering=0) as source:
+        digest, size = hashlib.sha256(), 0
+        while block := source.read(BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+        mode = 0o755 if os.fstat(source.fileno()).st_mode & stat.S_IXUSR else 0o644
+    return Entry(path, mode=mode, size=size, sha256=digest.hexdigest(), source=str(file))
+
+
+def _described(known: Measured, entries: tuple[Entry, ...], title: str) -> tuple[Layer, Blob]:
+    descriptor = Descriptor(LAYER_TYPE, known.digest, known.size)
+    return Layer(descriptor, known.digest, title), TarBlob(descriptor, entries)
+
+
+def _kept(images: Path, key: str) -> Path:
+    return images / "layers" / f"kept-{key}.json"
+
+
+def _remembered(file: Path) -> Measured | None:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Measured)
+    except (OSError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,177 @@
+"""OCI layout folders, and the archive that both ``docker load`` and OCI tools read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from mlpipeline.adapters.oci.blobs import Blob, disk_errors, other_digest, put
+from mlpipeline.adapters.oci.image import Image
+from mlpipeline.core.image import (
+    INDEX_TYPE,
+    REF_NAME,
+    Descriptor,
+    Entry,
+    encoded,
+    header,
+    padding,
+    tar_end,
+    with_folders,
+)
+from mlpipeline.errors import ConfigurationError
+from mlpipeline.record.files import sync_folder, write_atomically
+
+_VERSION = encoded({"imageLayoutVersion": "1.0.0"})
+
+
+def write_layout(image: Image, folder: Path, name: str, annotations: Mapping[str, str]) -> int:
+    """Puts the image into an OCI layout under a name; returns the bytes written, 0 when all of it was there.
+
+    The index names it last, so that a reader finds the old image or the new one. An image that had the name before goes, with
+    what no other one shares. Raises ConfigurationError when the folder is something else.
+    """
+    index = _index(folder)
+    if folder.exists() and index is None and any(folder.iterdir()):
+        raise ConfigurationError(
+            "the folder for the image holds something else", facts={"image.layout": folder}, tries=("choose an empty folder",)
+        )
+    blobs = folder / "blobs" / "sha256"
+    with disk_errors(folder, image.bytes):
+        written = sum(put(blobs, blob) for blob in (*image.blobs, image.config_blob, image.manifest_blob))
+        known = [entry for entry in index or [] if entry.annotations.get(REF_NAME) != name]
+        mine = msgspec.structs.replace(image.descriptor, annotations={**annotations, REF_NAME: name})
+        content = _index_bytes([*known, mine])
+        if not (folder / "oci-layout").is_file():
+            write_atomically(folder / "oci-layout", _VERSION)
+        file = folder / "index.json"
+        if not file.is_file() or file.read_bytes() != content:
+            write_atomically(file, content)
+            (folder / "oci-layout").chmod(0o644)
+            file.chmod(0o644)
+            written += len(content)
+            replaced = [entry for entry in index or [] if entry.annotations.get(REF_NAME) == name]
+            _forget(blobs, replaced, [*known, mine])
+    return written
+
+
+def write_archive(image: Image, file: Path, tag: str) -> int:
+    """Writes one tar that ``docker load`` reads, and OCI tools as well; returns the bytes written, 0 when it stood there.
+
+    Args:
+        tag: ``name:tag`` that the engine gives the image.
+    """
+    pieces, blobs = _archive_pieces(image, tag)
+    size = sum(len(part) if isinstance(part, bytes) else part.descriptor.size for part in pieces) + sum(
+        len(padding(blob.descriptor.size)) for blob in blobs
+    )
+    first = pieces[0]
+    with disk_errors(file.parent, size):
+        if isinstance(first, bytes) and file.is_file() and file.stat().st_size == size and _starts_with(file, first):
+            return 0
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        try:
+            with os.fdopen(handle, "wb") as target:
+                for part in pieces:
+                    for block in (part,) if isinstance(part, bytes) else _checked(part):
+                        target.write(block)
+                    if not isinstance(part, bytes):
+                        target.write(padding(part.descriptor.size))
+                os.fchmod(target.fileno(), 0o644)
+                target.flush()
+                os.fsync(target.fileno())
+            os.replace(temporary, file)
+            sync_folder(file.parent)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+    return size
+
+
+def _archive_pieces(image: Image, tag: str) -> tuple[list[bytes | Blob], list[Blob]]:
+    """The archive from its begin to its end: first what names the image, so that a look at it tells whether it is the one."""
+
+    def place(digest: str) -> str:
+        return f"blobs/sha256/{digest.removeprefix('sha256:')}"
+
+    docker = [
+        {
+            "Config": place(image.config_blob.descriptor.digest),
+            "RepoTags": [tag],
+            "Layers": [place(layer.descriptor.digest) for layer in image.layers],
+        }
+    ]
+    texts = {
+        "index.json": _index_bytes([msgspec.structs.replace(image.descriptor, annotations={REF_NAME: tag.rpartition(":")[2]})]),
+        "manifest.json": encoded(docker),
+        "oci-layout": _VERSION,
+    }
+    folders = [entry for entry in with_folders([Entry("blobs/sha256/x")]) if entry.kind == "folder"]
+    pieces: list[bytes | Blob] = []
+    start = b"".join(
+        header(Entry(name, size=len(content))) + content + padding(len(content)) for name, content in sorted(texts.items())
+    )
+    pieces.append(start + b"".join(header(entry) for entry in folders))
+    blobs = {blob.descriptor.digest: blob for blob in (*image.blobs, image.config_blob, image.manifest_blob)}
+    for digest in sorted(blobs):
+        pieces += [header(Entry(place(digest), size=blobs[digest].descriptor.size)), blobs[digest]]
+    return [*pieces, tar_end()], list(blobs.values())
+
+
+def _starts_with(file: Path, start: bytes) -> bool:
+    with file.open("rb") as there:
+        return there.read(len(start)) == start
+
+
+def _checked(blob: Blob) -> Iterator[bytes]:
+    import hashlib
+
+    digest = hashlib.sha256()
+    for block in blob.blocks():
+        digest.update(block)
+        yield block
+    if (found := f"sha256:{digest.hexdigest()}") != blob.descriptor.digest:
+        raise other_digest(blob.descriptor.digest, found, "a layer of the image")
+
+
+def _index(folder: Path) -> list[Descriptor] | None:
+    """What a layout names; None when the folder is none."""
+
+    class Index(msgspec.Struct):
+        manifests: list[Descriptor] = []
+
+    try:
+        return msgspec.json.decode((folder / "index.json").read_bytes(), type=Index).manifests
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _index_bytes(manifests: list[Descriptor]) -> bytes:
+    ordered = sorted(manifests, key=lambda entry: (entry.annotations.get(REF_NAME, ""), entry.digest))
+    return encoded({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": ordered})
+
+
+def _forget(blobs: Path, replaced: list[Descriptor], kept: list[Descriptor]) -> None:
+    """Removes what only replaced images had."""
+    needed = set().union(*(_parts(blobs, entry.digest) for entry in kept))
+    for entry in replaced:
+        for digest in _parts(blobs, entry.digest) - needed:
+            (blobs / digest.removeprefix("sha256:")).unlink(missing_ok=True)
+
+
+def _parts(blobs: Path, digest: str) -> set[str]:
+    class Parts(msgspec.Struct):
+        config: Descriptor
+        layers: list[Descriptor]
+
+    found = {digest}
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        content = (blobs / digest.removeprefix("sha256:")).read_bytes()
+        parts = msgspec.json.decode(content, type=Parts)
+        found |= {parts.config.digest, *(layer.digest for layer in parts.layers)}
+    return found
