@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from mlpipeline.core.findings import Scan
 from mlpipeline.core.traffic import Colour, TrafficPlan
 
 
@@ -123,6 +124,50 @@ class Target(Protocol):
 
     def shutdown(self) -> None:
         """Ends everything of the service; users get no answer any more. Records and bundles stay."""
+
+
+class Scanned(msgspec.Struct, frozen=True, kw_only=True):
+    """What the scanners of a release look at.
+
+    Args:
+        project: The project's folder; places in findings are relative to it.
+        model: Folder of the trained model, if there is one.
+        include: Files and folders of the project that go into the package besides.
+        tracked: Files of the project that git tracks.
+        requirements: Lines that the model itself requires.
+        locked: Requirement lines with exact versions, as they will be served; none when they are not known.
+        image: The image to look into: a file or a reference; empty: none.
+        allow: Names and prefixes that a model file may import besides those of its requirements.
+        allow_code_by_value: Whether a model file may carry code of its own.
+        data: Patterns of the model's files that are plain data, whatever their format.
+        database: Offline database of advisories; none: ask the network.
+        limit_seconds: How long one scanner may take.
+        environment: What programs are started with.
+    """
+
+    project: Path
+    model: Path | None = None
+    include: tuple[Path, ...] = ()
+    tracked: tuple[Path, ...] = ()
+    requirements: tuple[str, ...] = ()
+    locked: tuple[str, ...] = ()
+    image: str = ""
+    allow: tuple[str, ...] = ()
+    allow_code_by_value: bool = False
+    data: tuple[str, ...] = ()
+    database: Path | None = None
+    limit_seconds: float = 120.0
+    environment: Mapping[str, str] = {}
+
+
+class Scanner(Protocol):
+    """Looks for one kind of danger. One file per scanner; it may run in a thread beside others."""
+
+    name: str
+    """As it stands under ``security:`` in the configuration."""
+
+    def scan(self, scanned: Scanned) -> Scan:
+        """What it found. Raises NotRun when it is absent, cannot do its work or does not end in time."""
 
 
 class Sample(msgspec.Struct, frozen=True):

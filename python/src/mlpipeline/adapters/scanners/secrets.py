@@ -1,0 +1,90 @@
+"""detect-secrets: keys, tokens and passwords in what git tracks and in what is packaged. A secret itself is never told."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlpipeline.adapters.scanners.model_places import every, shown
+from mlpipeline.adapters.scanners.programs import answer, module_command, version_of
+from mlpipeline.core.findings import Finding, Level, NotRun, Scan
+from mlpipeline.ports import Scanned
+
+LARGEST = 1 << 20
+"""Bytes of the largest file that is searched."""
+_DATA = frozenset({".csv", ".tsv", ".parquet", ".npy", ".npz", ".png", ".jpg", ".jpeg", ".gif", ".pdf", ".svg", ".lock"})
+_GUESSES: dict[str, Level] = {"Base64 High Entropy String": "low", "Hex High Entropy String": "low", "Public IP (ipv4)": "low"}
+"""Kinds that only say what looks random; hashes of data do too."""
+_AT_ONCE = 400
+
+
+class Secrets:
+    """Implements :class:`mlpipeline.ports.Scanner`."""
+
+    name = "secrets"
+
+    def scan(self, scanned: Scanned) -> Scan:
+        """Text files of the repository and of the package, up to ``LARGEST`` bytes each."""
+        version = version_of("detect-secrets")
+        wanted = sorted({*scanned.tracked, *every(scanned)})
+        files = [file for file in wanted if _searched(file)]
+        if not files:
+            raise NotRun("there is no text file")
+        findings: list[Finding] = []
+        for start in range(0, len(files), _AT_ONCE):
+            findings += self._ask(files[start : start + _AT_ONCE], scanned)
+        return Scan(
+            tool="detect-secrets",
+            version=version,
+            targets=len(files),
+            skipped=len(wanted) - len(files),
+            findings=tuple(sorted(set(findings))),
+            notes=(f"passed over: binary files, tables, and files above {LARGEST >> 20} MiB",)
+            if len(files) < len(wanted)
+            else (),
+        )
+
+    def _ask(self, files: list[Path], scanned: Scanned) -> list[Finding]:
+        # --no-verify: to verify a secret it would be sent to the service that it opens.
+        output = answer(
+            [
+                *module_command("detect_secrets", "detect-secrets"),
+                *("scan", "--no-verify", "--all-files"),
+                *("--disable-filter", "detect_secrets.filters.heuristic.is_lock_file"),
+                *(_argument(file, scanned.project) for file in files),
+            ],
+            folder=scanned.project,
+            limit_seconds=scanned.limit_seconds,
+            environment=scanned.environment,
+        )
+        try:
+            known: dict[str, list[dict[str, Any]]] = msgspec.json.decode(output)["results"]
+        except (msgspec.DecodeError, KeyError) as error:
+            raise NotRun("detect-secrets gave no report") from error
+        return [_finding(place, one, scanned.project) for place, found in known.items() for one in found]
+
+
+def _finding(place: str, one: dict[str, Any], project: Path) -> Finding:
+    kind = str(one["type"])
+    slug = re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-")
+    where = f"{shown(place, project)}:{one['line_number']}"
+    return Finding(
+        f"secret-{slug}", _GUESSES.get(kind, "high"), where, f"{kind}; take it out, and out of use, as history keeps it"
+    )
+
+
+def _argument(file: Path, project: Path) -> str:
+    return str(file.relative_to(project) if file.is_relative_to(project) else file)
+
+
+def _searched(file: Path) -> bool:
+    try:
+        if file.suffix.lower() in _DATA or not 0 < file.stat().st_size <= LARGEST:
+            return False
+        with file.open("rb") as content:
+            return b"\0" not in content.read(8192)
+    except OSError:
+        return False
