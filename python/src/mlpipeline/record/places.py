@@ -74,6 +74,11 @@ class Places(msgspec.Struct, frozen=True):
         return self.home / "bundles"
 
     @property
+    def attestations(self) -> Path:
+        """What is said of packages: ``attestations/<hex digest>/<run>/`` with SBOM, provenance, approvals, model card, record."""
+        return self.home / "attestations"
+
+    @property
     def environments(self) -> Path:
         """Installed serving environments: ``environments/<hex digest of the lock>/``."""
         return self.home / "environments"

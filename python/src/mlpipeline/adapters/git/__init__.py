@@ -71,6 +71,13 @@ def committed(project: Path, folder: Path) -> bool:
     return bool(tracked.stdout) and changed.returncode == 0 and not changed.stdout
 
 
+def commit_time(project: Path, commit: str) -> int:
+    """When the commit was made, Unix seconds; 0 when git does not know it here."""
+    found = _git(project, "show", "--no-patch", "--format=%ct", commit)
+    text = found.stdout.decode(errors="replace").strip()
+    return int(text) if found.returncode == 0 and text.isdigit() else 0
+
+
 def _dirty(project: Path, written: Sequence[str]) -> str:
     excluded = [":(top,exclude,glob)**/dvc.lock", *(f":(exclude,literal){path}" for path in written)]
     # Configuration of the user (pagers, external tools, prefixes) must not change the digest.

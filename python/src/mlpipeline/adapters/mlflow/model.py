@@ -16,11 +16,16 @@ class ModelFacts(msgspec.Struct, frozen=True):
         python: Version the model was saved with, such as ``3.11.7``; empty when not recorded.
         run_id: The MLflow run the training itself logged to; empty without one.
         requirements: Lines of the model's ``requirements.txt``.
+        flavour: The module that loads it, such as ``mlflow.sklearn``.
+        inputs, outputs: Of its signature, as JSON.
     """
 
     python: str
     run_id: str
     requirements: tuple[str, ...]
+    flavour: str = ""
+    inputs: str = ""
+    outputs: str = ""
 
 
 def read_model(folder: Path, *, written_by: str = "the training") -> ModelFacts:
@@ -66,6 +71,9 @@ def read_model(folder: Path, *, written_by: str = "the training") -> ModelFacts:
         python=str(python.get("python_version", "")) if isinstance(python, dict) else "",
         run_id=str(content.get("run_id") or ""),
         requirements=tuple(_lines(requirements)) if requirements.is_file() else (),
+        flavour=str(python.get("loader_module", "")) if isinstance(python, dict) else "",
+        inputs=str(signature.get("inputs") or ""),
+        outputs=str(signature.get("outputs") or ""),
     )
 
 

@@ -1,0 +1,273 @@
+"""What is said of a package, and by whom: SBOM, provenance, model card, and people's approvals, written beside the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mlpipeline import __version__
+from mlpipeline.clock import iso
+from mlpipeline.core import provenance as words
+from mlpipeline.core import sbom
+from mlpipeline.errors import EnvironmentFault
+from mlpipeline.record.attestations import CARD, PROVENANCE, SBOM, Attestations, approval_name, sha256
+from mlpipeline.record.result import Result
+from mlpipeline.record.run import FLOW, Run, encode
+from mlpipeline.verbs.context import Context
+
+if TYPE_CHECKING:
+    from mlpipeline.adapters.signing.keys import Trusted
+
+EVENT = "attested"
+"""The ledger's event for a statement: facts digest, statement (which), sha256 of the envelope, key."""
+CLOCK_SLACK_SECONDS = 300.0
+_BEFORE_PACKAGE = FLOW[: FLOW.index("package")]
+_NO_GATES = frozenset({*FLOW, "run", "report", "verify", "rollback", "stop"})
+
+
+class Packaged(msgspec.Struct, frozen=True):
+    """What ``package`` made.
+
+    Args:
+        lock: Text of ``requirements.lock``.
+        interpreter: Of the installed environment, for licences.
+        images: Name to ``sha256:...`` of images made of the bundle.
+    """
+
+    digest: str
+    path: str
+    lock_digest: str
+    lock: str
+    python: str
+    interpreter: str = ""
+    images: dict[str, str] = {}
+
+
+def attest(context: Context, run: Run, packaged: Packaged) -> dict[str, str]:
+    """Writes SBOM, model card and provenance of the package, signed when ``signing`` says how, and notes it in the ledger.
+
+    What is there and says the same is left. Nothing is written when it cannot be signed.
+
+    Returns:
+        Name to SHA-256 (hex) of each file.
+
+    Raises ConfigurationError for a key that may not sign, EnvironmentFault for a clock that is behind.
+    """
+    place = Attestations(context.places, packaged.digest, run.id)
+    results = context.runs.results(run.id)
+    release = _release(context, run, packaged, results)
+    if standing := _standing(context, place, release):
+        return standing
+    check_clock(context, run)
+    from mlpipeline.core.model_card import card
+
+    modelled = _modelled(context, run, packaged, results)
+    files = {SBOM: sbom.bill(modelled, _environment(packaged)), CARD: card(_card_facts(run, modelled, results)).encode()}
+    digests = {name: sha256(content) for name, content in files.items()}
+    release = msgspec.structs.replace(release, byproducts=digests, signed=iso(context.clock.now()), ledger=newest_entry(context))
+    envelope = signed(context, words.provenance(release))
+    for name, content in files.items():
+        place.write(name, content)
+    place.keep(_record(run, results))
+    digest = place.write(PROVENANCE, envelope.encoded())
+    _note(context, run, envelope, digest=packaged.digest, which="provenance", written=digest)
+    return {**digests, PROVENANCE: digest}
+
+
+def keep_approval(context: Context, run: Run, envelope: words.Envelope, *, digest: str, person: str) -> None:
+    """Keeps the statement beside the package, with the results it rests on."""
+    place = Attestations(context.places, digest, run.id)
+    place.keep(_record(run, context.runs.results(run.id)))
+    written = place.write(approval_name(person), envelope.encoded())
+    _note(context, run, envelope, digest=digest, which=f"approval by {person}", written=written)
+
+
+def signed(context: Context, statement: words.Statement) -> words.Envelope:
+    """The statement in an envelope, signed when the configuration says how."""
+    bare = words.enveloped(statement)
+    if not signs(context):
+        return bare
+    from mlpipeline.adapters.signing.signer import Signer
+
+    signer = Signer(context.config.signing, context.project, trusted(context), context.environment)
+    made = signer.sign(words.pae(bare.type, bare.content), at=context.clock.now().timestamp())
+    return words.enveloped(statement, [made])
+
+
+def trusted(context: Context) -> tuple[Trusted, ...]:
+    """The public keys that the configuration names."""
+    if not context.config.signing.keys:
+        return ()
+    from mlpipeline.adapters.signing.keys import configured
+
+    return configured(context.project, context.config.signing.keys)
+
+
+def newest_entry(context: Context) -> tuple[int, str]:
+    """Number and hash: each statement says up to where the ledger had come, and so finds what is cut off later."""
+    entries = context.ledger.read()
+    return (entries[-1].seq, entries[-1].hash) if entries else (0, "")
+
+
+def check_clock(context: Context, run: Run) -> None:
+    """Raises EnvironmentFault when it is earlier here than what is recorded already: a signature would name a wrong time."""
+    entries = context.ledger.read()
+    latest = max([run.created, *(entries[-1].at for _ in entries[-1:])])
+    now = context.clock.now()
+    behind = (datetime.fromisoformat(latest) - now).total_seconds()
+    if behind > CLOCK_SLACK_SECONDS:
+        raise EnvironmentFault(
+            "this machine's clock is behind, nothing was signed",
+            facts={"now": iso(now), "the newest record": latest, "behind": f"{behind:.0f} s"},
+            likely="the time is not synchronised, or the record was made on a machine whose clock was ahead",
+            tries=("date -u", "timedatectl status", "run it again once the time is right"),
+        )
+
+
+def _standing(context: Context, place: Attestations, release: words.Release) -> dict[str, str]:
+    """Digests of files that say all this already, signed as asked for and known to the ledger; nothing otherwise.
+
+    SBOM and card follow from what the provenance says, so they are compared with it and not made again.
+    """
+    try:
+        content = place.read(PROVENANCE)
+        files = {name: sha256(place.read(name)) for name in (SBOM, CARD)}
+        envelope, statement = words.opened(content)
+    except (FileNotFoundError, ValueError):
+        return {}
+    said = {"signed": words.said_at(statement), "ledger": words.anchor(statement), "byproducts": files}
+    if envelope.content != words.provenance(msgspec.structs.replace(release, **said)).encoded():
+        return {}
+    if signs(context) and not signers(envelope, trusted(context)):
+        return {}
+    digest = sha256(content)
+    noted = any(entry.event == EVENT and entry.facts.get("sha256") == digest for entry in context.ledger.read())
+    return {**files, PROVENANCE: digest} if noted else {}
+
+
+def signs(context: Context) -> bool:
+    """Whether this machine is told how to sign."""
+    config = context.config.signing
+    return bool(config.key or config.key_env or config.command)
+
+
+def signers(envelope: words.Envelope, keys: tuple[Trusted, ...]) -> tuple[Trusted, ...]:
+    """Whose signatures the envelope carries. When they were valid is another question."""
+    encoded = words.pae(envelope.type, envelope.content)
+    found: list[Trusted] = []
+    for signature in envelope.signatures:
+        try:
+            content = words.unbase64(signature.sig)
+        except ValueError:
+            continue
+        found.extend(key for key in keys if key.matches(encoded, content))
+    return tuple(found)
+
+
+def _note(context: Context, run: Run, envelope: words.Envelope, *, digest: str, which: str, written: str) -> None:
+    key = envelope.signatures[0].keyid if envelope.signatures else ""
+    facts = {"digest": digest, "statement": which, "sha256": written} | ({"key": key} if key else {})
+    context.note(EVENT, run=run.id, facts=facts, summary=f"{which}, {f'signed with {key[:12]}' if key else 'not signed'}")
+
+
+def _record(run: Run, results: Mapping[str, Result]) -> dict[str, bytes]:
+    """What statements rest on: the run and its results, without the pages and logs."""
+    written = {verb: encode(result) for verb, result in results.items() if verb not in {"report", "run"}}
+    return {"run": msgspec.json.format(msgspec.json.encode(run)) + b"\n", **written}
+
+
+def _environment(packaged: Packaged) -> dict[str, Any]:
+    from mlpipeline.adapters.cyclonedx import environment_bom, site_packages
+
+    return environment_bom(packaged.lock, site_packages(Path(packaged.interpreter)) if packaged.interpreter else None)
+
+
+def _modelled(context: Context, run: Run, packaged: Packaged, results: Mapping[str, Result]) -> sbom.Modelled:
+    from mlpipeline.adapters import git
+    from mlpipeline.adapters.mlflow import read_model
+
+    trained, judged = _evidence(results, "train"), _evidence(results, "gate-model")
+    model = read_model(Path(packaged.path) / "model")
+    moment = git.commit_time(context.project, run.commit)
+    return sbom.Modelled(
+        service=context.config.service,
+        digest=packaged.digest,
+        commit=run.commit,
+        made=iso(datetime.fromtimestamp(moment, UTC)) if moment else run.created,
+        worker=__version__,
+        model=str(trained.get("model_digest", "")),
+        dirty=run.dirty,
+        python=packaged.python,
+        flavour=model.flavour,
+        inputs=sbom.text_columns(model.inputs),
+        outputs=sbom.text_columns(model.outputs),
+        data=_data(results),
+        holdout=str(judged.get("holdout_digest", "")),
+        params=msgspec.convert(trained.get("params", {}), dict[str, str]),
+        metrics=sbom.measured(trained, judged),
+        champion=str(_inner(judged, "champion").get("digest", "")),
+    )
+
+
+def _release(context: Context, run: Run, packaged: Packaged, results: Mapping[str, Result]) -> words.Release:
+    trained, judged = _evidence(results, "train"), _evidence(results, "gate-model")
+    return words.Release(
+        service=context.config.service,
+        run=run.id,
+        commit=run.commit,
+        digest=packaged.digest,
+        created=run.created,
+        signed="",
+        worker=__version__,
+        dirty=run.dirty,
+        config=run.config,
+        requester=run.requester,
+        reason=run.reason,
+        python=packaged.python,
+        lock=packaged.lock_digest,
+        model=str(trained.get("model_digest", "")),
+        command=context.config.train.command,
+        images=packaged.images,
+        data=_data(results),
+        holdout=str(judged.get("holdout_digest", "")),
+        params=msgspec.convert(trained.get("params", {}), dict[str, str]),
+        gates={
+            verb: words.Gate(str(result.verdict), result.summary, sha256(encode(result)))
+            for verb, result in results.items()
+            if verb in _BEFORE_PACKAGE or verb not in _NO_GATES
+        },
+    )
+
+
+def _card_facts(run: Run, modelled: sbom.Modelled, results: Mapping[str, Result]) -> Any:
+    from mlpipeline.core.model_card import Told
+
+    return Told(
+        model=modelled,
+        run=run.id,
+        requester=run.requester,
+        reason=run.reason,
+        gates=tuple((verb, str(result.verdict), result.summary) for verb, result in results.items() if verb in _BEFORE_PACKAGE),
+    )
+
+
+def _data(results: Mapping[str, Result]) -> dict[str, str]:
+    for verb in ("gate-data", "train"):
+        found = _evidence(results, verb).get("data_version")
+        if found:
+            return msgspec.convert(found, dict[str, str])
+    return {}
+
+
+def _evidence(results: Mapping[str, Result], verb: str) -> Mapping[str, Any]:
+    result = results.get(verb)
+    return result.evidence if result is not None else {}
+
+
+def _inner(evidence: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = evidence.get(name)
+    return found if isinstance(found, dict) else {}
