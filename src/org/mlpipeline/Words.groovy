@@ -20,6 +20,17 @@ class Words implements Serializable {
         return number.toInteger() * (int) (units.get(unit) ?: 1)
     }
 
+    /** What is wrong with keys that are lengths of time, each with an example; empty when nothing is. 0 is one too. */
+    @NonCPS
+    static String notDurations(String step, Map given, Map examples) {
+        for (Object key : examples.keySet()) {
+            if (given.get(key) != null && seconds(given.get(key)) < 0) {
+                return "${step}: ${key} must be a duration such as '${examples.get(key)}', not '${given.get(key)}'".toString()
+            }
+        }
+        return ''
+    }
+
     /** One line for a build description or a subject: no line breaks, no markup, at most 200 characters. */
     @NonCPS
     static String line(Object text) {

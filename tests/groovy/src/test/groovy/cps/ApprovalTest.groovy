@@ -24,7 +24,7 @@ class ApprovalTest extends CpsWorld {
         answered('carol', true, 60, [WHY: 'looks right'])
         Report report = run('mlPipeline()')
         assert report.result == 'SUCCESS', report.log
-        assert verbs(report).unique() == VERBS
+        assert verbs(report).unique() - 'mirror' == VERBS
         assert given('approve', 2) == [run: 'r1', as: 'carol', why: 'looks right', digest: 'sha256:abcd']
     }
 
@@ -74,19 +74,65 @@ class ApprovalTest extends CpsWorld {
         Report report = run("mlPipeline(approve: [timeout: '5m', watch: '2m'])")
         assert report.result == 'ABORTED'
         assert report.error.contains('Timeout has been exceeded')
-        assert verbs(report).count('verify') == 2
+        assert verbs(report).count('mirror') >= 2
+        assert given('approve', 2).ended == 'timed-out' && given('approve', 2).as == 'nobody'
         assert given('approve', 2).why.startsWith('timed out at ')
         assert !verbs(report).contains('switch')
     }
 
     @Test
     void test_failing_verification_withdraws_the_request() {
-        answer('verify', [verdict: 'fail', summary: 'errors doubled'])
+        answer('mirror', [verdict: 'fail', summary: 'errors doubled'])
         Report report = run("mlPipeline(approve: [watch: '2m'])")
         assert report.result == 'FAILURE', report.log
         assert report.error.contains('the request is withdrawn')
-        assert given('approve', 2).as == 'verification'
+        assert given('approve', 2).as == 'verification' && given('approve', 2).ended == 'withdrawn'
+        assert !given('approve', 2).containsKey('reject')
         assert !verbs(report).contains('switch')
+    }
+
+    @Test
+    void test_answer_that_comes_during_a_look_waits_for_its_end_and_counts() {
+        File looking = new File(folder.root, 'looking')
+        instead('mirror', "touch ${looking}")
+        answered('carol', true, 31)
+        Report report = run('mlPipeline()')
+        assert report.result == 'SUCCESS', report.log
+        assert looking.exists()
+        assert given('approve', 2).as == 'carol'
+        assert verbs(report).last() == 'settle'
+    }
+
+    @Test
+    void test_candidate_that_cannot_be_looked_at_is_no_reason_to_withdraw() {
+        instead('mirror', 'exit 3')
+        answered('carol', true, 600)
+        Report report = run('mlPipeline()')
+        assert report.result == 'SUCCESS', report.log
+        assert report.log.contains('the candidate could not be looked at; people are asked on')
+    }
+
+    @Test
+    void test_controller_dies_while_a_look_runs_and_the_question_stands() {
+        File looking = new File(folder.root, 'looking')
+        // The look cannot end before a second virtual machine is there.
+        instead('mirror', "touch ${looking}; while [ ! -f '${new File(home, 'jvm-1.log')}' ]; do sleep 0.1; done")
+        scenario.onceThereIs = looking.path
+        scenario.restartAt = ['^sh .*label=mlpipeline mirror ']
+        answered('carol', true, 31)
+        Report report = run('mlPipeline()')
+        assert report.result == 'SUCCESS', report.log
+        assert report.restarts == 1
+        assert given('approve', 2).as == 'carol'
+    }
+
+    @Test
+    void test_withdrawn_request_is_what_the_build_says() {
+        answer('mirror', [verdict: 'fail', summary: 'green answered 503 to /ready'])
+        Report report = run('mlPipeline()')
+        assert report.description == 'mlApprove: the request is withdrawn: verification failed while people were asked: green answered 503 to /ready'
+        assert report.held.empty
+        assert report.archived.any { it ==~ '.mlpipeline/runs/r1/mirror.json' }
     }
 
     @Test
@@ -95,7 +141,7 @@ class ApprovalTest extends CpsWorld {
         Report report = run('mlPipeline()')
         assert report.result == 'ABORTED'
         assert report.error.contains('Aborted by Bob Example')
-        assert given('approve', 2).why.startsWith('aborted at ')
+        assert given('approve', 2).why.startsWith('aborted at ') && given('approve', 2).ended == 'aborted'
         assert !verbs(report).contains('switch')
     }
 

@@ -17,12 +17,13 @@ class MlApproveTest extends JenkinsWorld {
     @Before
     void people() {
         stashes.mlpipeline = ['.mlpipeline/runs/r1/run.json': '{}']
-        answers.verify = [verdict: 'inconclusive', summary: 'no concurrent control']
+        answers.mirror = [verdict: 'inconclusive', summary: 'no user came']
         answers.approve = { Map args -> judged(args) }
     }
 
     /** As the worker judges: distinct people, never the requester, bound to one digest, a rejection ends it. */
     Map judged(Map args) {
+        assert args.ended in [null, 'withdrawn', 'timed-out', 'aborted', 'superseded']
         if (args.as) {
             if (args.digest != digest) {
                 return [verdict: 'error', summary: 'the decision must name the digest that was looked at', exitCode: 2]
@@ -32,9 +33,9 @@ class MlApproveTest extends JenkinsWorld {
             }
             told << args
         }
-        Set people = told.findAll { !it.reject }*.as as Set
+        Set people = told.findAll { !it.reject && !it.ended }*.as as Set
         boolean enough = people.size() >= quorum || ('policy' in people && unattended == 'proceed')
-        Map refused = told.find { it.reject }
+        Map refused = told.find { it.reject || it.ended == 'withdrawn' }
         Map evidence = [digest: digest, evidence_hash: 'ef01', required: true, unattended: unattended]
         if (refused) {
             return [verdict: 'fail', summary: "rejected by ${refused.as}: ${refused.why}", evidence: evidence]
@@ -123,17 +124,18 @@ class MlApproveTest extends JenkinsWorld {
     @Test
     void test_rejection_timeout_and_abort_are_told_apart_and_recorded() {
         Map expected = [
-            'Rejected by Bob Example': [as: 'Bob Example', why: 'rejected at https://jenkins.example/job/flights/7/'],
-            'Timeout has been exceeded': [as: 'nobody', why: 'timed out at https://jenkins.example/job/flights/7/'],
-            'Aborted by carol': [as: 'carol', why: 'aborted at https://jenkins.example/job/flights/7/'],
-            'Superseded by flights#8': [as: 'flights#8', why: 'superseded at https://jenkins.example/job/flights/7/'],
+            'Rejected by Bob Example': [as: 'Bob Example', why: 'rejected at https://jenkins.example/job/flights/7/', reject: true],
+            'Timeout has been exceeded': [as: 'nobody', why: 'timed out at https://jenkins.example/job/flights/7/', ended: 'timed-out'],
+            'Aborted by carol': [as: 'carol', why: 'aborted at https://jenkins.example/job/flights/7/', ended: 'aborted'],
+            'Superseded by flights#8': [as: 'flights#8', why: 'superseded at https://jenkins.example/job/flights/7/', ended: 'superseded'],
+            'Shutting down': [as: 'Shutting down', why: 'interrupted at https://jenkins.example/job/flights/7/', ended: 'aborted'],
         ]
         expected.each { String message, Map record ->
             told.clear()
             Stopped stopped = new Stopped(message)
             inputs = [{ throw stopped }]
             assert broken('mlApprove()').is(stopped)
-            assert told == [record + [reject: true, digest: DIGEST]]
+            assert told == [record + [digest: DIGEST]]
         }
     }
 
@@ -155,11 +157,46 @@ class MlApproveTest extends JenkinsWorld {
     @Test
     void test_failed_verification_withdraws_the_request() {
         quick = ['verification']
-        answers.verify = [verdict: 'fail', summary: 'errors 4 % against 0.1 %']
-        assert broken("mlApprove(watch: '40s')").message == 'mlApprove: the request is withdrawn: verification failed while people were asked: errors 4 % against 0.1 %'
+        answers.mirror = [verdict: 'fail', summary: 'errors 4 % against 0.1 %']
+        String why = 'verification failed while people were asked: errors 4 % against 0.1 %'
+        assert broken("mlApprove(watch: '20s')").message == "mlApprove: the request is withdrawn: ${why}"
         assert asked.empty
-        assert of('sleep') == ['sleep 20', 'sleep 20']
-        assert told == [[as: 'verification', why: 'verification failed while people were asked: errors 4 % against 0.1 %', reject: true, digest: DIGEST]]
+        assert of('sleep') == ['sleep 5'] * 4
+        assert told == [[as: 'verification', why: why, ended: 'withdrawn', digest: DIGEST]]
+    }
+
+    @Test
+    void test_what_keeps_a_look_from_being_made_is_nothing_against_the_candidate() {
+        for (Object trouble : [[verdict: 'error', summary: 'Prometheus is out'], [silent: true, exitCode: 70], { Map args -> throw new Aborted('agent gone') }]) {
+            quick = ['verification']
+            calls.clear()
+            told.clear()
+            answers.mirror = { Map args ->
+                if (verbs().count('mirror') > 1) {
+                    return [verdict: 'fail', summary: 'errors 4 %']
+                }
+                trouble instanceof Closure ? trouble.call(args) : trouble
+            }
+            assert broken("mlApprove(watch: '20s')").message.endsWith('errors 4 %')
+            assert verbs().count('mirror') == 2
+            assert happened.any { it.startsWith('echo mlApprove: the candidate could not be looked at; people are asked on: ') }
+            happened.clear()
+        }
+    }
+
+    @Test
+    void test_looks_come_often_at_first_and_rarely_later() {
+        quick = ['verification']
+        int looks = 0
+        List<Integer> slept = []
+        answers.mirror = { Map args ->
+            slept << of('sleep').sum { it.tokenize()[1].toInteger() }
+            ++looks < 8 ? [verdict: 'pass', summary: 'well'] : [verdict: 'fail', summary: 'over']
+        }
+        broken("mlApprove(watch: '10m')")
+        List<Integer> pauses = [slept[0]] + (1..<slept.size()).collect { slept[it] - slept[it - 1] }
+        assert pauses[0] <= 40 && pauses == pauses.toSorted() && pauses.last() in 600..660
+        assert of('sleep')*.tokenize()*.last()*.toInteger().max() == 60
     }
 
     @Test
@@ -167,7 +204,7 @@ class MlApproveTest extends JenkinsWorld {
         inputs = ['alice']
         pipeline('mlApprove()')
         assert of('branch') == ['branch approval', 'branch verification']
-        assert of('sleep').empty && !verbs().contains('verify')
+        assert of('sleep').empty && !verbs().contains('mirror')
     }
 
     @Test
@@ -226,7 +263,7 @@ class MlApproveTest extends JenkinsWorld {
     @Test
     void test_bad_keys_are_refused() {
         assert broken("mlApprove(submiters: 'a')").message == "mlApprove: unknown key 'submiters'; did you mean 'submitters'?"
-        assert broken("mlApprove(timeout: 'soon')").message == "mlApprove: timeout must be a duration such as '24h'"
+        assert broken("mlApprove(timeout: 'soon')").message == "mlApprove: timeout must be a duration such as '24h', not 'soon'"
     }
 
     @Test
