@@ -19,6 +19,16 @@ def two_classes(seed: int) -> tuple[Truth, Answers]:
     return Truth(codes=codes, classes=2), Answers((score > 0.45).astype(int), score, np.where(codes == 1, score, 1 - score))
 
 
+def calibration_error(truth: Truth, answers: Answers) -> float:
+    """Bins as scikit-learn makes quantile bins of a calibration curve, weighed by their rows."""
+    assert truth.codes is not None
+    assert answers.score is not None
+    edges = np.unique(np.quantile(answers.score, np.linspace(0, 1, 16)))
+    places = np.clip(np.searchsorted(edges[1:-1], answers.score, side="right"), 0, len(edges))
+    parts = [places == place for place in np.unique(places)]
+    return sum(abs(truth.codes[part].mean() - answers.score[part].mean()) * part.mean() for part in parts)
+
+
 EXPECTED = {
     "accuracy": lambda t, a: oracle.accuracy_score(t.codes, a.codes),
     "balanced_accuracy": lambda t, a: oracle.balanced_accuracy_score(t.codes, a.codes),
@@ -29,6 +39,7 @@ EXPECTED = {
     "average_precision": lambda t, a: oracle.average_precision_score(t.codes, a.score),
     "log_loss": lambda t, a: oracle.log_loss(t.codes, a.score),
     "brier": lambda t, a: oracle.brier_score_loss(t.codes, a.score),
+    "ece": calibration_error,
     "mae": lambda t, a: oracle.mean_absolute_error(t.numbers, a.numbers),
     "mse": lambda t, a: oracle.mean_squared_error(t.numbers, a.numbers),
     "rmse": lambda t, a: oracle.root_mean_squared_error(t.numbers, a.numbers),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     Codes = NDArray[Any]
 
 Kind = Literal["classes", "ranking", "probability", "number"]
+CALIBRATION_BINS = 15
+"""Of the expected calibration error, each with as many rows as the others; fewer when there are less than 10 rows for each."""
 SMALLEST_PROBABILITY = 2.220446049250313e-16
 """What log loss clips probabilities to: the machine epsilon, as scikit-learn does."""
 
@@ -54,6 +56,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("average_precision", "ranking", two_classes=True),
         Metric("log_loss", "probability", larger_is_better=False),
         Metric("brier", "probability", larger_is_better=False, two_classes=True),
+        Metric("ece", "probability", larger_is_better=False, two_classes=True),
         Metric("mae", "number", larger_is_better=False),
         Metric("mse", "number", larger_is_better=False),
         Metric("rmse", "number", larger_is_better=False),
@@ -129,6 +132,9 @@ def value(name: str, truth: Truth, answers: Answers) -> float:
     elif name == "r2":
         numbers = _present(truth.numbers)
         result = 1.0 - float(np.mean(per_row("mse", truth, answers))) / float(np.var(numbers))
+    elif name == "ece":
+        score = _present(answers.score)
+        result = float(weighed_ece(positives(truth).astype(float), score)(np.ones((1, len(score))))[0])
     elif name == "roc_auc":
         result = roc_auc(positives(truth), _present(answers.score))
     else:
@@ -165,7 +171,7 @@ def _check_two_classes(name: str, truth: Truth) -> None:
     if truth.classes > 2:
         raise Undefined(f"{name} is for two classes and the label has {truth.classes}")
     seen = len(np.unique(_present(truth.codes)))
-    if seen < 2 and name != "brier":
+    if seen < 2 and name not in {"brier", "ece"}:
         raise Undefined(f"{name} needs rows of both classes and all {len(truth)} rows have the same label")
 
 
@@ -326,6 +332,31 @@ def average_precision(positive: NDArray[Any], score: Floats) -> float:
 
     order, ends = descending(score)
     return float(precision_sums(positive[order][None].astype(float), np.ones((1, len(score))), ends)[0])
+
+
+def calibration_bins(score: Floats) -> NDArray[Any]:
+    """The bin of each row: as many rows in each as possible, equal scores together."""
+    import numpy as np
+
+    bins = min(CALIBRATION_BINS, max(1, len(score) // 10))
+    edges = np.unique(np.quantile(score, np.linspace(0, 1, bins + 1)[1:-1]))
+    return np.searchsorted(edges, score, side="right")
+
+
+def weighed_ece(hits: Floats, score: Floats) -> Callable[[Floats], Floats]:
+    """Expected calibration error of each line of row weights: mean over bins of how far scores and truth are apart."""
+    import numpy as np
+
+    bins = calibration_bins(score)
+    gaps = hits - score
+    place = np.zeros((len(score), int(bins.max(initial=0)) + 1))
+    place[np.arange(len(score)), bins] = gaps
+
+    def weighed(weights: Floats) -> Floats:
+        error: Floats = np.abs(weights @ place).sum(axis=1) / weights.sum(axis=1)
+        return error
+
+    return weighed
 
 
 def descending(score: Floats) -> tuple[NDArray[Any], NDArray[Any]]:
