@@ -15,6 +15,8 @@ class Option(NamedTuple):
     many: bool = False
     parameter: str = ""
     """What the verb's function calls it, where that is not the same word."""
+    positional: bool = False
+    """Given by its place on the command line, without its name."""
 
     @property
     def key(self) -> str:
@@ -131,9 +133,19 @@ COMMANDS = (
         ),
     ),
     Command("gate-data", "judge the data: schema, expectations, freshness", "start", (_REASON,)),
-    Command("train", "run the training command and record what it made"),
+    Command(
+        "train",
+        "run the training command and record what it made",
+        "continue",
+        (Option("check", "train nothing: say whether what is known already would keep the model from being released", bool),),
+    ),
     Command("gate-model", "judge the model against thresholds and against the champion"),
-    Command("package", "make the self-contained bundle"),
+    Command(
+        "package",
+        "make the self-contained bundle, and the container image that is configured",
+        "continue",
+        (Option("image", "write the image there too: a folder (OCI layout), or a file that ends in .tar", metavar="PATH"),),
+    ),
     Command("register", "register the model version with its lineage"),
     Command(
         "deploy",
@@ -191,6 +203,15 @@ COMMANDS = (
     Command("stop", "end the service's processes on this machine: router, both colours, its Prometheus", "none"),
     Command("status", "what is live, and how far the current run is", "none"),
     Command("history", "who was live when", "none", (Option("at", "a moment, such as 2026-03-01T03:12Z", metavar="TIME"),)),
+    Command(
+        "verify-artifact",
+        "check a package offline: every file, SBOM, provenance and signatures, gates, approvals, ledger",
+        "none",
+        (
+            Option("digest", "of the package, or its first 8 digits or more", metavar="DIGEST", positional=True),
+            Option("keys", "PEM file of the public keys that count (default: signing.keys)", metavar="FILE"),
+        ),
+    ),
     Command("nightly", "look for drift and decay, decide whether to retrain, and remove what is old", "none"),
     *_JENKINS,
     Command("report", "write the release report and JUnit files", "latest"),

@@ -20,6 +20,7 @@ from mlpipeline.record.lease import Holder, Lease, holder
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import FLOW, Run
 from mlpipeline.verbs import run as run_verb
+from mlpipeline.verbs import train
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.current import finished
 from mlpipeline.verbs.releasing import fingerprint
@@ -249,6 +250,15 @@ def test_a_source_that_was_taken_back_is_refused_before_hours_of_training(world:
     words = ("run r0", "complaints from the shop", "mlpipeline deploy --run r0 --allow-quarantined")
     assert all(word in told.value.render() for word in words)
     assert finished(world.context(), run)
+    with pytest.raises(Failed, match="taken back before and is quarantined"):
+        train.run(world.context(), run, check=True)
+
+
+def test_a_training_that_is_worth_its_while_is_only_said_to_be(world: FakeWorld, run: Run) -> None:
+    result = train.run(world.context(), run, check=True)
+    assert (result.verb, result.verdict) == ("train", Verdict.PASS)
+    assert world.context().runs.result(run.id, "train") is None
+    assert not world.context().ledger.read()
 
 
 def test_every_start_and_end_is_one_line(world: FakeWorld, run: Run) -> None:

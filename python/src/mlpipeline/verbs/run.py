@@ -12,6 +12,7 @@ from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import FLOW, Run
 from mlpipeline.verbs.context import Context, spoken
 from mlpipeline.verbs.holding import making, refuse_while_held
+from mlpipeline.verbs.worthwhile import refuse_another, refuse_taken_back, refuse_unseen_champion
 
 VERB = "run"
 Step = Callable[[Context, Run], Result]
@@ -37,7 +38,7 @@ def run(context: Context, run: Run, *, find: Find = _module) -> Result:
     """
     with making(context, run, VERB):
         refuse_while_held(context)
-        _refuse_another(context, run)
+        refuse_another(context, run)
         return _release(context, run, find)
 
 
@@ -96,37 +97,6 @@ def _release(context: Context, run: Run, find: Find) -> Result:
     return context.finish(run, VERB, started, ordered, summary=summary, links=_report_links(context, run))
 
 
-def _refuse_another(context: Context, run: Run) -> None:
-    """Now, not after hours of training. Only looks, so it needs no token."""
-    from mlpipeline.verbs.deploy import refuse_another
-    from mlpipeline.verbs.releasing import Releasing
-
-    refuse_another(Releasing(context, token=0), run)
-
-
-def _refuse_unseen_champion(context: Context) -> None:
-    """As ``gate model`` does, which would ask only after the training."""
-    if context.config.gate.holdout:
-        from mlpipeline.verbs.gate_model import champion_of
-
-        champion_of(context)
-
-
-def _refuse_taken_back(context: Context, run: Run) -> None:
-    """As ``deploy`` does, as far as it is known before the training: commit and data version."""
-    from mlpipeline.record.journal import Journal
-    from mlpipeline.verbs.deploy import taken_back_before
-    from mlpipeline.verbs.releasing import fingerprint
-
-    gate = context.runs.result(run.id, "gate-data")
-    if run.dirty or gate is None:
-        return
-    data = fingerprint(gate.evidence.get("data_version", {}))
-    for digest, barred in Journal(context.places.journal).read().quarantined.items():
-        if barred.source is not None and (barred.source.commit, barred.source.data) == (run.commit, data):
-            raise taken_back_before(digest, barred, person=f"mlpipeline deploy --run {barred.run} --allow-quarantined")
-
-
 def _step(context: Context, run: Run, verb: str, find: Find) -> Result:
     before = context.runs.result(run.id, verb)
     if before is not None and before.verdict is Verdict.PASS and not _look_again(context, run, verb):
@@ -136,8 +106,8 @@ def _step(context: Context, run: Run, verb: str, find: Find) -> Result:
     started = context.clock.monotonic()
     try:
         if verb == "train":
-            _refuse_taken_back(context, run)
-            _refuse_unseen_champion(context)
+            refuse_taken_back(context, run)
+            refuse_unseen_champion(context)
         result = find(verb)(context, run)
     except MlpipelineError as error:
         seconds = context.clock.monotonic() - started
