@@ -429,8 +429,38 @@ def test_rollback_long_after_settling_restores_traffic_alias_and_quarantines(sto
     assert story.world.target.colours[BLUE].artifact.run == first.id
     assert story.world.registry.aliases == {("iris", "champion"): "1"}
     assert next(iter(journal(story).quarantined.values())).reason == "wrong for July"
-    with pytest.raises(ConfigurationError, match="nothing to go back to"):
-        rollback.run(story.context, reason="again")
+
+
+def test_a_rollback_asked_for_again_does_nothing(story: Story) -> None:
+    story.released()
+    second = story.released()
+    result = rollback.run(story.context, second, reason="wrong for July")
+    state, entries = journal(story), story.context.ledger.read()
+    assert rollback.run(story.context, reason="again") == result
+    assert (journal(story), story.context.ledger.read()) == (state, entries)
+    assert "was taken back at" in story.world.console.lines[-1]
+
+
+def test_a_rollback_killed_before_it_told_its_result_goes_no_further_back(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    story.released()
+    second, third = story.released(), story.packaged()
+    deploy.run(story.context, third)
+
+    def killed(*_: object, **__: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as dying, pytest.raises(Crash):
+        dying.setattr(rollback.Context, "finish", killed)
+        rollback.run(story.context, reason="not this one")
+    assert journal(story).previous is not None
+    again = rollback.run(story.context, reason="not this one")
+    assert again.verdict is Verdict.PASS and again.run == third.id
+    assert story.world.target.plan is not None
+    assert story.world.target.colours[story.world.target.plan.live].artifact.run == second.id
+
+    # Asked for once more by somebody who was told: the settled version is meant.
+    rollback.run(story.context, reason="nor that one")
+    assert story.world.target.colours[story.world.target.plan.live].artifact.run != second.id
 
 
 @pytest.mark.parametrize("stage", ["mirror", "step-10", "bake"])

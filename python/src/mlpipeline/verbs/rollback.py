@@ -7,11 +7,17 @@ from mlpipeline.core.traffic import TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.ports import Moved
+from mlpipeline.record.ledger import Entry
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.holding import held
 from mlpipeline.verbs.releasing import Releasing, moved_numbers, smoke
+
+_MOVES = frozenset({"deploy", "live", "settled", "revived", "stopped", "rolled-back"})
+"""Entries after which users may be, or come, elsewhere."""
+_TELLS = frozenset({"rollback", "switch", "settle"})
+"""Verbs that take back, and whose own entry is the last thing they do."""
 
 
 def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
@@ -31,6 +37,8 @@ def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
     with held(context, run, "rollback") as token:
         _begin_new_ledger_if_broken(context)
         releasing = Releasing(context, token)
+        if (before := _taken_back_before(context, releasing)) is not None:
+            return _as_before(context, releasing, before, started)
         moved = _take_back(releasing, reason)
         release = releasing.release
         returning = release is not None and release.phase is Phase.RETURNING
@@ -55,6 +63,41 @@ def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
         facts = {"to": back.version.digest, "model_version": back.version.model_version, "reason": reason}
         record = _record(context, release.run if returning and release is not None else back.version.run)
         return context.finish(record or _own_run(context, back), "rollback", started, reasons, evidence=evidence, facts=facts)
+
+
+def _taken_back_before(context: Context, releasing: Releasing) -> Entry | None:
+    """The entry that tells of the return, when nothing was released since, and the champion it returned to answers all users.
+
+    A finished return with a version before the champion is none: to ask once more means that one.
+    """
+    champion, seen = releasing.state.champion, releasing.see()
+    if champion is None or releasing.release is not None or releasing.state.reviving:
+        return None
+    if seen.plan != TrafficPlan.all_to(champion.colour) or seen.ready.get(champion.colour) != champion.version.digest:
+        return None
+    told = False
+    for entry in reversed(context.ledger.read()):
+        if entry.event == "rolled-back" and entry.facts.get("to") == champion.version.digest:
+            return None if told and releasing.state.previous is not None else entry
+        if entry.event in _MOVES:
+            return None
+        told = told or entry.event in _TELLS
+    return None
+
+
+def _as_before(context: Context, releasing: Releasing, entry: Entry, started: float) -> Result:
+    """Once is enough: asked again, or run again after it was killed at its very end, it does nothing."""
+    version = entry.facts.get("model_version") or entry.facts.get("digest", "")[:19]
+    said = f"version {version} was taken back at {entry.at} already"
+    context.console.say(f"rollback: nothing to do, {said}; to release again: mlpipeline run")
+    record = _record(context, entry.run)
+    known = context.runs.result(entry.run, "rollback") if record else None
+    if known is not None and known.verdict is not Verdict.ERROR:
+        return known
+    back = _goes_to(releasing)
+    reasons = [Reason("rollback.before", Verdict.PASS, said), _traffic(releasing, back), _aliases(releasing)]
+    evidence = {"colour": str(back.colour), "digest": back.version.digest, "model_version": back.version.model_version}
+    return context.finish(record or _own_run(context, back), "rollback", started, reasons, evidence=evidence)
 
 
 def _begin_new_ledger_if_broken(context: Context) -> None:
