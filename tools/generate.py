@@ -134,8 +134,14 @@ def command_page() -> str:
 
 
 def option_table(options: tuple[Option, ...]) -> list[str]:
-    rows = [f"| `--{option.name}{f' {option.metavar}' if option.metavar else ''}` | {option.help} |" for option in options]
+    rows = [f"| `{_as_typed(option)}` | {option.help} |" for option in options]
     return ["| option | meaning |", "|---|---|", *rows, ""]
+
+
+def _as_typed(option: Option) -> str:
+    if option.positional:
+        return option.metavar or option.name.upper()
+    return f"--{option.name}{f' {option.metavar}' if option.metavar else ''}"
 
 
 if __name__ == "__main__":

@@ -173,6 +173,9 @@ def _add_options(parser: argparse.ArgumentParser, options: Sequence[Option], *, 
     for option in options:
         # What stands before the verb is kept apart, because the verb's own parser would overwrite it.
         destination = f"before_{option.key}" if before else option.key
+        if option.positional:
+            parser.add_argument(destination, metavar=option.metavar, nargs="?", default=argparse.SUPPRESS, help=option.help)
+            continue
         if option.kind is bool:
             parser.add_argument(
                 f"--{option.name}", dest=destination, action="store_true", default=argparse.SUPPRESS, help=option.help

@@ -44,7 +44,7 @@ class Command(NamedTuple):
 
 
 GROUPS = {
-    "gate": "judge the data or the model",
+    "gate": "judge the data, the model or what is packaged with it",
     "jenkins": "set up, start, watch and answer jobs of a Jenkins",
     "doctor": "check configuration, programs, services and disk; changes nothing",
 }
@@ -132,13 +132,17 @@ COMMANDS = (
             Option("memory", "free memory needed on each device, such as 16GiB", metavar="SIZE"),
         ),
     ),
-    Command("gate-data", "judge the data: schema, expectations, freshness", "start", (_REASON,)),
     Command(
-        "train",
-        "run the training command and record what it made",
-        "continue",
-        (Option("check", "train nothing: say whether what is known already would keep the model from being released", bool),),
+        "gate-data",
+        "judge the data: schema, expectations, freshness",
+        "start",
+        (
+            _REASON,
+            Option("release", "also refuse what is known now to be in vain, such as a commit that was taken back", bool),
+        ),
     ),
+    Command("train", "run the training command and record what it made"),
+    Command("gate-security", "look for code in model files, secrets, and known vulnerabilities, before anything is loaded"),
     Command("gate-model", "judge the model against thresholds and against the champion"),
     Command(
         "package",

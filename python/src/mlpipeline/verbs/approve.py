@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
 
 import msgspec
 
 from mlpipeline.clock import iso
+from mlpipeline.core import provenance
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.record.files import read_own, write_atomically
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
+from mlpipeline.verbs.attesting import check_clock, keep_approval, newest_entry, signed
 from mlpipeline.verbs.context import Context
 
 _EVIDENCE = ("gate-data", "gate-model", "package", "deploy")
@@ -102,10 +105,15 @@ def consume(context: Context, run: Run) -> None:
 
 def evidence_hash(context: Context, run: Run) -> str:
     """SHA-256 over verdict, reasons and evidence of what people decide on; when and how fast it was made does not count."""
+    return hash_of({verb: result for verb in _EVIDENCE if (result := context.runs.result(run.id, verb)) is not None})
+
+
+def hash_of(results: Mapping[str, Result]) -> str:
+    """The same over given results by verb; those that people do not decide on are left out."""
     found = {
         verb: {"verdict": result.verdict, "reasons": result.reasons, "evidence": result.evidence}
-        for verb in _EVIDENCE
-        if (result := context.runs.result(run.id, verb)) is not None
+        for verb, result in results.items()
+        if verb in _EVIDENCE
     }
     return sha256(msgspec.json.encode(found, order="sorted")).hexdigest()
 
@@ -180,7 +188,27 @@ def _record(context: Context, run: Run, *, person: str, why: str, decision: str,
         model_version=version,
         evidence_hash=evidence_hash(context, run),
     )
+    envelope = _said(context, run, made)
     _write(context, run, made)
+    keep_approval(context, run, envelope, digest=bound, person=person)
+
+
+def _said(context: Context, run: Run, made: Approval) -> provenance.Envelope:
+    """The decision as a statement, signed where it is configured; before it counts, for nobody's word is kept half."""
+    check_clock(context, run)
+    statement = provenance.approval(
+        service=context.config.service,
+        run=run.id,
+        digest=made.digest,
+        model_version=made.model_version,
+        evidence=made.evidence_hash,
+        who=made.who,
+        when=made.when,
+        why=made.why,
+        decision=made.decision,
+        ledger=newest_entry(context),
+    )
+    return signed(context, statement)
 
 
 def _bound(context: Context, run: Run) -> tuple[str, str]:

@@ -78,6 +78,48 @@ def attest(context: Context, run: Run, packaged: Packaged) -> dict[str, str]:
     return {**digests, PROVENANCE: digest}
 
 
+def refresh(context: Context, run: Run, digest: str) -> None:
+    """Says anew what was judged, when a gate was asked again after the package was made (another champion, new data).
+
+    Only where the old word still stands as it was signed: what was tampered with is left for the check to find.
+    """
+    place = Attestations(context.places, digest, run.id)
+    try:
+        content = place.read(PROVENANCE)
+        envelope, statement = words.opened(content)
+        packaged = _on_disk(context, run, digest)
+    except (FileNotFoundError, ValueError, EnvironmentFault):
+        return
+    entries = context.ledger.read()
+    if not any(entry.event == EVENT and entry.facts.get("sha256") == sha256(content) for entry in entries):
+        return
+    if signs(context) != bool(signers(envelope, trusted(context))):
+        return
+    results = context.runs.results(run.id)
+    gates = _release(context, run, packaged, results).gates
+    stated = {name: one.digest.get("sha256") for name, one in words.byproducts(statement).items() if name in gates}
+    if stated == {name: gate.result for name, gate in gates.items()}:
+        return
+    if {gate.result for gate in gates.values()} <= {entry.result for entry in entries if entry.run == run.id}:
+        attest(context, run, packaged)
+
+
+def _on_disk(context: Context, run: Run, digest: str) -> Packaged:
+    from mlpipeline.adapters import bundle
+
+    folder = context.places.bundles / digest.removeprefix("sha256:")
+    manifest = bundle.load(folder)
+    packaged = context.runs.result(run.id, "package")
+    return Packaged(
+        digest=digest,
+        path=str(folder),
+        lock_digest=manifest.lock,
+        lock=(folder / "requirements.lock").read_text("utf-8"),
+        python=manifest.python,
+        interpreter=str(packaged.evidence.get("python", "")) if packaged else "",
+    )
+
+
 def keep_approval(context: Context, run: Run, envelope: words.Envelope, *, digest: str, person: str) -> None:
     """Keeps the statement beside the package, with the results it rests on."""
     place = Attestations(context.places, digest, run.id)

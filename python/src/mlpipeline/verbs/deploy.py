@@ -11,9 +11,11 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, Failed
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
+from mlpipeline.verbs.attesting import refresh
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.holding import held
 from mlpipeline.verbs.releasing import Releasing, deployed_version, smoke
+from mlpipeline.verbs.verify_artifact import require_proof
 
 
 def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Result:
@@ -23,7 +25,7 @@ def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Resul
         allow_quarantined: A person decided that a version that was taken back may be tried again.
 
     Raises:
-        Failed: The version or another one of the same source is quarantined, or does not start.
+        Failed: The version or another one of the same source is quarantined, its proof does not hold, or it does not start.
         ConfigurationError: Nothing was packaged, another release is in progress, or the champion is not the one that gate
             model compared with.
     """
@@ -38,6 +40,8 @@ def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Resul
             raise taken_back_before(digest, first, same_bytes=digest == version.digest)
         refuse_another(releasing, run)
         _refuse_other_champion(context, run, releasing)
+        refresh(context, run, version.digest)
+        require_proof(context, run, version.digest)
         try:
             releasing.happen(Begin(run=run.id, version=version))
             return _judge(context, run, releasing, started, barred)
