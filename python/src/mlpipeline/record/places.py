@@ -83,6 +83,11 @@ class Places(msgspec.Struct, frozen=True):
         """Installed serving environments: ``environments/<hex digest of the lock>/``."""
         return self.home / "environments"
 
+    @property
+    def images(self) -> Path:
+        """What images are made of: bases and layers by digest, and what was measured of them."""
+        return self.home / "images"
+
 
 def home_folder(environment: Mapping[str, str] | None = None) -> Path:
     """The state folder: ``$MLPIPELINE_HOME`` when set, else ``.mlpipeline`` in the user's home."""

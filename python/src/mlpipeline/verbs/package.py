@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 import mlpipeline
-from mlpipeline.adapters.bundle import Digests, build, files_under, folder_digest
-from mlpipeline.adapters.environment import Environments
+from mlpipeline.adapters.bundle import Built, Digests, build, files_under, folder_digest
+from mlpipeline.adapters.environment import Environments, Lock
 from mlpipeline.adapters.mlflow import read_model
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
@@ -18,11 +21,27 @@ from mlpipeline.verbs.attesting import Packaged, attest
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.train import model_folder
 
+if TYPE_CHECKING:
+    from mlpipeline.verbs.package_image import MadeImage, PreparedImage
+
 VERB = "package"
 
 
-def run(context: Context, run: Run) -> Result:
-    """Locks the serving environment, writes the bundle and installs the environment, each unless it is there already.
+class Packing(msgspec.Struct, frozen=True):
+    """What an image is made from: the bundle, its lock, who installs it, and the result of the training."""
+
+    built: Built
+    lock: Lock
+    environments: Environments
+    trained: Result
+
+
+def run(context: Context, run: Run, image: str = "") -> Result:
+    """Locks the serving environment, writes the bundle, installs the environment and makes the configured container image, each
+    unless it is there already.
+
+    Args:
+        image: Where the image is written to besides the configured places: a folder, or a file that ends in ``.tar``.
 
     Raises Failed for a model that cannot be served, ConfigurationError for requirements that contradict each other,
     EnvironmentFault when the disk is full (nothing half-written stays) or no wheels can be had.
@@ -50,6 +69,7 @@ def run(context: Context, run: Run) -> Result:
     _same_model(built.manifest.part("model"), trained_digest, model)
     interpreter = environments.install(lock)
     digest = built.manifest.digest
+    prepared = _prepared(context, run, Packing(built, lock, environments, trained), image)
     attest(
         context,
         run,
@@ -60,13 +80,17 @@ def run(context: Context, run: Run) -> Result:
             lock=lock.text,
             python=python,
             interpreter=str(interpreter),
+            images={prepared.name: prepared.image.digest} if prepared else {},
         ),
     )
+    # Only what can be vouched for is published.
+    made = prepared.put(context) if prepared else None
     previous = context.runs.result(run.id, VERB)
-    if previous is not None and previous.verdict is Verdict.PASS and previous.evidence.get("digest") == digest and not built.made:
+    same = previous is not None and previous.evidence.get("digest") == digest and _same_image(made, previous)
+    if previous is not None and same and previous.verdict is Verdict.PASS and not built.made and not _moved(made):
         context.console.say(f"package: nothing to do, the bundle is there: {digest[:19]}")
         return previous
-    if previous is None or previous.evidence.get("digest") != digest:
+    if not same:
         context.runs.drop_results_after(run.id, VERB)  # what was registered and approved was another bundle
     reason = Reason(
         check="package",
@@ -79,7 +103,7 @@ def run(context: Context, run: Run) -> Result:
         run,
         VERB,
         started,
-        [reason],
+        [reason, *([made.reason] if made else [])],
         evidence={
             "digest": digest,
             "path": str(built.path),
@@ -87,9 +111,28 @@ def run(context: Context, run: Run) -> Result:
             "environment": lock.digest,
             "files": len(built.manifest.files),
             "python": str(interpreter),
+            **({"image": msgspec.to_builtins(made)} if made else {}),
         },
-        facts={"digest": digest},
+        facts={"digest": digest, **({"image": made.digest} if made else {})},
     )
+
+
+def _prepared(context: Context, run: Run, packing: Packing, path: str) -> PreparedImage | None:
+    """The container image; none is made, and nothing of that is loaded, unless it is wanted."""
+    wanted = context.config.image
+    if not (wanted.base or wanted.dockerfile or path):
+        return None
+    from mlpipeline.verbs.package_image import prepare_image
+
+    return prepare_image(context, run, packing, path)
+
+
+def _same_image(made: MadeImage | None, previous: Result) -> bool:
+    return previous.evidence.get("image") is None if made is None else made.same_as(previous.evidence.get("image"))
+
+
+def _moved(made: MadeImage | None) -> bool:
+    return made is not None and made.sent + made.written > 0
 
 
 def _there(model: Path) -> None:

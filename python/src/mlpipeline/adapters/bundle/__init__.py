@@ -161,7 +161,7 @@ def _walk(folder: Path, prefix: str, within: Path) -> Iterator[tuple[str, Path]]
 
 
 def _check_link(link: Path, within: Path) -> None:
-    """Otherwise a package would hold what happens to lie on this machine, such as a key, and never end where links run in circles."""
+    """Otherwise a package would hold what happens to lie on this machine, such as a key, or never end."""
     target = link.readlink()
     try:
         leads = link.resolve(strict=True)

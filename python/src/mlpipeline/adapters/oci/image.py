@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from mlpipeline.adapters.oci.blobs import Blob, TextBlob
 from mlpipeline.core.image import CONFIG_TYPE, MANIFEST_TYPE, Descriptor, Layer, digest_of, manifest
 
@@ -38,6 +40,12 @@ class Image(NamedTuple):
     @property
     def manifest_blob(self) -> Blob:
         return TextBlob(self.descriptor, self.manifest)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """As the configuration says them."""
+        labels = msgspec.json.decode(self.config)["config"].get("Labels")
+        return {str(name): str(value) for name, value in (labels or {}).items()}
 
     @property
     def bytes(self) -> int:
