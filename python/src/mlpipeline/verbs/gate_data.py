@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mlpipeline.config.model import DataFile, Freshness
-from mlpipeline.core import expectations
+from mlpipeline.core import expectation_support, expectations
 from mlpipeline.core.data_schema import check_schema
 from mlpipeline.core.expectations import Check, Counts, Outcome
 from mlpipeline.core.verdict import Verdict
@@ -34,8 +34,22 @@ class _Findings(msgspec.Struct):
     facts: dict[str, object]
 
 
-def run(context: Context, run: Run) -> Result:
-    """Pulls the data when needed, records its version and checks every configured file."""
+def run(context: Context, run: Run, *, release: bool = False) -> Result:
+    """Pulls the data when needed, records its version and checks every configured file.
+
+    Args:
+        release: Good data is to be trained on and released: what is known now to keep that from happening is refused now, as
+            ``mlpipeline run`` does before the training.
+    """
+    result = _judged(context, run)
+    if release and result.verdict is Verdict.PASS:
+        from mlpipeline.verbs.worthwhile import check
+
+        check(context, run)
+    return result
+
+
+def _judged(context: Context, run: Run) -> Result:
     started = context.clock.monotonic()
     files = context.config.data.files
     if not files:
@@ -244,7 +258,7 @@ def _outcomes(context: Context, table: Table, checks: Sequence[Check]) -> tuple[
             hint = f"; did you mean {near}?" if near else ""
             outcomes[place] = Outcome(check, False, "schema", Counts(0), error=f"column {absent[0]} is missing{hint}")
     open_places = [place for place in range(len(checks)) if place not in outcomes]
-    fast = [place for place in open_places if data.engine == "auto" and expectations.answerable(checks[place], kinds)]
+    fast = [place for place in open_places if data.engine == "auto" and expectation_support.answerable(checks[place], kinds)]
     slow = [place for place in open_places if place not in set(fast)]
     counted = expectations.check("expect_table_row_count_to_be_between", {}, source="rows")
     answers = answer(table, [counted, *(checks[place] for place in fast)], data.sample_rows)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,9 +32,7 @@ _KINDS: Mapping[str, Kind] = {
     "FLOAT": "float32",
     "VARCHAR": "string",
     "BOOLEAN": "boolean",
-    **dict.fromkeys(
-        ("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE"), "timestamp"
-    ),
+    **dict.fromkeys(("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"), "timestamp"),
 }
 
 
@@ -43,8 +41,10 @@ class Table:
     """An opened data file (or several that are one table).
 
     Args:
-        relation: What stands after FROM; NaN is missing there, as in pandas, and decimals are doubles.
+        relation: What stands after FROM; NaN is missing there, as in pandas, decimals are doubles, and times are in UTC.
+        source: The same as it was read, for what Parquet's own statistics can answer.
         types: DuckDB's type of each column, in the order of the file.
+        raw: The type of each column in ``source``.
         label: The path as configured, for messages.
     """
 
@@ -53,6 +53,8 @@ class Table:
     types: Mapping[str, str]
     label: str
     files: tuple[Path, ...]
+    source: str = ""
+    raw: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kinds(self) -> dict[str, Kind]:
@@ -67,6 +69,26 @@ class Table:
         except duckdb.Error as error:
             raise _unreadable(error, self.label, self.files) from error
         return found
+
+    def batches(self, query: str, size: int) -> Iterator[list[Any]]:
+        """The first column of a query's rows, so many at once. Raises Failed as :meth:`rows`."""
+        import duckdb
+
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute(query)
+                while found := cursor.fetchmany(size):
+                    yield [row[0] for row in found]
+        except duckdb.Error as error:
+            raise _unreadable(error, self.label, self.files) from error
+
+    def insert(self, name: str, values: Sequence[str]) -> None:
+        """Adds texts to a temporary table of one column."""
+        self.connection.execute(f"INSERT INTO {name} SELECT unnest(?)", [list(values)])
+
+    def with_nan_in(self, columns: Collection[str]) -> Table:
+        """The same table, where only these columns are known to hold NaN: looking for it costs more than the checks."""
+        return replace(self, relation=_relation(self.source, self.raw, columns))
 
     def arrow(self, columns: Sequence[str] = ()) -> Any:
         """The table (or some columns of it) as a ``pyarrow.Table``."""
@@ -126,7 +148,6 @@ def open_table(files: Sequence[Path], label: str) -> Table:
         config={
             "autoinstall_known_extensions": False,
             "temp_directory": str(Path(tempfile.gettempdir()) / "mlpipeline-duckdb"),
-            "preserve_insertion_order": False,
         }
     )
     try:
@@ -134,12 +155,19 @@ def open_table(files: Sequence[Path], label: str) -> Table:
         source = f"read_parquet({_texts(files)})" if parquet else _load_csv(connection, files)
         described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608
         raw = {str(row[0]): str(row[1]) for row in described}
-        clean = ", ".join(f"{_clean(name, kind)} AS {quoted(name)}" for name, kind in raw.items())
-        types = {name: "DOUBLE" if _widened(kind) else kind for name, kind in raw.items()}
-        return Table(connection, f"(SELECT {clean} FROM {source})", types, label, tuple(files))  # noqa: S608
+        types = {name: _cleaned(kind) for name, kind in raw.items()}
+        return Table(connection, _relation(source, raw, raw), types, label, tuple(files), source, raw)
     except duckdb.Error as error:
         connection.close()
         raise _unreadable(error, label, files) from error
+
+
+def _relation(source: str, raw: Mapping[str, str], with_nan: Collection[str]) -> str:
+    clean = ", ".join(
+        f"{_clean(name, kind) if name in with_nan or kind not in _NAN else quoted(name)} AS {quoted(name)}"
+        for name, kind in raw.items()
+    )
+    return f"(SELECT {clean} FROM {source})"  # noqa: S608
 
 
 def quoted(name: str) -> str:
@@ -230,6 +258,15 @@ def _texts(files: Sequence[Path]) -> str:
     return "[" + ", ".join(text(re.sub(r"([*?\[])", r"[\1]", str(file))) for file in files) + "]"
 
 
+_NAN = frozenset({"DOUBLE", "FLOAT"})
+_ZONED = "TIMESTAMP WITH TIME ZONE"
+
+
+def _cleaned(kind: str) -> str:
+    """The type of a column after :func:`_clean`."""
+    return "DOUBLE" if _widened(kind) else "TIMESTAMP" if kind == _ZONED else kind
+
+
 def _widened(kind: str) -> bool:
     return kind.startswith("DECIMAL") or kind in {"HUGEINT", "UHUGEINT"}
 
@@ -237,8 +274,10 @@ def _widened(kind: str) -> bool:
 def _clean(name: str, kind: str) -> str:
     if _widened(kind):
         return f"CAST({quoted(name)} AS DOUBLE)"
+    if kind == _ZONED:  # as the moment in UTC: the arithmetic of zones is no part of DuckDB itself
+        return f"make_timestamp(epoch_us({quoted(name)}))"
     # not nullif: DuckDB folds a comparison with NaN by Parquet's statistics, which leave NaN out
-    return f"CASE WHEN isnan({quoted(name)}) THEN NULL ELSE {quoted(name)} END" if kind in {"DOUBLE", "FLOAT"} else quoted(name)
+    return f"CASE WHEN isnan({quoted(name)}) THEN NULL ELSE {quoted(name)} END" if kind in _NAN else quoted(name)
 
 
 def _unreadable(error: Exception, label: str, files: Sequence[Path]) -> Failed:

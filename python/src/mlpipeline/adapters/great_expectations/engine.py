@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlpipeline.core.expectation_results import plain
 from mlpipeline.core.expectations import Check, Counts, Outcome
 from mlpipeline.errors import ConfigurationError
 
@@ -36,7 +37,7 @@ def run(table: Any, checks: Sequence[Check], sample_rows: int) -> list[Outcome]:
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("data")
     definition = source.add_dataframe_asset("data").add_batch_definition_whole_dataframe("data")
-    batch = definition.get_batch({"dataframe": table.to_pandas()})
+    batch = definition.get_batch({"dataframe": _frame(table)})
     suite = gx.ExpectationSuite(name="gate", expectations=[_expectation(check, place) for place, check in enumerate(checks)])
     # SUMMARY would count only among the first failing values
     result_format = {"result_format": "COMPLETE", "partial_unexpected_count": sample_rows}
@@ -47,6 +48,18 @@ def run(table: Any, checks: Sequence[Check], sample_rows: int) -> list[Outcome]:
         place = int(result.expectation_config.meta[_PLACE])
         outcomes[place] = _outcome(checks[place], result, table.num_rows, sample_rows)
     return [outcomes[place] for place in range(len(checks))]
+
+
+def _frame(table: Any) -> Any:
+    """Times in nanoseconds where they fit: the library compares no others with bounds."""
+    import pandas as pd
+
+    frame = table.to_pandas()
+    for name, kind in frame.dtypes.items():
+        if str(kind) in {"datetime64[s]", "datetime64[ms]", "datetime64[us]"}:
+            with contextlib.suppress(pd.errors.OutOfBoundsDatetime):
+                frame[name] = frame[name].astype("datetime64[ns]")
+    return frame
 
 
 def _expectation(check: Check, place: int) -> Any:
@@ -64,17 +77,26 @@ def _expectation(check: Check, place: int) -> Any:
 def _outcome(check: Check, result: Any, rows: int, sample_rows: int) -> Outcome:
     details = dict(result.result or {})
     observed: Any = details.get("observed_value")
+    by_rows = "element_count" in details
     counts = Counts(
         int(details.get("element_count") or rows),
-        missing=details.get("missing_count"),
-        unexpected=details.get("unexpected_count"),
+        missing=details.get("missing_count") if by_rows else None,
+        unexpected=details.get("unexpected_count") if by_rows else None,
         observed=getattr(observed, "item", lambda: observed)(),
     )
     entries = details.get("partial_unexpected_counts") or []
     sample = tuple((str(entry["value"]), int(entry["count"])) for entry in entries if "value" in entry)[:sample_rows]
     if check.type == "expect_column_values_to_not_be_null" and counts.unexpected:
         sample = (("null", counts.unexpected),)
-    return Outcome(check, bool(result.success), ENGINE, counts, sample, _exception(result.exception_info))
+    found = dict(result.to_json_dict().get("result") or {})
+    kept = {name: plain(value) for name, value in found.items() if name not in _ONLY_COMPLETE}
+    return Outcome(check, bool(result.success), ENGINE, counts, sample, _exception(result.exception_info), kept)
+
+
+_ONLY_COMPLETE = frozenset(
+    {"unexpected_list", "unexpected_index_list", "unexpected_index_query", "partial_unexpected_index_list"}
+)
+"""As long as the data: left out, as the form SUMMARY leaves most of them out."""
 
 
 def _exception(information: Any) -> str:
