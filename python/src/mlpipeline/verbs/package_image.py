@@ -148,8 +148,9 @@ def _base(context: Context, python: str) -> Base:
 
 def _on_base(context: Context, packing: Packing, base: Base, contents: tuple[Content, ...], labels: Mapping[str, str]) -> Image:
     wanted, images, lock = context.config.image, context.places.images, packing.lock
+    listed = next(one for one in contents if one.path == "requirements.lock")
     environment = environment_layer(
-        images, lock.digest, wanted.python or base.python, lock.python, lambda folder: packing.environments.unpack(lock, folder)
+        images, listed, wanted.python or base.python, lock.python, lambda folder: packing.environments.unpack(lock, folder)
     )
     devices = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"} if wanted.gpus else {}
     serving = Serving(

@@ -19,7 +19,7 @@ _PARTS = (
     ("serving code", ("lib/",)),
     ("project code", ("code/",)),
     ("model", ("model/",)),
-    ("manifest", ("manifest.json", "requirements.lock")),
+    ("manifest", ("manifest.json",)),
 )
 
 
@@ -59,16 +59,18 @@ def build_image(
     return assembled(config, parts, labels)
 
 
-def environment_layer(images: Path, lock: str, python: str, version: str, unpack: Callable[[Path], Path]) -> tuple[Layer, Blob]:
-    """The layer of the locked environment, made once per lock.
+def environment_layer(
+    images: Path, lock: Content, python: str, version: str, unpack: Callable[[Path], Path]
+) -> tuple[Layer, Blob]:
+    """The layer of the locked environment and its lock, made once per lock.
 
     Args:
-        lock: Its digest.
+        lock: The file of the bundle.
         python: Path of the base's interpreter.
         version: Of Python, such as ``3.11``.
         unpack: Installs the lock into a folder and returns its ``site-packages``.
     """
-    key = key_of("environment-1", lock, python)
+    key = key_of("environment-1", lock.sha256, python)
     known = kept_layer(images, key, "dependencies")
     if known is not None:
         return known
@@ -89,6 +91,7 @@ def environment_layer(images: Path, lock: str, python: str, version: str, unpack
                 *entries_under(site, f"{ENVIRONMENT}/lib/python{version}/site-packages"),
                 *entries_under(folder / "environment" / "bin", f"{ENVIRONMENT}/bin"),
                 Entry(f"{ENVIRONMENT}/pyvenv.cfg", size=size, sha256=sha256, source=str(config)),
+                Entry(f"{ROOT}/{lock.path}", size=lock.size, sha256=lock.sha256, source=str(lock.source)),
                 Entry(f"{ENVIRONMENT}/bin/python", kind="link", mode=0o777, target=python),
             ]
             return keep_layer(images, key, entries, "dependencies")
