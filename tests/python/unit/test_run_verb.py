@@ -19,8 +19,8 @@ from mlpipeline.record.journal import Journal
 from mlpipeline.record.lease import Holder, Lease, holder
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import FLOW, Run
+from mlpipeline.verbs import gate_data
 from mlpipeline.verbs import run as run_verb
-from mlpipeline.verbs import train
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.current import finished
 from mlpipeline.verbs.releasing import fingerprint
@@ -78,7 +78,7 @@ def test_what_passed_is_not_done_again(world: FakeWorld, run: Run) -> None:
 def test_nothing_runs_after_what_did_not_pass(world: FakeWorld, run: Run, outcome: Verdict) -> None:
     verbs = Verbs(gate_model=outcome)
     result = run_verb.run(world.context(), run, find=verbs)
-    assert verbs.called == ["gate-data", "train", "gate-model", "report"]
+    assert verbs.called == [*FLOW[: FLOW.index("gate-model") + 1], "report"]
     assert result.verdict is outcome
     assert result.reasons[0].check == "gate-model"
     assert "gate-model said" in result.summary
@@ -147,7 +147,7 @@ def test_unchanged_data_is_looked_at_but_nothing_is_trained_again(world: FakeWor
     run_verb.run(world.context(), run, find=Verbs(package=Verdict.ERROR))
     again = Verbs()
     run_verb.run(world.context(), run, find=again)
-    assert again.called == ["gate-data", *FLOW[3:], "report"]
+    assert again.called == ["gate-data", *FLOW[FLOW.index("package") :], "report"]
 
 
 class Looks(Verbs):
@@ -183,7 +183,7 @@ def test_a_champion_that_changed_before_the_deployment_is_compared_with_anew_and
     )
     again = Looks(world)
     assert run_verb.run(world.context(), run, find=again).verdict is Verdict.PASS
-    assert again.called == ["gate-model", *FLOW[5:], "report"]
+    assert again.called == ["gate-model", *FLOW[FLOW.index("deploy") :], "report"]
 
 
 def test_a_run_of_a_stopped_service_says_so_before_hours_of_training(tmp_path: Path) -> None:
@@ -250,15 +250,19 @@ def test_a_source_that_was_taken_back_is_refused_before_hours_of_training(world:
     words = ("run r0", "complaints from the shop", "mlpipeline deploy --run r0 --allow-quarantined")
     assert all(word in told.value.render() for word in words)
     assert finished(world.context(), run)
-    with pytest.raises(Failed, match="taken back before and is quarantined"):
-        train.run(world.context(), run, check=True)
 
 
-def test_a_training_that_is_worth_its_while_is_only_said_to_be(world: FakeWorld, run: Run) -> None:
-    result = train.run(world.context(), run, check=True)
-    assert (result.verb, result.verdict) == ("train", Verdict.PASS)
-    assert world.context().runs.result(run.id, "train") is None
-    assert not world.context().ledger.read()
+def test_the_data_gate_of_a_release_refuses_a_source_that_was_taken_back(world: FakeWorld, run: Run) -> None:
+    assert gate_data.run(world.context(), run, release=True).verdict is Verdict.PASS
+    source = Source(commit=run.commit, data=fingerprint({}), params=fingerprint({}))
+    Journal(world.places.journal).write(State(quarantined={"sha256:x": Quarantine("7", "complaints", "r0", source)}), token=1)
+    assert gate_data.run(world.context(), run).verdict is Verdict.PASS
+    refused = gate_data.run(world.context(), run, release=True)
+    assert (refused.verb, refused.run, refused.verdict) == ("gate-data", run.id, Verdict.FAIL)
+    assert refused.summary == "a version of this very commit and data was taken back before and is quarantined"
+    noted = world.context().runs.result(run.id, "train")
+    assert noted is not None
+    assert noted.verdict is Verdict.FAIL
 
 
 def test_every_start_and_end_is_one_line(world: FakeWorld, run: Run) -> None:

@@ -38,15 +38,14 @@ def run(context: Context, run: Run, *, release: bool = False) -> Result:
     """Pulls the data when needed, records its version and checks every configured file.
 
     Args:
-        release: Good data is to be trained on and released: what is known now to keep that from happening is refused now, as
-            ``mlpipeline run`` does before the training.
+        release: Good data is to be trained on and released: a source that was taken back fails now, not after the training.
     """
     result = _judged(context, run)
-    if release and result.verdict is Verdict.PASS:
-        from mlpipeline.verbs.worthwhile import check
+    if not release or result.verdict is not Verdict.PASS:
+        return result
+    from mlpipeline.verbs.worthwhile import judged
 
-        check(context, run)
-    return result
+    return judged(context, run, result)
 
 
 def _judged(context: Context, run: Run) -> Result:

@@ -49,19 +49,12 @@ class Trained(msgspec.Struct, frozen=True, omit_defaults=True):
     gpu: dict[str, object] = {}
 
 
-def run(context: Context, run: Run, *, check: bool = False) -> Result:
+def run(context: Context, run: Run) -> Result:
     """Trains unless the model of exactly these inputs is there already.
-
-    Args:
-        check: Train nothing; only say whether something that is known already would keep the model from being released.
 
     Raises Failed when the training failed, hung, or left no model that can be served (the result says so too),
     EnvironmentFault when it was killed from outside or MLflow cannot be reached, ConfigurationError without a commit.
     """
-    if check:
-        from mlpipeline.verbs.worthwhile import check as worthwhile
-
-        return worthwhile(context, run)
     started = context.clock.monotonic()
     state = _checked_out(context, run)
     versions = _data_version(context, run)

@@ -1,37 +1,34 @@
-"""What would make a training in vain: asked by ``run``, and by ``train --check`` before GPUs are waited for."""
+"""What would make a training in vain: asked by ``run``, and by ``gate data --release`` before GPUs are waited for."""
 
 from __future__ import annotations
 
-from mlpipeline import __version__
-from mlpipeline.clock import iso
+import msgspec
+
 from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import Failed
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 
 
-def check(context: Context, run: Run) -> Result:
-    """Trains nothing and records nothing when the training may go ahead.
+def judged(context: Context, run: Run, gate: Result) -> Result:
+    """The passed result of the data gate, or one that fails because this source was taken back; the record then says that its
+    training was not begun, and why. Another release that is in progress is no reason: by the end of the training it is over.
 
-    Raises what each of the others raises: Failed for a source that was taken back, ConfigurationError while another release
-    is in progress, EnvironmentFault when the champion cannot be seen.
+    Raises EnvironmentFault when the champion cannot be seen.
     """
-    at, started = context.clock.now(), context.clock.monotonic()
-    refuse_another(context, run)
-    refuse_taken_back(context, run)
-    refuse_unseen_champion(context)
-    reason = Reason("train.worthwhile", Verdict.PASS, "nothing that is known now would keep a trained model from being released")
-    return Result(
-        verb="train",
-        service=context.config.service,
-        run=run.id,
-        verdict=reason.verdict,
-        summary=reason.summary,
-        reasons=(reason,),
-        started=iso(at),
-        seconds=round(context.clock.monotonic() - started, 3),
-        worker=__version__,
-    )
+    from mlpipeline.verbs.run import note_broken
+
+    started = context.clock.monotonic()
+    try:
+        refuse_taken_back(context, run)
+        refuse_unseen_champion(context)
+    except Failed as failure:
+        note_broken(context, run, "train", started, failure)
+        reason = Reason("gate-data.release", Verdict.FAIL, failure.what, sample=tuple(failure.render().splitlines()[1:]))
+        reasons = (reason, *gate.reasons)
+        return msgspec.structs.replace(gate, verdict=reason.verdict, summary=reason.summary, reasons=reasons)
+    return gate
 
 
 def refuse_another(context: Context, run: Run) -> None:

@@ -24,7 +24,7 @@ class MlPipelineTest extends JenkinsWorld {
     @Test
     void test_all_verbs_after_the_first_work_on_the_same_run() {
         pipeline('mlPipeline()')
-        assert calls[0].args == [:]
+        assert calls[0].args == [release: true]
         assert calls.findAll { it.verb != 'gate-data' }.every { it.args.run == 'r1' || it.verb == 'history' }
         assert calls.find { it.verb == 'verify' }.args.replay == '.mlpipeline/runs/r1/evidence.json'
     }
@@ -36,7 +36,7 @@ class MlPipelineTest extends JenkinsWorld {
         calls.clear()
         binding.setVariable('params', [REASON: 'asked for from outside'])
         pipeline('mlPipeline()')
-        assert calls[0].args == [reason: 'asked for from outside']
+        assert calls[0].args == [reason: 'asked for from outside', release: true]
     }
 
     @Test
@@ -70,6 +70,20 @@ class MlPipelineTest extends JenkinsWorld {
         assert release() == ['gate-data']
         assert of('publishHTML').size() == 1
         assert build.description == stopped.message
+    }
+
+    @Test
+    void test_source_that_was_taken_back_costs_no_training() {
+        answers.'gate-data' = { Map args ->
+            args.release ? [verdict: 'fail', summary: 'this very commit and data was taken back before'] : [verdict: 'pass', summary: 'good']
+        }
+        assert broken('mlPipeline(gpu: true)').message == 'gate-data: fail: this very commit and data was taken back before'
+        assert release() == ['gate-data']
+        assert of('lock').empty
+        env().BRANCH_NAME = 'feature/better'
+        calls.clear()
+        pipeline('mlPipeline()')
+        assert release() == GATES
     }
 
     @Test
@@ -304,7 +318,7 @@ class MlPipelineTest extends JenkinsWorld {
         binding.setVariable('evil', evil)
         pipeline('mlPipeline(release: [evil], config: [train: [command: evil]])')
         assert release() == WHOLE
-        assert calls[0].args == [config: [train: [command: evil]]]
+        assert calls[0].args == [release: true, config: [train: [command: evil]]]
         assert of('sh').every { it ==~ 'sh exec sh [A-Za-z0-9./_ -]+' }
     }
 }

@@ -1,0 +1,44 @@
+package org.mlpipeline
+
+/** What goes on although something went wrong: stops that are thrown later, collecting, plugins that are not installed. */
+class Guard implements Serializable {
+
+    private static final long serialVersionUID = 1L
+
+    /** What ended the body, or null: an Error too, such as a step whose plugin is not there. Whoever asks throws it again. */
+    static Throwable ended(Closure body) {
+        try {
+            body()
+            return null
+        } catch (Exception problem) {
+            return problem
+        } catch (Error broken) {
+            return broken
+        }
+    }
+
+    /** Nothing that only collects may hide why a build stopped; a second stop while collecting counts as the first. */
+    static void collecting(Object steps, String what, Closure body) {
+        try {
+            body()
+        } catch (InterruptedException stopped) {
+            throw stopped
+        } catch (Exception problem) {
+            steps.echo("mlPipeline: ${what} could not be collected: ${problem.message}")
+        }
+    }
+
+    /** Goes on without a plugin that is not installed, and says what that costs. Returns whether it was there. */
+    static boolean optional(Object steps, String step, String plugin, String without, Closure body) {
+        try {
+            body()
+            return true
+        } catch (NoSuchMethodError absent) {
+            if (!Words.missing(absent, step)) {
+                throw absent
+            }
+            steps.echo("mlPipeline: the plugin ${plugin} is not installed: ${without}")
+            return false
+        }
+    }
+}
