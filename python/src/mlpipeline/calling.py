@@ -109,6 +109,8 @@ class Calling:
         context = self._context(loaded, project)
         for warning in loaded.warnings if self._command.name == "run" else ():
             context.console.say(f"note: {warning}")
+        if self._command.name == "status" and self._options.get("run"):
+            own["run"] = context.runs.get(self._options["run"])
         if self._command.run == "none":
             return self._shown(self._module().run(context, **own), context)
         from mlpipeline.record.run import FLOW, Run

@@ -16,6 +16,7 @@ from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
 from mlpipeline.record.ledger import Entry, Ledger
 from mlpipeline.record.places import Places, home_folder
 from mlpipeline.record.result import Reason, Result
+from mlpipeline.record.run import Run, RunStore
 
 FILE = "service: churn\ntrain:\n  command: dvc repro\n"
 
@@ -296,3 +297,15 @@ def test_a_verb_that_only_shows_text_answers_programs_too(project: Path, capsys:
     shown = json.loads(capsys.readouterr().out)
     assert shown["verb"] == "init"
     assert any(line.startswith("wrote    Jenkinsfile") for line in shown["evidence"]["lines"])
+
+
+def test_status_shows_the_run_that_was_asked_for_and_refuses_one_that_is_not_there(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = RunStore(Places(project=project, home=home_folder(), service="churn"))
+    for number in (1, 2):
+        runs.create(Run(id=f"r{number}", service="churn", commit="c" * 40, created=f"2026-03-0{number}T03:00:00Z"))
+    assert cli.main(["status", "--project", str(project), "--run", "r1"]) == 0
+    assert "r1" in capsys.readouterr().out
+    assert cli.main(["status", "--project", str(project), "--run", "r3"]) == 2
+    assert "r3" in capsys.readouterr().err

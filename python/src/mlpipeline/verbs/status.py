@@ -10,6 +10,7 @@ from mlpipeline.ports import Deployed, Observed
 from mlpipeline.record.journal import Journal
 from mlpipeline.record.lease import Holder, holder
 from mlpipeline.record.result import Result
+from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.releasing import seen
 
@@ -29,7 +30,7 @@ class Status(msgspec.Struct, frozen=True):
         router: ``up``, ``down``, or why the target cannot be read.
         holder: Who changes what users get now.
         maker: Who makes a release, also while it trains.
-        results: Of the newest run of this checkout, by verb.
+        results: Of the run that was asked for, else the newest of this checkout, by verb.
         fault: What is wrong with the journal; then nothing is known of a release in progress.
     """
 
@@ -73,7 +74,7 @@ class Status(msgspec.Struct, frozen=True):
                 who = f"{worker}, {worker.user or 'unknown'}"
                 found.append(f"  {name:<12}{who}, run {worker.run or '-'}, since {worker.since}")
         if self.run:
-            found.append(f"  last run    {self.run}")
+            found.append(f"  run         {self.run}")
             found.extend(f"    {verb:<12}{result.verdict:<14}{result.summary}" for verb, result in self.results.items())
         return found
 
@@ -106,11 +107,11 @@ class Status(msgspec.Struct, frozen=True):
         return found
 
 
-def run(context: Context) -> Status:
-    """Reads the target, the journal, both leases and the newest run."""
+def run(context: Context, run: Run | None = None) -> Status:
+    """Reads the target, the journal, both leases and the results of a run, the newest unless one is named."""
     state, fault = _known(context)
     observed, router = _observe(context)
-    latest = context.runs.latest()
+    latest = run or context.runs.latest()
     return Status(
         service=context.config.service,
         router=router,
