@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from mlpipeline.adapters.scoring.holdout import Holdout, model_columns, read_holdout
+from mlpipeline.adapters.scoring.outside import Job, Measurement, Side, measure_outside, project_python
 from mlpipeline.adapters.scoring.process import Latency, Scored, score
 
-__all__ = ["Holdout", "Latency", "Scored", "model_columns", "read_holdout", "score"]
+__all__ = [
+    "Holdout",
+    "Job",
+    "Latency",
+    "Measurement",
+    "Scored",
+    "Side",
+    "measure_outside",
+    "model_columns",
+    "project_python",
+    "read_holdout",
+    "score",
+]

@@ -14,6 +14,8 @@ from mlpipeline.errors import ConfigurationError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+EXACT_INTEGERS = 2**53
+"""Beyond it floating point has no longer a number for every integer, so that two labels may become one."""
 CSV_SUFFIXES = {".csv", ".gz", ".zip", ".bz2", ".xz"}
 
 
@@ -46,11 +48,31 @@ class Holdout:
                 tries=("name one of its columns in mlpipeline.yaml, or write the column in training",),
             )
 
-    def labels(self, column: str) -> NDArray[Any]:
-        """The label of each row: numbers and booleans as float64, all else as text."""
+    def labels(self, column: str, *, gaps: bool = False) -> NDArray[Any]:
+        """The label of each row: numbers and booleans as float64, all else as text.
+
+        Args:
+            gaps: Rows without a label are allowed; they get the label of the first row that has one, see :meth:`labelled`.
+        """
+        import numpy as np
+
         self.need(column, "label (gate.label)")
         series = self.frame[column]
+        facts = {"holdout": self.path, "label": column}
+        if series.dtype.kind in "iuf":
+            beyond = int((series.abs() > EXACT_INTEGERS).sum()) if series.dtype.kind != "f" else 0
+            endless = int(np.isinf(series.to_numpy(dtype=float, na_value=np.nan)).sum())
+            if beyond:
+                raise ConfigurationError(
+                    f"{beyond} labels are integers beyond 2^53, which are not told apart as numbers",
+                    facts=facts,
+                    tries=("write the label as text",),
+                )
+            if endless:
+                raise ConfigurationError(f"{endless} of {len(series)} labels of the holdout are infinite", facts=facts)
         empty = int(series.isna().sum())
+        if gaps and 0 < empty < len(series):
+            return _plain(series.where(series.notna(), series.dropna().iloc[0]).infer_objects())
         if empty:
             raise ConfigurationError(
                 f"{empty} of {len(series)} rows of the holdout have no label",
@@ -58,6 +80,42 @@ class Holdout:
                 tries=("leave rows without a label out of the holdout",),
             )
         return _plain(series)
+
+    def labelled(self, column: str) -> NDArray[Any]:
+        """Which rows have a label."""
+        known: NDArray[Any] = self.frame[column].notna().to_numpy()
+        return known
+
+    def codes(self, column: str, what: str) -> NDArray[Any]:
+        """The values of a column as numbers from 0; empty values are refused, because nobody knows which belong together."""
+        import pandas as pd
+
+        self.need(column, what)
+        empty = int(self.frame[column].isna().sum())
+        if empty:
+            raise ConfigurationError(
+                f"{empty} of {len(self)} rows of the holdout have no {column}, the {what}", facts={"holdout": self.path}
+            )
+        codes: NDArray[Any] = pd.factorize(self.frame[column], sort=True)[0]
+        return codes
+
+    def chosen(self, text: str) -> NDArray[Any]:
+        """Numbers of the rows that meet an expression."""
+        import numpy as np
+
+        from mlpipeline.core.slices import BadExpression, parse
+
+        try:
+            expression = parse(text)
+            for column in expression.columns:
+                self.need(column, f"slice {text!r} (gate.metrics[].slices)")
+            return np.flatnonzero(expression.rows({name: self.frame[name] for name in expression.columns}))
+        except BadExpression as error:
+            raise ConfigurationError(
+                f"the holdout has no column {text!r}, the slice (gate.metrics[].slices), and it is no expression: {error}",
+                facts={"holdout": self.path, "columns": ", ".join(self.columns[:20])},
+                tries=("name a column, or write an expression such as distance > 1000 and origin == 'JFK'",),
+            ) from error
 
     def groups(self, column: str) -> dict[str, NDArray[Any]]:
         """Row numbers by value of the column, as text; empty values are a group named ``(empty)``."""
@@ -124,6 +182,11 @@ def read_holdout(path: Path) -> Holdout:
         ) from error
     if not len(frame):
         raise ConfigurationError("the holdout has no rows", facts=facts, tries=tries)
+    twice = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
+    if twice:
+        raise ConfigurationError(
+            "columns of the holdout have the same name", facts={**facts, "names": ", ".join(twice)}, tries=tries
+        )
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Holdout(path, f"sha256:{digest}", frame.reset_index(drop=True))

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SCRIPT = Path(__file__).with_name("score.py")
-PHASES = {"load": "cannot be loaded", "predict": "cannot predict the holdout", "latency": "fails on a single row"}
+PHASES = {
+    "load": "cannot be loaded",
+    "predict": "cannot predict the holdout",
+    "latency": "fails on a single row",
+    "measure": "cannot be measured",
+}
 TAIL = 2000
 """Characters of the process's last output that an error shows."""
 
@@ -42,6 +47,8 @@ class Scored:
     probabilities: NDArray[Any] | None = None
     classes: NDArray[Any] | None = None
     latency: Latency | None = None
+    memory_bytes: int = 0
+    """Peak memory of the process; 0 when it did not tell."""
 
 
 def score(
@@ -84,6 +91,11 @@ def score(
 
 
 def _run(python: Path, folder: Path, name: str, timeout: float, import_path: Sequence[Path]) -> None:
+    run_script(SCRIPT, folder, python=python, name=name, timeout=timeout, import_path=import_path)
+
+
+def run_script(script: Path, folder: Path, *, python: Path, name: str, timeout: float, import_path: Sequence[Path]) -> None:
+    """Runs one of the scripts of this package in its folder; raises as :func:`score` does."""
     environment = {
         **{key: value for key, value in os.environ.items() if key not in {"PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"}},
         "PYTHONPATH": os.pathsep.join(str(path) for path in import_path),
@@ -96,7 +108,7 @@ def _run(python: Path, folder: Path, name: str, timeout: float, import_path: Seq
     with output.open("wb") as log:
         try:
             process = subprocess.Popen(
-                [str(python), "-P", str(SCRIPT), str(folder), str(os.getpid())],
+                [str(python), "-P", str(script), str(folder), str(os.getpid())],
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -173,7 +185,7 @@ def _read(folder: Path, name: str, rows: int) -> Scored:
         numbers = all(isinstance(value, bool | int | float) for value in values)
         classes = np.array(values, dtype=float if numbers else str)
     latency = Latency(**answer["latency"]) if "latency" in answer else None
-    return Scored(said, probabilities, classes, latency)
+    return Scored(said, probabilities, classes, latency, int(answer.get("memory_bytes", 0)))
 
 
 def _array(path: Path, kind: str) -> NDArray[Any]:

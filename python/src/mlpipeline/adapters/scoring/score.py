@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -43,6 +44,7 @@ def main(folder: Path) -> int:
         phase = "latency"
         if request["latency_predictions"]:
             answer["latency"] = latency(model, frame, request["latency_predictions"])
+        answer["memory_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     except Exception as error:  # noqa: BLE001 - whatever a model raises is the answer
         traceback.print_exc()
         text = f"{type(error).__name__}: {error}"
