@@ -10,6 +10,7 @@ import pytest
 
 from mlpipeline.adapters.prometheus import PrometheusSource
 from mlpipeline.config.model import Duration, Verify
+from mlpipeline.core.promql import newest_scrape_query, selectors
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from prometheus_server import MetricsPage, free_port, running_prometheus, wait_for
 
@@ -47,6 +48,18 @@ def test_an_unseen_series_is_absent_and_nan_stays_nan(server: tuple[str, Metrics
     source = PrometheusSource(server[0])
     assert source.instant("no_such_series") == []
     assert math.isnan(source.instant("broken")[0].value)
+
+
+def test_the_age_of_what_a_query_reads_is_known_also_after_the_last_scrape(server: tuple[str, MetricsPage]) -> None:
+    source = PrometheusSource(server[0])
+    (alive,) = selectors("rate(answers_total[1m])")
+    (newest,) = source.instant(newest_scrape_query(alive))
+    assert 0 <= newest.at - newest.value < 60
+    # a moment after the last scrape for which the plain selector answers nothing any more
+    later = source.instant("time()")[0].value + 305
+    assert source.instant("answers_total", later) == []
+    (old,) = source.instant(newest_scrape_query(alive, within=900), later)
+    assert old.at - old.value > 240
 
 
 def test_a_range_query_answers_points_by_sorted_labels(server: tuple[str, MetricsPage]) -> None:

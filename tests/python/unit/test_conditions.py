@@ -61,6 +61,50 @@ def test_silence_nan_and_ambiguity_never_pass_and_never_fail(success: str, failu
     assert measure(condition(success, failure), Measurement(found)) is INCONCLUSIVE
 
 
+@pytest.mark.parametrize(
+    ("policy", "found", "verdict"),
+    [
+        ({"nan": "fail"}, NAN, FAIL),
+        ({"nan": "pass"}, NAN, PASS),
+        ({"nan": "pass"}, ("0.01", "nan"), PASS),
+        ({"infinity": "fail"}, ("inf",), FAIL),
+        ({"infinity": "number"}, ("-inf",), PASS),
+        ({"infinity": "number"}, ("inf",), FAIL),
+        ({"infinity": "pass"}, EMPTY, INCONCLUSIVE),
+        ({"empty": "fail"}, EMPTY, FAIL),
+        ({"empty": "pass"}, EMPTY, PASS),
+        ({"empty": "zero"}, EMPTY, PASS),
+        ({"several": "fail"}, ("0.01", "0.02"), FAIL),
+        ({"several": "pass"}, ("0.9", "0.9"), PASS),
+        ({"several": "every"}, ("0.01", "0.02"), PASS),
+        ({"several": "every"}, ("0.01", "0.9"), FAIL),
+        ({"several": "every"}, ("0.01", "0.3"), INCONCLUSIVE),
+        ({"several": "any"}, ("0.9", "0.01"), PASS),
+        ({"several": "any"}, ("0.9", "0.9"), FAIL),
+        ({"several": "every"}, ("0.01", "nan"), INCONCLUSIVE),
+        ({"several": "every", "nan": "pass", "infinity": "fail"}, ("nan", "inf"), FAIL),
+        ({"nan": "pass"}, ("nan", "inf"), INCONCLUSIVE),
+    ],
+)
+def test_each_corner_has_a_policy_of_its_own(policy: dict[str, str], found: tuple[str, ...], verdict: Verdict) -> None:
+    assert measure(condition(GOOD, BAD, **policy), Measurement(found)) is verdict
+
+
+@pytest.mark.parametrize(
+    ("policy", "age", "verdict"),
+    [
+        ({}, 121.0, INCONCLUSIVE),
+        ({}, 120.0, PASS),
+        ({"stale": "fail"}, 121.0, FAIL),
+        ({"stale": "pass"}, 121.0, PASS),
+        ({"stale": "ignore"}, 9e9, PASS),
+        ({"stale_after": 30.0}, 31.0, INCONCLUSIVE),
+    ],
+)
+def test_an_old_answer_has_a_policy_too(policy: dict[str, object], age: float, verdict: Verdict) -> None:
+    assert measure(condition(GOOD, BAD, **policy), Measurement(LOW, age=age)) is verdict
+
+
 @pytest.mark.parametrize("expression", ["result[3] < 1", "1 / (result - result) < 1"])
 def test_an_expression_that_cannot_be_computed_is_inconclusive(expression: str) -> None:
     assert measure(condition(expression), Measurement(LOW)) is INCONCLUSIVE

@@ -387,6 +387,19 @@ def test_a_condition_takes_part_in_the_verdict(tmp_path: Path, values: tuple[flo
     assert verify.replay(evidence(context)) == judged
 
 
+@pytest.mark.parametrize(("policy", "verdict"), [("inconclusive", Verdict.INCONCLUSIVE), ("ignore", Verdict.PASS)])
+def test_an_answer_about_series_that_nobody_scrapes_any_more_is_stale(tmp_path: Path, policy: str, verdict: Verdict) -> None:
+    wanted = Condition("drift", "rate(drift[5m]) / 2", success="result < 0.1", stale=policy)  # type: ignore[arg-type]
+    _, metrics, context = make(tmp_path, conditions=(wanted,))
+    metrics.instants["rate(drift[5m]) / 2"] = [Sample({}, 0.01, 0.0)]
+    metrics.instants["max(timestamp(drift) or max_over_time(timestamp(drift)[300s:10s]))"] = [Sample({}, 1000.0, 1121.0)]
+    watch = watching(context)
+    watch.watch("mirror", 30, traffic="mirror")
+    judged = watch.conclude()
+    assert judged.verdict is verdict
+    assert verify.replay(evidence(context)) == judged
+
+
 def gpu_query(name: str) -> str:
     (found,) = (condition.query for condition in find("dcgm").conditions if condition.name == name)
     return found.replace("{{service}}", "iris").replace("{{candidate}}", "green")

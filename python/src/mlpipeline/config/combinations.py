@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime
 
 from mlpipeline.config.model import Condition, Config, Expectation, MetricGate, ScoreRule
 from mlpipeline.config.shape import Problem, closest
@@ -28,6 +28,8 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _rollout(config)
     yield from _verify(config)
     yield from _nightly(config)
+    yield from _security(config)
+    yield from _checks(config)
     yield from _signing(config)
     yield from _image(config)
     if config.approval.quorum > 1 and not config.approval.required:
@@ -46,8 +48,51 @@ def warnings(config: Config) -> Iterator[str]:
     for name, seconds in (("rollout.mirror", rollout.mirror), ("rollout.step", rollout.step if rollout.steps else 0)):
         if 0 < seconds < verify.interval:
             yield f"{name} is shorter than verify.interval ({verify.interval:g} s): at most one look fits into it"
+    if config.security.model_files.policy != "fail":
+        yield f"security.model_files.policy is {config.security.model_files.policy}: a model file that runs code would be released"
     if config.gate.holdout == "":
         yield "gate.holdout is not set: no model gate stands between a worse candidate and the users"
+
+
+def _security(config: Config) -> Iterator[Problem]:
+    example = "ignore:\n  - {id: CVE-2026-1234, reason: not reachable, person: mara, expires: 2027-01-31}"
+    for index, ignore in enumerate(config.security.ignore):
+        way: Way = ("security", "ignore", index)
+        for key in ("id", "reason", "person"):
+            if not getattr(ignore, key).strip():
+                yield Problem((*way, key), f"an ignore without its {key} accepts nothing", example=example)
+        if not _is_day(ignore.expires):
+            yield Problem((*way, "expires"), f"expires is no day: {ignore.expires!r}", example=example)
+    for index, name in enumerate(config.security.allow):
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name):
+            yield Problem(
+                ("security", "allow", index), f"{name!r} is no name of a Python module", example="allow: [mylib.layers]"
+            )
+
+
+def _checks(config: Config) -> Iterator[Problem]:
+    for name, check in config.checks.items():
+        way: Way = ("checks", name)
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,40}", name):
+            yield Problem(
+                way, f"a check's name is lower-case letters, digits, - and _, not {name!r}", example="checks:\n  docs: {}"
+            )
+        if name not in {"lint", "types", "tests"} and check.enabled and not check.command.strip():
+            yield Problem(
+                (*way, "command"),
+                f"the check {name} has no command, and only lint, types and tests have one of their own",
+                example=f"checks:\n  {name}:\n    command: make {name}",
+            )
+        if not check.timeout:
+            yield Problem((*way, "timeout"), f"checks.{name}.timeout is 0, so it can never end in time", example="timeout: 10m")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return bool(re.fullmatch(r"\d{4}-\d{2}-\d{2}", text))
 
 
 def _nightly(config: Config) -> Iterator[Problem]:
@@ -317,6 +362,14 @@ def _verify(config: Config) -> Iterator[Problem]:
             ("verify", "prometheus"),
             f"verify.prometheus is not an address of http or https: {verify.prometheus!r}",
             example='verify:\n  prometheus: "http://prometheus:9090"',
+        )
+    if verify.login.password and not verify.login.user:
+        yield Problem(
+            ("verify", "login"), "verify.login has a password but no user", example="login: {user: me, password: $WORD}"
+        )
+    if verify.tls.key and not verify.tls.certificate:
+        yield Problem(
+            ("verify", "tls"), "verify.tls has a key but no certificate", example="tls: {certificate: me.pem, key: me.key}"
         )
     yield from _score(verify.score)
     if not (verify.errors.enabled or verify.latency.enabled or verify.conditions or verify.score.metrics):

@@ -585,6 +585,18 @@ class Condition(Section, frozen=True):
     """Queries that may break one after the other."""
     dry_run: bool = False
     """Measured and shown, but no part of the verdict."""
+    nan: Literal["inconclusive", "fail", "pass"] = "inconclusive"
+    """What an answer with ``NaN`` is."""
+    infinity: Literal["inconclusive", "fail", "pass", "number"] = "inconclusive"
+    """What an infinite answer is; ``number``: compared like any other."""
+    empty: Literal["inconclusive", "fail", "pass", "zero"] = "inconclusive"
+    """What no answer is; ``zero``: as if the query had answered 0."""
+    stale: Literal["inconclusive", "fail", "pass", "ignore"] = "inconclusive"
+    """What an answer is whose series were not scraped for ``stale_after``; ``ignore``: their age is not asked for."""
+    stale_after: Duration = Duration(120)
+    """Age of the newest scrape from which an answer is stale; several of Prometheus' scrape intervals."""
+    several: Literal["inconclusive", "fail", "pass", "every", "any"] = "inconclusive"
+    """What several series are where the expression wants one number; ``every``: each has to pass, ``any``: one is enough."""
 
 
 class ScoredMetric(Section, frozen=True):
@@ -627,6 +639,25 @@ class ScoreRule(Section, frozen=True):
     """Of the interval that says which differences are significant."""
 
 
+class PrometheusTls(Section, frozen=True):
+    """For a Prometheus behind ``https``. The certificate is always verified. Paths start at the project."""
+
+    ca: str = ""
+    """PEM file with the authorities to trust; empty: the usual public ones, or ``REQUESTS_CA_BUNDLE``."""
+    certificate: str = ""
+    """PEM file with the worker's own certificate, where the server asks for one."""
+    key: str = ""
+    """PEM file with its key; empty: it stands in the same file."""
+
+
+class PrometheusLogin(Section, frozen=True):
+    """Basic authentication; a bearer token goes into ``headers``."""
+
+    user: str = ""
+    password: str = ""
+    """``$NAME`` is replaced from the environment, so that no secret stands in the file."""
+
+
 class Verify(Section, frozen=True):
     prometheus: str = ""
     """URL of a Prometheus; empty: the local target starts one of its own."""
@@ -637,7 +668,12 @@ class Verify(Section, frozen=True):
     timeout: Duration = Duration(10)
     """How long one query may take."""
     headers: dict[str, str] = {}
-    """Sent with each query; ``$NAME`` is replaced from the environment, so that no secret stands in the file."""
+    """Sent with each query, such as the tenant of Mimir; ``$NAME`` is replaced from the environment, so that no secret
+    stands in the file."""
+    login: PrometheusLogin = PrometheusLogin()
+    """Who asks, where Prometheus wants a user and a password."""
+    tls: PrometheusTls = PrometheusTls()
+    """Whom to trust, where Prometheus speaks ``https``."""
     false_alarm: Probability = 0.01
     """Probability that a healthy release is taken back, over all metrics and all looks of the release together."""
     min_requests: Positive = 50

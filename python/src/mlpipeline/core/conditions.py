@@ -3,9 +3,10 @@
 A measurement is ``fail`` when ``failure`` holds (also when ``success`` holds too), ``pass`` when ``success`` holds or only
 ``failure`` is given and does not hold, ``fail`` when only ``success`` is given and does not hold, else ``inconclusive``.
 
-Closed corners: no expression at all is refused; an empty, NaN, infinite or ambiguous result is inconclusive whatever the
-expressions say; errors do not count as measurements, yet end the condition when too many follow each other; an error
-never hides a failure; ending before ``count`` measurements is inconclusive, never a success.
+Closed corners: no expression at all is refused; an empty, NaN, infinite, stale or ambiguous result is inconclusive whatever
+the expressions say, unless the condition names another policy for it; errors do not count as measurements, yet end the
+condition when too many follow each other; an error never hides a failure; ending before ``count`` measurements is
+inconclusive, never a success.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import ast
 import contextlib
 import operator
 from collections.abc import Callable, Sequence
-from math import isfinite
-from typing import TypeVar
+from math import isinf, isnan
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -38,6 +39,8 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
 
 
 _Rule = TypeVar("_Rule")
+Policy = Literal["inconclusive", "fail", "pass"]
+"""What a measurement is that its expressions are not asked about."""
 
 
 class ConditionPlan(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -54,13 +57,23 @@ class ConditionPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     inconclusive_limit: int = 0
     consecutive_error_limit: int = 4
     dry_run: bool = False
+    nan: Policy = "inconclusive"
+    infinity: Literal["inconclusive", "fail", "pass", "number"] = "inconclusive"
+    empty: Literal["inconclusive", "fail", "pass", "zero"] = "inconclusive"
+    stale: Literal["inconclusive", "fail", "pass", "ignore"] = "inconclusive"
+    stale_after: float = 120.0
+    several: Literal["inconclusive", "fail", "pass", "every", "any"] = "inconclusive"
 
 
 class Measurement(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one query answered: the values as text (so that NaN survives JSON), or why there is none."""
+    """What one query answered: the values as text (so that NaN survives JSON), or why there is none.
+
+    ``age``: seconds since the newest scrape of what the query reads, of the one that is oldest; 0 where it was not asked for.
+    """
 
     values: tuple[str, ...] = ()
     error: str = ""
+    age: float = 0.0
 
 
 class Ambiguous(Exception):
@@ -89,13 +102,34 @@ def measure(plan: ConditionPlan, measurement: Measurement) -> Verdict:
     if measurement.error:
         return Verdict.ERROR
     values = tuple(float(value) for value in measurement.values)
-    if not values or not all(isfinite(value) for value in values):
-        return Verdict.INCONCLUSIVE
+    if not values and plan.empty == "zero":
+        values = (0.0,)
+    policies = (
+        (not values, plan.empty),
+        (measurement.age > plan.stale_after, plan.stale),
+        (any(map(isnan, values)), plan.nan),
+        (any(map(isinf, values)), plan.infinity),
+    )
+    found = [Verdict(policy) for holds, policy in policies if holds and policy not in ("ignore", "number")]
+    if found:
+        # several policies at once: none of them hides a worse one
+        return next(verdict for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if verdict in found)
     try:
-        failed = bool(plan.failure) and _truth(parse(plan.failure), values)
-        succeeded = bool(plan.success) and _truth(parse(plan.success), values)
-    except (Ambiguous, IndexError, ZeroDivisionError):
+        return _compared(plan, values)
+    except Ambiguous:
+        pass
+    except (IndexError, ZeroDivisionError):
         return Verdict.INCONCLUSIVE
+    if plan.several not in ("every", "any"):
+        return Verdict(plan.several)
+    each = [measure(plan, Measurement((value,))) for value in measurement.values]
+    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+    return next(verdict for verdict in (order if plan.several == "every" else order[::-1]) if verdict in each)
+
+
+def _compared(plan: ConditionPlan, values: Sequence[float]) -> Verdict:
+    failed = bool(plan.failure) and _truth(parse(plan.failure), values)
+    succeeded = bool(plan.success) and _truth(parse(plan.success), values)
     if failed or (plan.success and not plan.failure and not succeeded):
         return Verdict.FAIL
     return Verdict.PASS if succeeded or not plan.success else Verdict.INCONCLUSIVE

@@ -13,6 +13,7 @@ from mlpipeline.config.limits import LONGEST
 from mlpipeline.config.model import Condition, Config
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement, parse
 from mlpipeline.core.judge import RULES, Judge, Judgement, Look, MetricPlan, MetricVerdict, Plan, StageEnd, TracePoint
+from mlpipeline.core.promql import newest_scrape_query, selectors
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.core.weighted_score import Classified, Sampled, Score, ScorePlan
@@ -255,10 +256,22 @@ class Watch:
             if state.due(at):
                 try:
                     samples = self._source.instant(state.plan.query)
-                    found[name] = Measurement(tuple(repr(sample.value) for sample in samples))
+                    age = self._age(state.plan) if samples else 0.0
+                    found[name] = Measurement(tuple(repr(sample.value) for sample in samples), age=age)
                 except (EnvironmentFault, ConfigurationError) as error:
                     found[name] = Measurement(error=error.what)
         return found
+
+    def _age(self, plan: ConditionPlan) -> float:
+        """Seconds since the newest scrape of what the condition reads, of the selector that is oldest.
+
+        A rate over five minutes answers for five minutes after the last scrape, so the answer itself does not tell.
+        Selectors without any series are left out: many queries read errors that never happened.
+        """
+        if plan.stale == "ignore":
+            return 0.0
+        found = (self._source.instant(newest_scrape_query(selector)) for selector in selectors(plan.query))
+        return round(max((newest.at - newest.value for answer in found for newest in answer), default=0.0), 3)
 
     def _sampled(self, plan: Plan) -> dict[str, Sampled]:
         """One sample per metric of the score; none of any metric while the monitoring is out."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from mlpipeline.clock import SystemClock
 from mlpipeline.config.model import Config
 from mlpipeline.ports import Artifact, Clock, Console, MetricSource, Registry, Target
+from mlpipeline.record.ledger import Ledger
 from mlpipeline.record.places import Places, home_folder
 from mlpipeline.verbs.context import Context, World
 
@@ -63,9 +64,16 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
     def metrics(url: str) -> MetricSource:
         from mlpipeline.adapters.prometheus import PrometheusSource
 
-        return PrometheusSource(url, config.verify, environment)
+        return PrometheusSource(url, config.verify, environment, places.project)
 
-    return World(target=target, registry=registry, metrics=metrics)
+    @cache
+    def shared_ledger() -> Ledger:
+        from mlpipeline.adapters.postgresql import PostgresqlStore
+
+        store = PostgresqlStore(config.ledger.uri, config.service, environment)
+        return Ledger(places.shared_ledger(store.name), store, before=Ledger(places.ledger))
+
+    return World(target=target, registry=registry, metrics=metrics, ledger=shared_ledger if config.ledger.uri else None)
 
 
 def actor(environment: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpipeline.config.model import Verify
@@ -27,15 +28,22 @@ class PrometheusSource:
 
     Args:
         url: Its base URL, with the path prefix if it has one; ``https`` verifies the certificate.
-        settings: Its ``timeout`` bounds each request (seconds); its ``headers`` are sent with each, ``$NAME`` and
-            ``${NAME}`` replaced from the environment.
-        environment: The environment variables that headers may name; the process' own when not given.
+        settings: Its ``timeout`` bounds each request (seconds); its ``headers`` and ``login`` are sent with each, ``$NAME``
+            and ``${NAME}`` replaced from the environment; its ``tls`` says whom to trust.
+        environment: The environment variables that may be named; the process' own when not given.
+        folder: Where relative paths of ``tls`` start.
 
     Raises:
-        ConfigurationError: A header names a variable that is not set, or the URL is none.
+        ConfigurationError: A variable that is named is not set, a file of ``tls`` does not exist, or the URL is none.
     """
 
-    def __init__(self, url: str, settings: Verify | None = None, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        settings: Verify | None = None,
+        environment: Mapping[str, str] | None = None,
+        folder: Path = Path(),
+    ) -> None:
         settings = settings or Verify()
         environment = os.environ if environment is None else environment
         if not url.startswith(("http://", "https://")):
@@ -46,7 +54,10 @@ class PrometheusSource:
             )
         self._url = url.rstrip("/")
         self._timeout = float(settings.timeout)
-        self._headers = {name: _filled(name, text, environment) for name, text in settings.headers.items()}
+        self._headers = {name: _filled(f"headers.{name}", text, environment) for name, text in settings.headers.items()}
+        login = settings.login
+        self._login = (login.user, _filled("login.password", login.password, environment)) if login.user else None
+        self._tls = _tls_files(settings, folder)
         self._client: PrometheusConnect | None = None
 
     def instant(self, query: str, at: float | None = None) -> Sequence[Sample]:
@@ -81,6 +92,8 @@ class PrometheusSource:
             raise self._fault(
                 f"Prometheus did not answer within {self._timeout:g} s", query, "it is overloaded, or the query is too wide"
             ) from error
+        except requests.exceptions.SSLError as error:
+            raise self._untrusted(_root(error)) from error
         except requests.RequestException as error:
             raise self._fault(
                 "Prometheus cannot be reached", query, f"it is not running, or the address is wrong ({_root(error)})"
@@ -91,11 +104,21 @@ class PrometheusSource:
     def _connected(self) -> PrometheusConnect:
         if self._client is None:
             from prometheus_api_client import PrometheusConnect
+            from requests import Session
             from urllib3.util.retry import Retry
 
+            session = Session()
+            session.verify = self._tls[0] or True
+            session.cert = self._tls[1]
             # requests takes fractions of a second; the client's annotation says int only.
             self._client = PrometheusConnect(
-                url=self._url, headers=self._headers or None, retry=Retry(total=0), timeout=self._timeout, method="POST"
+                url=self._url,
+                headers=self._headers or None,
+                retry=Retry(total=0),
+                auth=self._login,
+                session=session,
+                timeout=self._timeout,
+                method="POST",
             )
         return self._client
 
@@ -108,10 +131,22 @@ class PrometheusSource:
             return ConfigurationError(
                 "Prometheus refuses access",
                 facts={"server": self._url, "said": message[:200]},
-                likely="verify.headers lacks the credentials or the tenant",
-                tries=('verify.headers: {Authorization: "Bearer $PROMETHEUS_TOKEN"}',),
+                likely="verify.headers or verify.login lacks the credentials, or verify.headers the tenant",
+                tries=(
+                    'verify.headers: {Authorization: "Bearer $PROMETHEUS_TOKEN"}',
+                    'verify.login: {user: reader, password: "$PROMETHEUS_PASSWORD"}',
+                    "verify.headers: {X-Scope-OrgID: team}",
+                ),
             )
         return self._fault("Prometheus answered with an error", query, message[:400])
+
+    def _untrusted(self, found: str) -> EnvironmentFault:
+        return EnvironmentFault(
+            "the TLS connection to Prometheus is not trusted, or not accepted",
+            facts={"server": self._url, "verify.tls.ca": self._tls[0] or "the public authorities", "found": found[:300]},
+            likely="an authority of your own issued its certificate, or for another name; or it wants one of the worker",
+            tries=("verify.tls.ca: the PEM file of that authority", "verify.tls.certificate and verify.tls.key"),
+        )
 
     def _fault(self, what: str, query: str, likely: str) -> EnvironmentFault:
         return EnvironmentFault(
@@ -122,13 +157,27 @@ class PrometheusSource:
         )
 
 
-def _filled(header: str, text: str, environment: Mapping[str, str]) -> str:
+def _tls_files(settings: Verify, folder: Path) -> tuple[str | None, str | tuple[str, str] | None]:
+    """Authorities, and the worker's own certificate (with its key when that is a file of its own)."""
+    found: dict[str, str] = {}
+    for key in ("ca", "certificate", "key"):
+        named = getattr(settings.tls, key)
+        if named:
+            path = folder / named
+            if not path.is_file():
+                raise ConfigurationError("the file does not exist", facts={"key": f"verify.tls.{key}", "file": path})
+            found[key] = str(path)
+    own = found.get("certificate")
+    return found.get("ca"), (own, found["key"]) if own and "key" in found else own
+
+
+def _filled(key: str, text: str, environment: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         name = match[1] or match[2]
         if name not in environment:
             raise ConfigurationError(
-                f"verify.headers needs the environment variable {name}, which is not set",
-                facts={"header": header},
+                f"verify.{key.partition('.')[0]} needs the environment variable {name}, which is not set",
+                facts={"key": f"verify.{key}"},
                 tries=(f"export {name}=...", "bind the credential in Jenkins to this name"),
             )
         return environment[name]

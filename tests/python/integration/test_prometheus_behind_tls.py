@@ -1,0 +1,143 @@
+"""A Prometheus behind https, basic authentication, tokens and tenants: what is sent, and what an error says."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import ipaddress
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from mlpipeline.adapters.prometheus import PrometheusSource
+from mlpipeline.config.model import PrometheusLogin, PrometheusTls, Verify
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
+
+ANSWER = b'{"status":"success","data":{"resultType":"scalar","result":[1700000000,"1"]}}'
+
+
+def certificate(folder: Path, name: str, authority: tuple[x509.Name, ec.EllipticCurvePrivateKey] | None = None) -> Path:
+    """Writes ``name.pem`` (certificate and key); self-signed, and then an authority, unless one is given."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    issuer, signer = authority or (subject, key)
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
+        .sign(signer, hashes.SHA256())
+    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file = folder / f"{name}.pem"
+    file.write_bytes(made.public_bytes(serialization.Encoding.PEM) + pem)
+    return file
+
+
+class Guarded:
+    """Speaks https, wants a certificate of the caller if told so, and keeps the headers it was sent."""
+
+    def __init__(self, own: Path, callers: Path | None = None) -> None:
+        seen = self.seen = []  # type: list[dict[str, str]]
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                seen.append({name.lower(): value for name, value in self.headers.items()})
+                refused = self.path.startswith("/refused")
+                self.send_response(401 if refused else 200)
+                self.send_header("Content-Length", str(len(ANSWER)))
+                self.end_headers()
+                self.wfile.write(ANSWER)
+
+            def log_request(self, code: object = None, size: object = None) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(own)
+        if callers:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(callers)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        self.url = f"https://127.0.0.1:{self.server.server_port}"
+        self._thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Guarded:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self._thread.join(10)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Guarded]:
+    with Guarded(certificate(tmp_path, "own")) as running:
+        yield running
+
+
+def test_an_authority_of_ones_own_is_trusted_when_it_is_named(server: Guarded, tmp_path: Path) -> None:
+    source = PrometheusSource(server.url, Verify(tls=PrometheusTls(ca="own.pem")), {}, tmp_path)
+    assert [sample.value for sample in source.instant("1")] == [1.0]
+
+
+def test_an_unknown_authority_is_refused_and_the_key_is_named(server: Guarded, tmp_path: Path) -> None:
+    certificate(tmp_path, "another")
+    for tls in (PrometheusTls(), PrometheusTls(ca="another.pem")):
+        with pytest.raises(EnvironmentFault, match="not trusted") as caught:
+            PrometheusSource(server.url, Verify(tls=tls), {}, tmp_path).instant("1")
+        assert "verify.tls.ca" in caught.value.render()
+    assert server.seen == []
+
+
+def test_a_server_that_asks_for_a_certificate_gets_the_workers(tmp_path: Path) -> None:
+    own, worker = certificate(tmp_path, "own"), certificate(tmp_path, "worker")
+    with Guarded(own, callers=worker) as server:
+        source = PrometheusSource(server.url, Verify(tls=PrometheusTls(ca="own.pem", certificate="worker.pem")), {}, tmp_path)
+        assert [sample.value for sample in source.instant("1")] == [1.0]
+        with pytest.raises(EnvironmentFault):
+            PrometheusSource(server.url, Verify(tls=PrometheusTls(ca="own.pem")), {}, tmp_path).instant("1")
+
+
+def test_a_file_that_is_not_there_is_the_configurations_fault(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="does not exist") as caught:
+        PrometheusSource("https://prometheus", Verify(tls=PrometheusTls(ca="none.pem")), {}, tmp_path)
+    assert "verify.tls.ca" in caught.value.render()
+
+
+def test_user_password_token_and_tenant_are_sent_and_secrets_come_from_the_environment(server: Guarded, tmp_path: Path) -> None:
+    tls = PrometheusTls(ca="own.pem")
+    login = PrometheusLogin(user="reader", password="$WORD")
+    tenant = Verify(tls=tls, login=login, headers={"X-Scope-OrgID": "team", "THANOS-TENANT": "team"})
+    PrometheusSource(server.url, tenant, {"WORD": "secret"}, tmp_path).instant("1")
+    assert server.seen[-1]["authorization"] == "Basic " + base64.b64encode(b"reader:secret").decode()
+    assert (server.seen[-1]["x-scope-orgid"], server.seen[-1]["thanos-tenant"]) == ("team", "team")
+    token = Verify(tls=tls, headers={"Authorization": "Bearer $TOKEN"})
+    PrometheusSource(server.url, token, {"TOKEN": "t0k"}, tmp_path).instant("1")
+    assert server.seen[-1]["authorization"] == "Bearer t0k"
+    with pytest.raises(ConfigurationError, match="WORD"):
+        PrometheusSource(server.url, tenant, {}, tmp_path)
+
+
+def test_a_refusal_names_every_way_to_prove_oneself(server: Guarded, tmp_path: Path) -> None:
+    source = PrometheusSource(f"{server.url}/refused", Verify(tls=PrometheusTls(ca="own.pem")), {}, tmp_path)
+    with pytest.raises(ConfigurationError, match="refuses access") as caught:
+        source.instant("1")
+    assert all(word in caught.value.render() for word in ("verify.headers", "verify.login", "X-Scope-OrgID"))
