@@ -5,6 +5,7 @@ The project's faults and the machine's are told apart."""
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -124,3 +125,13 @@ def test_a_broken_configuration_is_told_like_everywhere_else(project: Path, caps
     (project / "mlpipeline.yaml").write_text("service: x\ntrane: {}\n")
     assert cli.main(["doctor", "--project", str(project)]) == 2
     assert "nearest  train" in capsys.readouterr().err
+
+
+@pytest.mark.real
+def test_a_folder_that_cannot_be_written_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = os.access
+    monkeypatch.setattr("os.access", lambda path, mode, **rest: Path(path) != project and allowed(path, mode, **rest))
+    code, checks = doctor(project)
+    assert code == 3
+    assert checks["machine.disk"]["verdict"] == "error"
+    assert any(str(project) in line for line in checks["machine.disk"]["sample"])

@@ -69,6 +69,14 @@ def test_a_stop_and_the_way_back_stand_in_the_history(story: Story, beside: bool
     assert [share.model_version for share in history.run(story.context, at=iso(story.world.clock.now())).live] == ["1"]
 
 
+def test_a_service_is_stopped_once_and_never_back_to_a_version_it_never_had(story: Story) -> None:
+    assert "no champion" in stop.run(story.context)
+    story.released()
+    assert "rollback` brings the champion back" in stop.run(story.context)
+    stop.run(story.context)
+    assert events(story).count("stopped") == 1
+
+
 def test_second_release_passes_every_stage_in_order(story: Story) -> None:
     story.released()
     story.world.target.plans.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -202,6 +203,16 @@ def _port(context: Context) -> str:
 
 
 def _disk(context: Context) -> str:
+    for place in (context.project, context.places.home):
+        if not os.access(_existing(place), os.W_OK | os.X_OK):
+            raise EnvironmentFault(
+                "a folder that a release writes to cannot be written",
+                facts={"folder": _existing(place)},
+                likely="it belongs to another user, or the disk is mounted read-only",
+                tries=(f"ls -ld {_existing(place)}", "set MLPIPELINE_HOME to a folder of your own")
+                if place == context.places.home
+                else (f"ls -ld {place}",),
+            )
     folder = _existing(context.places.home)
     free = shutil.disk_usage(folder).free
     if free < _TIGHT_BYTES:

@@ -85,11 +85,11 @@ def run(context: Context, *, at: str = "") -> History:
     if moment > now:
         raise ConfigurationError(f"{at!r} has not come yet", facts={"asked": iso(moment), "now": iso(now)})
     told = at if at == iso(moment) else f"{at} ({iso(moment)})"
-    by = _standing([one for one in entries if datetime.fromisoformat(one.at) <= moment])
+    by = standing([one for one in entries if datetime.fromisoformat(one.at) <= moment])
     return History(entries, at=told, live=shares(by) if by else (), by=by)
 
 
-def _standing(entries: Sequence[Entry]) -> Entry | None:
+def standing(entries: Sequence[Entry]) -> Entry | None:
     """The entry that says who was live after these: nobody once the service was stopped, until it was brought back."""
     live, running = None, False
     for entry in entries:
