@@ -203,6 +203,7 @@ class CliWorld:
         made = choose_run(context, Choice.START)
         evidence: dict[str, dict[str, object]] = {
             "train": {},
+            "gate-security": {},
             "gate-model": {},
             "package": {"digest": built.manifest.digest, "path": str(built.path)},
             "register": {"name": SERVICE},

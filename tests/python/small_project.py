@@ -15,7 +15,7 @@ import msgspec
 from fakes import FakeConsole, FakeRegistry
 from mlpipeline.adapters.git import checkout
 from mlpipeline.clock import SystemClock, iso
-from mlpipeline.config.model import Config, Duration, Train
+from mlpipeline.config.model import Config, Duration, ScannerRule, Security, Train
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.ports import MetricSource, Registry, Target
 from mlpipeline.record.places import Places
@@ -23,6 +23,8 @@ from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context, World
 from tiny_model import save_tiny_model
 
+OWN_LOOK_ONLY = Security(**{name: ScannerRule(policy="off") for name in ("skops", "picklescan", "modelscan", "secrets")})
+"""What packages are looked at with in tests of other things: programs of others take seconds."""
 COPY = f"{sys.executable} train.py"
 _TRAIN = """
 import json, pathlib, shutil
@@ -61,7 +63,7 @@ class SmallProject:
         self.git("add", "--all")
         self.git("commit", "--quiet", "-m", "first")
         train = Train(command=command, metrics="metrics.json", timeout=Duration(120))
-        self.config = Config(service="tiny", train=train, **config)  # type: ignore[arg-type]
+        self.config = Config(**{"service": "tiny", "train": train, "security": OWN_LOOK_ONLY, **config})  # type: ignore[arg-type]
         self.places = Places(project=self.folder, home=folder / "home", service="tiny")
 
     def git(self, *arguments: str) -> None:

@@ -53,6 +53,10 @@ class NotRun(Exception):
     """The scanner is absent or could not do its work; the text says why in one line."""
 
 
+class NothingToDo(NotRun):
+    """The scanner is there, but of what it reads there is nothing here."""
+
+
 def at_least(level: Level, threshold: Level) -> bool:
     """Whether a finding is as bad as the threshold or worse."""
     return LEVELS.index(level) >= LEVELS.index(threshold)

@@ -113,17 +113,16 @@ def judge(name: str, scan: Scan, rule: Rule, exceptions: Sequence[Accepted], tod
     )
 
 
+def judge_nothing(name: str, why: str) -> Judged:
+    """The verdict on a scanner for which there is nothing to look at here."""
+    return Judged(Verdict.PASS, f"{name}: nothing to look at: {why}")
+
+
 def judge_not_run(name: str, why: str, rule: Rule) -> Judged:
     """The verdict on a scanner that did not run: never clean, but policy may let it pass."""
     if rule.not_run == "fail" and rule.policy == "fail":
         return Judged(Verdict.FAIL, f"{name}: not run, and not_run is fail: {why}")
     return Judged(Verdict.PASS, f"{name}: not run: {why}")
-
-
-def unused(exceptions: Sequence[Accepted], scans: Sequence[Scan]) -> list[Accepted]:
-    """Exceptions that cover nothing any more: dead weight that would hide the next such finding."""
-    findings = [finding for scan in scans for finding in scan.findings]
-    return [one for one in exceptions if not any(one.covers(finding) for finding in findings)]
 
 
 def _lapsed(one: Accepted) -> str:

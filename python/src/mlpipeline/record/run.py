@@ -21,6 +21,7 @@ from mlpipeline.record.result import Result
 FLOW = (
     "gate-data",
     "train",
+    "gate-security",
     "gate-model",
     "package",
     "register",

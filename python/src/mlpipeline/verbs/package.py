@@ -19,6 +19,7 @@ from mlpipeline.record.run import Run
 from mlpipeline.serving.requirements import REQUIREMENTS
 from mlpipeline.verbs.attesting import Packaged, attest
 from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.gate_security import require as require_secure
 from mlpipeline.verbs.train import model_folder
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def run(context: Context, run: Run, image: str = "") -> Result:
     Args:
         image: Where the image is written to besides the configured places: a folder, or a file that ends in ``.tar``.
 
-    Raises Failed for a model that cannot be served, ConfigurationError for requirements that contradict each other,
+    Raises Failed for a model that cannot be served or did not pass ``gate security``, ConfigurationError for requirements that contradict each other,
     EnvironmentFault when the disk is full (nothing half-written stays) or no wheels can be had.
     """
     started = context.clock.monotonic()
@@ -53,6 +54,7 @@ def run(context: Context, run: Run, image: str = "") -> Result:
     _there(model)
     _same_model(folder_digest(model, Digests(context.places.work / "digests-model.json")), trained_digest, model)
     read_model(model)
+    require_secure(context, run)
     environments = Environments(context.places, wheelhouse(context))
     python = python_version(model)
     lock = environments.lock(requirements(context, model), python=python)

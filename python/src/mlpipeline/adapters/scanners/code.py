@@ -8,7 +8,7 @@ import msgspec
 
 from mlpipeline.adapters.scanners.model_places import every, shown
 from mlpipeline.adapters.scanners.programs import answer, module_command, version_of
-from mlpipeline.core.findings import Finding, Level, NotRun, Scan
+from mlpipeline.core.findings import Finding, Level, NothingToDo, NotRun, Scan
 from mlpipeline.ports import Scanned
 
 _LEVELS: dict[str, Level] = {"LOW": "low", "MEDIUM": "medium", "HIGH": "high"}
@@ -24,7 +24,7 @@ class Code:
         version = version_of("bandit")
         files = sorted({file for file in (*scanned.tracked, *every(scanned)) if file.suffix == ".py" and file.is_file()})
         if not files:
-            raise NotRun("there is no Python file")
+            raise NothingToDo("there is no Python file")
         output = answer(
             [*module_command("bandit", "bandit"), "-q", "-f", "json", "--exit-zero", *(_argument(file) for file in files)],
             folder=scanned.project,

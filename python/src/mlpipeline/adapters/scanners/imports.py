@@ -64,7 +64,7 @@ IMPORT_NAMES = {
 NEEDED = {
     "sklearn": ("numpy", "scipy"),
     "scipy": ("numpy",),
-    "pandas": ("numpy", "pytz", "dateutil"),
+    "pandas": ("numpy", "pyarrow", "pytz", "dateutil"),
     "xgboost": ("numpy", "scipy"),
     "lightgbm": ("numpy", "scipy"),
     "catboost": ("numpy", "scipy", "pandas"),

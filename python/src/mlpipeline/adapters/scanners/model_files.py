@@ -204,7 +204,8 @@ class _Look:
         try:
             walk(file, seen, joblib=True, tick=self.tick)
         except Malformed as fault:
-            started = bool(seen.imports or seen.oddities)
+            # Texts may begin like an import; whatever runs something needs a call.
+            started = bool(seen.calls) or (bool(seen.imports) and _begins_as_pickle(file))
             if started or must:
                 self._judge(seen, where)
                 self.unreadable(where, f"as a pickle, {fault}")
@@ -439,7 +440,7 @@ def _own_modules(scanned: Scanned) -> frozenset[str]:
 
 def _unpacker(head: bytes) -> Callable[[IO[bytes]], Callable[[int], bytes]] | None:
     if head.startswith(b"\x1f\x8b"):
-        return lambda file: gzip.GzipFile(fileobj=file).read
+        return lambda file: gzip.GzipFile(fileobj=file, mode="rb").read
     if head.startswith(b"BZh"):
         return lambda file: bz2.BZ2File(file).read
     if head.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):

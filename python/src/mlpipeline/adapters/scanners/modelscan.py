@@ -11,7 +11,7 @@ import msgspec
 from mlpipeline.adapters.scanners.imports import SAFE, Allowed
 from mlpipeline.adapters.scanners.model_places import roots, shown
 from mlpipeline.adapters.scanners.programs import answer, module_command, version_of
-from mlpipeline.core.findings import Finding, Level, NotRun, Scan
+from mlpipeline.core.findings import Finding, Level, NothingToDo, NotRun, Scan
 from mlpipeline.ports import Scanned
 
 _LEVELS: dict[str, Level] = {"LOW": "low", "MEDIUM": "medium", "HIGH": "high", "CRITICAL": "critical"}
@@ -35,7 +35,7 @@ class Modelscan:
             findings += [_issue(one, base, scanned) for one in said.get("issues", ())]
             findings += [_error(one, base, scanned) for one in said.get("errors", ())]
         if not read:
-            raise NotRun(f"it could read none of {unread} files" if unread else "there is no file that it reads")
+            raise NothingToDo(f"it reads none of the {unread} files" if unread else "there is no file that it reads")
         return Scan(tool="modelscan", version=version, targets=read, skipped=unread, findings=tuple(sorted(set(findings))))
 
     def _ask(self, root: Path, scanned: Scanned) -> dict[str, Any]:

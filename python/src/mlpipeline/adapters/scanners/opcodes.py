@@ -60,12 +60,14 @@ class Seen:
         imports: Every name that is looked up, once.
         oddities: What hides its effect.
         opcodes: How many were walked.
+        calls: How often something that was imported, or made from it, is called or changed.
         magic: What the first pickle of the stream is, when it is a plain number (old PyTorch files begin so).
     """
 
     imports: dict[str, Import] = field(default_factory=dict)
     oddities: list[Oddity] = field(default_factory=list)
     opcodes: int = 0
+    calls: int = 0
     magic: int = 0
 
     def add(self, module: str, name: str, at: int) -> None:
@@ -166,6 +168,9 @@ class _Walk:
         return taken[::-1]
 
     # --- constants and containers -----------------------------------------------------------------------------------
+
+    def _do_stop(self, _: Any) -> None:
+        """What lies on top is the result."""
 
     def _do_mark(self, _: Any) -> None:
         self._stack.append(_MARK)
@@ -278,6 +283,7 @@ class _Walk:
     def _do_inst(self, argument: str) -> None:
         arguments = self._to_mark()
         self._import(*_split(argument))
+        self._seen.calls += 1
         self._stack.append(_Made(self._stack.pop(), _tuple(arguments)))
 
     def _do_obj(self, _: Any) -> None:
@@ -297,6 +303,7 @@ class _Walk:
         self._do_newobj(_)
 
     def _call(self, what: Any, arguments: Any) -> None:
+        self._seen.calls += 1
         if not isinstance(what, Import):
             self._odd("calls something that it makes while it is loaded")
         elif what.module.startswith("cloudpickle") and what.name in {"subimport", "dynamic_subimport"}:
@@ -313,6 +320,7 @@ class _Walk:
         state = self._stack.pop()
         target = self._stack[-1]
         if isinstance(target, Import):
+            self._seen.calls += 1
             self._odd(f"changes {target.full} itself")
         if isinstance(target, _Made):
             target.state = state

@@ -7,7 +7,7 @@ import re
 from mlpipeline.adapters.scanners.imports import SAFE, Allowed
 from mlpipeline.adapters.scanners.model_places import roots, shown
 from mlpipeline.adapters.scanners.programs import answer, module_command, version_of
-from mlpipeline.core.findings import Finding, NotRun, Scan
+from mlpipeline.core.findings import Finding, NothingToDo, Scan
 from mlpipeline.ports import Scanned
 
 _DANGEROUS = re.compile(r"(?P<where>.+): dangerous import '(?P<module>\S*) (?P<name>\S*)' FOUND")
@@ -50,7 +50,7 @@ class Picklescan:
                 elif found := _READ.match(line):
                     read += int(found["number"])
         if not read:
-            raise NotRun("there is no file that it reads")
+            raise NothingToDo("there is no file that it reads")
         return Scan(
             tool="picklescan",
             version=version,

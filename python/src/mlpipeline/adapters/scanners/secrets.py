@@ -10,7 +10,7 @@ import msgspec
 
 from mlpipeline.adapters.scanners.model_places import every, shown
 from mlpipeline.adapters.scanners.programs import answer, module_command, version_of
-from mlpipeline.core.findings import Finding, Level, NotRun, Scan
+from mlpipeline.core.findings import Finding, Level, NothingToDo, NotRun, Scan
 from mlpipeline.ports import Scanned
 
 LARGEST = 1 << 20
@@ -32,7 +32,7 @@ class Secrets:
         wanted = sorted({*scanned.tracked, *every(scanned)})
         files = [file for file in wanted if _searched(file)]
         if not files:
-            raise NotRun("there is no text file")
+            raise NothingToDo("there is no text file")
         findings: list[Finding] = []
         for start in range(0, len(files), _AT_ONCE):
             findings += self._ask(files[start : start + _AT_ONCE], scanned)

@@ -8,7 +8,7 @@ import sys
 from mlpipeline.adapters.scanners.imports import Allowed, libraries_of
 from mlpipeline.adapters.scanners.model_places import shown, with_suffix
 from mlpipeline.adapters.scanners.programs import answer, version_of
-from mlpipeline.core.findings import Finding, NotRun, Scan
+from mlpipeline.core.findings import Finding, NothingToDo, NotRun, Scan
 from mlpipeline.ports import Scanned
 
 _ASK = """
@@ -32,7 +32,7 @@ class Skops:
         """Every ``.skops`` file of the model and of what is packaged with it."""
         files = with_suffix(scanned, ".skops")
         if not files:
-            raise NotRun("there is no .skops file")
+            raise NothingToDo("there is no .skops file")
         version = version_of("skops")
         allowed = Allowed(libraries_of(scanned.requirements), scanned.allow, by_value=scanned.allow_code_by_value)
         output = answer(
