@@ -49,7 +49,7 @@ def warnings(config: Config) -> Iterator[str]:
         if 0 < seconds < verify.interval:
             yield f"{name} is shorter than verify.interval ({verify.interval:g} s): at most one look fits into it"
     if config.security.model_files.policy != "fail":
-        yield f"security.model_files.policy is {config.security.model_files.policy}: a model file that runs code would be released"
+        yield f"security.model_files.policy is {config.security.model_files.policy}: a model that runs code would be released"
     if config.gate.holdout == "":
         yield "gate.holdout is not set: no model gate stands between a worse candidate and the users"
 

@@ -44,8 +44,8 @@ def run(context: Context, run: Run, image: str = "") -> Result:
     Args:
         image: Where the image is written to besides the configured places: a folder, or a file that ends in ``.tar``.
 
-    Raises Failed for a model that cannot be served or did not pass ``gate security``, ConfigurationError for requirements that contradict each other,
-    EnvironmentFault when the disk is full (nothing half-written stays) or no wheels can be had.
+    Raises Failed for a model that cannot be served or did not pass ``gate security``, ConfigurationError for requirements that
+    contradict each other, EnvironmentFault when the disk is full (nothing half-written stays) or no wheels can be had.
     """
     started = context.clock.monotonic()
     trained = context.needed(run, "train", VERB)
