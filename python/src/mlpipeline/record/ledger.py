@@ -1,15 +1,19 @@
-"""The ledger: one JSON line per decision, each carrying the hash of the line before, so that an edit shows.
+"""The ledger: one entry per decision, each carrying the hash of the one before, so that an edit shows.
 
-A line is written with fsync under a file lock; a line cut off by a crash (no final newline) is dropped at the next
-append, because whatever it announced was not acknowledged.
+Entries stand in a store (a SQLite file, or a PostgreSQL that many agents share) and, line by line, in a copy beside it that
+people can read, archive and check with any tool. Both have to say the same: what is cut off in one, the other still has.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -58,32 +62,122 @@ def _digest(fields: dict[str, object]) -> str:
     return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
 
 
+class Rows(Protocol):
+    """The entries as lines (JSON, without line end), inside a transaction that nobody else writes in."""
+
+    def lines(self) -> list[bytes]: ...
+
+    def add(self, number: int, line: bytes) -> None: ...
+
+
+class Store(Protocol):
+    """Where entries are kept.
+
+    Attributes:
+        place: In words, for messages.
+        shared: Others write into it too, so that it may know more than the copy on this machine.
+    """
+
+    place: str
+    shared: bool
+
+    def lines(self) -> list[bytes]:
+        """All entries; none before the first. Raises EnvironmentFault when they cannot be read."""
+
+    def transaction(self) -> AbstractContextManager[Rows]:
+        """What is added counts, and survives a power cut, once it ends without an error."""
+
+    def set_aside(self) -> Path | None:
+        """Makes room for a new chain; returns where the old one is, when that is a file."""
+
+
 class Ledger:
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    """One service's decisions.
+
+    Args:
+        copy: The file of lines.
+        store: By default a SQLite file beside the copy.
+        before: Where decisions were kept until now. Its entries are the first of a chain that has none.
+    """
+
+    def __init__(self, copy: Path, store: Store | None = None, before: Ledger | None = None) -> None:
+        self._path = copy
+        self._chosen = store
+        self._before = before
+
+    @property
+    def _store(self) -> Store:
+        if self._chosen is None:
+            from mlpipeline.record.ledger_file import SqliteStore
+
+            self._chosen = SqliteStore(self._path.with_suffix(".db"))
+        return self._chosen
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words."""
+        return self._store.place
 
     def append(self, entry: Entry) -> Entry:
-        """Adds the entry; ``seq``, ``previous`` and ``hash`` are set here."""
+        """Adds the entry; ``seq``, ``previous`` and ``hash`` are set here.
+
+        A copy of an older worker that is not in the store yet goes there first. Raises EnvironmentFault when the chain is broken.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            content = b"".join(iter(lambda: os.read(handle, 1 << 20), b""))
-            whole = content[: content.rfind(b"\n") + 1]
-            entries = _decode(whole, self._path)
-            last = entries[-1] if entries else None
-            entry = msgspec.structs.replace(entry, seq=last.seq + 1 if last else 1, previous=last.hash if last else GENESIS)
-            entry = msgspec.structs.replace(entry, hash=digest(entry))
-            os.ftruncate(handle, len(whole))
-            os.lseek(handle, 0, os.SEEK_END)
-            line = msgspec.json.encode(entry) + b"\n"
-            if os.write(handle, line) != len(line):  # a disk that fills up takes what fits, without an error
-                os.ftruncate(handle, len(whole))
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-            os.fsync(handle)
+            copied = _lines(b"".join(iter(lambda: os.read(handle, 1 << 20), b"")))
+            with self._store.transaction() as rows:
+                lines = rows.lines()
+                entries = self._agreed(lines, copied)
+                if not entries and self._before is not None:
+                    entries = self._before.read()
+                known = [encoded(one) for one in entries]
+                for number in range(len(lines), len(known)):
+                    rows.add(number + 1, known[number])
+                last = entries[-1] if entries else None
+                entry = msgspec.structs.replace(entry, seq=last.seq + 1 if last else 1, previous=last.hash if last else GENESIS)
+                entry = msgspec.structs.replace(entry, hash=digest(entry))
+                rows.add(entry.seq, encoded(entry))
+                if not self._store.shared:
+                    # Before it counts: the copy of a store of our own is never behind, so that what is cut off there shows.
+                    self._write(handle, copied, [*known, encoded(entry)])
+            if self._store.shared:
+                self._write(handle, copied, [*known, encoded(entry)])
         finally:
             os.close(handle)
         return entry
+
+    def _write(self, handle: int, copied: Sequence[bytes], lines: Sequence[bytes]) -> None:
+        """Adds what the copy lacks, or takes back what a full disk cut."""
+        kept = sum(len(line) + 1 for line in copied)
+        added = b"".join(line + b"\n" for line in lines[len(copied) :])
+        os.ftruncate(handle, kept)
+        os.lseek(handle, 0, os.SEEK_END)
+        if os.write(handle, added) != len(added):  # a disk that fills up takes what fits, without an error
+            os.ftruncate(handle, kept)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        os.fsync(handle)
+
+    def _agreed(self, lines: Sequence[bytes], copied: Sequence[bytes]) -> list[Entry]:
+        """The entries that store and copy agree on, the chain checked. Raises EnvironmentFault when one lacks or changed some."""
+        for number, (line, copy) in enumerate(zip(lines, copied, strict=False), start=1):
+            if line != copy:
+                decoded(lines, self._store.place)
+                raise broken(str(self._path), number, f"it is not what {self._store.place} has, which is whole")
+        if self._store.shared:
+            entries = decoded(lines, self._store.place)
+            if len(copied) > len(lines):
+                raise broken(self._store.place, len(lines) + 1, _missing(len(copied) - len(lines), str(self._path)))
+            return entries
+        if len(copied) < len(lines):
+            decoded(lines, self._store.place)
+            raise broken(str(self._path), len(copied) + 1, _missing(len(lines) - len(copied), self._store.place))
+        if lines and len(copied) > len(lines) + 1:
+            raise broken(self._store.place, len(lines) + 1, _missing(len(copied) - len(lines), str(self._path)))
+        # One more: its writer died before it counted, and it is whole. All of them: an older worker knew no store.
+        return decoded(copied, str(self._path))
 
     def told(self, look: Entry) -> bool:
         """Whether an entry since the last decision says the same. Reads the end of the file alone, and checks no chain."""
@@ -112,43 +206,82 @@ class Ledger:
             number = 1
             while (aside := self._path.with_name(f"{self._path.name}.broken-{number}")).exists():
                 number += 1
-            return self._path.rename(aside)
+            kept, self._before = self._store.set_aside(), None
+            with contextlib.suppress(FileNotFoundError):
+                return self._path.rename(aside)
+            return kept
         return None
 
     def read(self) -> list[Entry]:
-        """All entries, the chain checked. A broken chain is an EnvironmentFault that names the line."""
-        if not self._path.is_file():
-            return []
-        content = self._path.read_bytes()
-        return _decode(content[: content.rfind(b"\n") + 1], self._path)
+        """All entries, the chain checked and store and copy compared. Raises EnvironmentFault that names the first broken one."""
+        for _ in range(2):
+            with self._copy() as copied:
+                lines = self._store.lines()
+                if copied or not lines or not self._path.exists():
+                    return self._agreed(lines, copied)
+        return self._agreed(lines, copied)
+
+    @contextlib.contextmanager
+    def _copy(self) -> Iterator[list[bytes]]:
+        """Its lines; no writer of this machine is between copy and store meanwhile."""
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            yield []
+            return
+        with file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            yield _lines(file.read())
 
 
-def _decode(content: bytes, path: Path) -> list[Entry]:
+def encoded(entry: Entry) -> bytes:
+    """The line of an entry, without its end."""
+    return msgspec.json.encode(entry)
+
+
+def decoded(lines: Sequence[bytes], place: str) -> list[Entry]:
+    """The entries of lines, the chain checked.
+
+    Args:
+        place: Where they stand, for the message.
+
+    Raises EnvironmentFault that names the first line that is broken.
+    """
     entries: list[Entry] = []
     previous = GENESIS
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         try:
             fields = msgspec.json.decode(line)
             entry = msgspec.convert(fields, Entry)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _broken(path, number, f"not an entry: {error}") from error
+            raise broken(place, number, f"not an entry: {error}") from error
         # Over what stands in the line, not over what was understood of it: a key that this version does not know is no entry's.
         whole = entry.hash == _digest(fields) and msgspec.json.encode(fields) == line
         if not whole or entry.previous != previous or entry.seq != number:
-            raise _broken(path, number, "its hash does not match its content or the line before")
+            raise broken(place, number, "its hash does not match its content or the line before")
         entries.append(entry)
         previous = entry.hash
     return entries
 
 
-def _broken(path: Path, line: int, why: str) -> EnvironmentFault:
+def broken(place: str, number: int, why: str) -> EnvironmentFault:
+    """The refusal of a ledger that was changed, from the entry of this number on."""
     return EnvironmentFault(
         "the ledger was changed after it was written",
-        facts={"ledger": f"{path}:{line}", "found": why},
-        likely="someone edited the file, or a disk lost data",
+        facts={"ledger": f"{place}:{number}", "found": why},
+        likely="someone edited it, or a disk lost data",
         tries=(
-            "restore the file from a backup; keep the broken one as evidence",
-            f"mv {path} {path}.broken    # begins a new chain",
-            "mlpipeline rollback    # works without it",
+            "restore it from a backup; keep the broken one as evidence",
+            "mlpipeline audit verify    # what else does not hold",
+            "mlpipeline rollback    # works without it, keeps the broken one and begins a new chain",
         ),
     )
+
+
+def _lines(content: bytes) -> list[bytes]:
+    """Whole lines; one that a crash cut off was never acknowledged."""
+    return content[: content.rfind(b"\n") + 1].splitlines()
+
+
+def _missing(count: int, other: str) -> str:
+    return f"{count} {'entry is' if count == 1 else 'entries are'} missing at its end, which {other} has"

@@ -41,7 +41,16 @@ class Places(msgspec.Struct, frozen=True):
 
     @property
     def ledger(self) -> Path:
+        """The ledger's entries line by line; the SQLite file that they stand in is ``ledger.db`` beside it."""
         return self.state / "ledger.jsonl"
+
+    def shared_ledger(self, name: str) -> Path:
+        """What this machine has seen of a ledger that it shares with others.
+
+        Args:
+            name: Of that ledger, one word.
+        """
+        return self.state / f"ledger-{name}.jsonl"
 
     @property
     def journal(self) -> Path:

@@ -30,6 +30,8 @@ class World(msgspec.Struct, frozen=True):
     registry: Callable[[], Registry]
     metrics: Callable[[str], MetricSource]
     """Given the URL of a Prometheus."""
+    ledger: Callable[[], Ledger] | None = None
+    """Absent: the SQLite file of the state folder."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +49,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.places.ledger)
+        return Ledger(self.places.ledger) if self.world.ledger is None else self.world.ledger()
 
     @property
     def project(self) -> Path:
