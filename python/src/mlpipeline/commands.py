@@ -130,6 +130,8 @@ COMMANDS = (
             Option("devices", "numbers or UUIDs, comma separated (default: $MLPIPELINE_GPUS, $CUDA_VISIBLE_DEVICES, all)"),
             Option("count", "how many devices are needed at least", int, "N"),
             Option("memory", "free memory needed on each device, such as 16GiB", metavar="SIZE"),
+            Option("meter", "start a meter that keeps its numbers in this folder", metavar="DIR"),
+            Option("metered", "end the meter of this folder and say what was used; looks at no device", metavar="DIR"),
         ),
     ),
     Command(
@@ -142,6 +144,7 @@ COMMANDS = (
         ),
     ),
     Command("train", "run the training command and record what it made"),
+    Command("checks", "run the project's own lint, types and tests, side by side", "start", (_REASON,)),
     Command("gate-security", "look for code in model files, secrets, and known vulnerabilities, before anything is loaded"),
     Command("gate-model", "judge the model against thresholds and against the champion"),
     Command(

@@ -73,14 +73,15 @@ class Words implements Serializable {
         return "${result.get('verb')}: ${result.get('verdict')}: ${result.get('summary')}".toString()
     }
 
-    /** What the meters of the devices say between two looks; what a device does not measure is left out. */
+    /** What a meter saw, under the names that the return value has; what a device does not measure is left out. */
     @NonCPS
-    static Map metered(Map before, Map after) {
-        Map first = (Map) (before.get('evidence') ?: [:])
-        Map last = (Map) (after.get('evidence') ?: [:])
+    static Map metered(Map told) {
+        Map use = (Map) ((Map) (told.get('evidence') ?: [:])).get('use')
         Map metered = [:]
-        if (first.get('energy_joules') != null && last.get('energy_joules') != null) {
-            metered.put('energy_joules', last.get('energy_joules') - first.get('energy_joules'))
+        for (Object key : ['busy_seconds', 'peak_memory_bytes', 'energy_joules', 'samples', 'trouble']) {
+            if (use != null && use.get(key) != null) {
+                metered.put(key, use.get(key))
+            }
         }
         return metered
     }

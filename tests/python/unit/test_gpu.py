@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fake_nvml import Card, FakeNvml
-from mlpipeline.adapters.gpu import Meter, Nvml, chosen
+from mlpipeline.adapters.gpu import Meter, Nvml, chosen, sampler
 from mlpipeline.adapters.gpu.nvml import devices_of
 from mlpipeline.cli import exit_code, main
 from mlpipeline.core.gpu import bytes_of, judge
@@ -191,3 +196,85 @@ def test_the_library_is_asked_for_a_device_only_once() -> None:
         nvml.device("0")
         fake.cards.append(Card())
         assert nvml.device("0").index == 0
+
+
+@pytest.fixture
+def real_nvml(tmp_path: Path) -> dict[str, str]:
+    """The environment of processes for which the driver's library is the fake one; its cards fill up with every look."""
+    fakes = Path(__file__).parents[1]
+    (tmp_path / "pynvml.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(fakes)!r})\n"
+        "from fake_nvml import *\nfrom fake_nvml import Card, FakeNvml\n"
+        "class Filling(FakeNvml):\n"
+        "    def nvmlDeviceGetMemoryInfo(self, card):\n"
+        "        card.free -= 1 << 30\n"
+        "        card.millijoules += 5000\n"
+        "        return super().nvmlDeviceGetMemoryInfo(card)\n"
+        "sys.modules['pynvml'] = Filling(Card(), Card(free=60 << 30))\n"
+    )
+    return {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+
+def worker(environment: dict[str, str], tmp_path: Path, **options: object) -> dict[str, Any]:
+    (tmp_path / "args.json").write_text(json.dumps(options))
+    command = [sys.executable, "-m", "mlpipeline", "doctor", "gpu", "--args", "args.json", "--result", "result.json"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, timeout=60)
+    return json.loads((tmp_path / "result.json").read_text())
+
+
+@pytest.mark.real
+def test_any_work_is_metered_between_two_calls(real_nvml: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "with blanks" / "meter"
+    assert worker(real_nvml, tmp_path, devices="0,1", meter=str(folder))["verdict"] == "pass"
+    told = worker(real_nvml, tmp_path, metered=str(folder))
+    use = told["evidence"]["use"]
+    assert told["verdict"] == "pass", told
+    assert use["devices"] == ["GPU-0", "GPU-1"]
+    assert use["samples"] >= 2
+    assert use["peak_memory_bytes"] > 10 << 30
+    assert use["energy_joules"] == 2 * 5 * (use["samples"] - 1)
+    assert use["held_seconds"] > 0
+    assert "GPU seconds" in told["summary"]
+    assert worker(real_nvml, tmp_path, metered=str(folder))["evidence"]["use"] == use, "asked again it says the same"
+
+
+@pytest.mark.real
+def test_a_meter_whose_folder_is_gone_ends_and_one_that_was_killed_leaves_numbers(
+    real_nvml: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "meter"
+    for killed in (True, False):
+        worker(real_nvml, tmp_path, devices="0", meter=str(folder))
+        (pid,) = (int(line.split()[0]) for line in processes() if str(folder) in line)
+        if killed:
+            os.kill(pid, signal.SIGKILL)
+            monkeypatch.setattr(sampler, "_PATIENCE_SECONDS", 0.3)
+            use = sampler.end(folder)
+            assert use is not None
+            assert use.trouble.startswith("the meter was killed")
+            assert use.samples >= 1
+        else:
+            shutil.rmtree(folder)
+            deadline = time.monotonic() + 30
+            while any(line.split()[0] == str(pid) for line in processes()) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert not any(line.split()[0] == str(pid) for line in processes())
+
+
+def processes() -> list[str]:
+    return subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_nobody_metered_what_no_meter_saw(tmp_path: Path) -> None:
+    told = doctor_gpu.run(tmp_path, {}, metered=str(tmp_path / "none"))
+    assert (told.verdict, told.evidence) == (Verdict.INCONCLUSIVE, {})
+
+
+def test_an_unfit_device_is_not_metered_and_a_meter_needs_a_place(use_nvml, tmp_path: Path) -> None:
+    use_nvml(Card(free=0))
+    assert doctor_gpu.run(tmp_path, {}, memory="1GiB", meter=str(tmp_path / "meter")).verdict is Verdict.ERROR
+    assert not (tmp_path / "meter").exists()
+    use_nvml(Card())
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentFault, match="no place to write to"):
+        doctor_gpu.run(tmp_path, {}, meter=str(tmp_path / "file" / "meter"))

@@ -21,10 +21,21 @@ from mlpipeline.record.result import Reason, Result
 VERB = "doctor-gpu"
 
 
-def run(project: Path, environment: Mapping[str, str], *, devices: str = "", count: int = 1, memory: str = "0") -> Result:
+def run(
+    project: Path,
+    environment: Mapping[str, str],
+    *,
+    devices: str = "",
+    count: int = 1,
+    memory: str = "0",
+    meter: str = "",
+    metered: str = "",
+) -> Result:
     """Looks at every device once. A device that is unfit is an error of the machine (exit 3): another one may do.
 
     Args:
+        meter: When they are fit, a meter is started that keeps its numbers in this folder until ``metered`` ends it.
+        metered: Looks at nothing: ends the meter of this folder and says what was used.
         devices: Numbers or UUIDs; empty: as MLPIPELINE_GPUS or CUDA_VISIBLE_DEVICES says, else all.
         count: How many are needed.
         memory: Free on each, such as ``16GiB``.
@@ -33,6 +44,8 @@ def run(project: Path, environment: Mapping[str, str], *, devices: str = "", cou
     """
     del project
     started, at = time.monotonic(), datetime.now(UTC)
+    if metered:
+        return _metered(Path(metered), started, at)
     try:
         needed = bytes_of(memory)
     except ValueError as error:
@@ -43,6 +56,10 @@ def run(project: Path, environment: Mapping[str, str], *, devices: str = "", cou
     findings = judge(found, count=count, memory_bytes=needed)
     verdict = worst(finding.verdict for finding in findings)
     findings.sort(key=lambda finding: finding.verdict is Verdict.PASS)
+    if meter and verdict is Verdict.PASS:
+        from mlpipeline.adapters.gpu import sampler
+
+        sampler.begin(Path(meter), tuple(device.uuid or str(device.index) for device in found), environment)
     return Result(
         verb=VERB,
         service="",
@@ -56,6 +73,35 @@ def run(project: Path, environment: Mapping[str, str], *, devices: str = "", cou
             **energy([device.energy_joules for device in found]),
             "memory_used_bytes": max((one.memory_total_bytes - one.memory_free_bytes for one in found), default=0),
         },
+        started=iso(at),
+        seconds=round(time.monotonic() - started, 3),
+        worker=__version__,
+    )
+
+
+def _metered(folder: Path, started: float, at: datetime) -> Result:
+    """What was used is told whatever it is; that nobody metered it is inconclusive."""
+    from mlpipeline.adapters.gpu import sampler
+
+    use = sampler.end(folder)
+    if use is None:
+        reason = Reason(
+            "gpu.use", Verdict.INCONCLUSIVE, f"there is no meter in {folder}: what the GPUs were used for is not known"
+        )
+    else:
+        joules = "" if use.energy_joules is None else f", {use.energy_joules:.0f} J"
+        trouble = f" ({use.trouble})" if use.trouble else ""
+        highest = use.peak_memory_bytes / 2**30
+        said = f"{use.held_seconds:.0f} GPU seconds, {use.busy_seconds:.0f} of them busy, at most {highest:.1f} GiB"
+        reason = Reason("gpu.use", Verdict.INCONCLUSIVE if use.trouble else Verdict.PASS, f"{said}{joules}{trouble}")
+    return Result(
+        verb=VERB,
+        service="",
+        run="",
+        verdict=reason.verdict,
+        summary=reason.summary,
+        reasons=(reason,),
+        evidence={"use": msgspec.to_builtins(use)} if use else {},
         started=iso(at),
         seconds=round(time.monotonic() - started, 3),
         worker=__version__,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Mapping
@@ -56,8 +55,9 @@ class Meter:
         self._library = library
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        self._looks: list[tuple[float, list[Device]]] = []
+        self._seen = _Seen()
         self._trouble = ""
+        self._looked = threading.Event()
         self.use: GpuUse | None = None
 
     def __enter__(self) -> Meter:
@@ -75,37 +75,71 @@ class Meter:
                 self._trouble = "the NVIDIA driver hangs"
             self.use = self._summed(time.monotonic() - self._began)
 
+    def first(self, patience: float) -> None:
+        """Waits for the first look, or for what keeps it from being made.
+
+        Args:
+            patience: Seconds.
+        """
+        if self._thread is not None:
+            self._looked.wait(patience)
+
+    def so_far(self) -> GpuUse | None:
+        """As ``use`` would be if the block ended now; nothing when no device is named."""
+        return None if self._thread is None else self._summed(time.monotonic() - self._began)
+
     def _watch(self) -> None:
         try:
             with Nvml(self._library) as nvml:
                 while True:
                     last = self._over.is_set()
-                    self._looks.append((time.monotonic(), nvml.devices(self._names)))
+                    self._seen.add(time.monotonic(), nvml.devices(self._names))
+                    self._looked.set()
                     if last:
                         return
                     self._over.wait(self._every)
         except MlpipelineError as error:
             self._trouble = error.what
+        finally:
+            self._looked.set()
 
     def _summed(self, seconds: float) -> GpuUse:
-        names = self._names or ()
-        looks = list(self._looks)
-        if not looks:
+        names, seen = self._names or (), self._seen
+        if not seen.looks:
             return GpuUse(devices=names, held_seconds=round(seconds * len(names), 3), trouble=self._trouble)
-        first, last = looks[0][1], looks[-1][1]
-        metered = [(one.energy_joules, other.energy_joules) for one, other in zip(first, last, strict=True)]
-        spent = [after - before for before, after in metered if before is not None and after is not None]
-        busy = sum(
-            (at - before) * (device.busy_percent or 0) / 100
-            for (before, _), (at, devices) in itertools.pairwise(looks)
-            for device in devices
-        )
         return GpuUse(
-            devices=tuple(device.uuid for device in first),
-            held_seconds=round(seconds * len(first), 3),
-            busy_seconds=round(busy, 3),
-            peak_memory_bytes=max(one.memory_total_bytes - one.memory_free_bytes for _, devices in looks for one in devices),
-            energy_joules=sum(spent) if len(spent) == len(first) else None,
-            samples=len(looks),
+            devices=tuple(device.uuid for device in seen.first),
+            held_seconds=round(seconds * len(seen.first), 3),
+            busy_seconds=round(seen.busy_seconds, 3),
+            peak_memory_bytes=seen.peak_memory_bytes,
+            energy_joules=seen.energy(),
+            samples=seen.looks,
             trouble=self._trouble,
         )
+
+
+class _Seen:
+    """What all looks so far add up to, so that a week of them takes no more memory than one."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.first: list[Device] = []
+        self.busy_seconds = 0.0
+        self.peak_memory_bytes = 0
+        self._last: list[Device] = []
+        self._at = 0.0
+
+    def add(self, at: float, devices: list[Device]) -> None:
+        if self.looks:
+            self.busy_seconds += sum((at - self._at) * (device.busy_percent or 0) / 100 for device in devices)
+        used = [device.memory_total_bytes - device.memory_free_bytes for device in devices]
+        self.peak_memory_bytes = max(self.peak_memory_bytes, *used) if used else self.peak_memory_bytes
+        self.first = self.first or devices
+        self._last, self._at = devices, at
+        self.looks += 1
+
+    def energy(self) -> float | None:
+        """Joules, where every device has a meter."""
+        metered = [(one.energy_joules, other.energy_joules) for one, other in zip(self.first, self._last, strict=True)]
+        spent = [after - before for before, after in metered if before is not None and after is not None]
+        return sum(spent) if len(spent) == len(self.first) else None

@@ -140,6 +140,7 @@ abstract class JenkinsWorld extends BasePipelineTest {
         step('libraryResource', [String]) { String name -> new File(ROOT, "resources/${name}").getText('UTF-8') }
         step('libraryResource', [Map]) { Map how -> happened << "libraryResource ${how.resource}".toString(); how.encoding }
         step('writeFile', [Map]) { Map how -> needNode('writeFile'); files[folder + how.file] = how.text }
+        step('pwd', [Map]) { Map how -> needNode('pwd'); how.tmp ? '/workspace@tmp' : '/workspace' }
         step('fileExists', [String]) { String file -> needNode('fileExists'); files.containsKey(folder + file) }
         step('readFile', [Map]) { Map how -> needNode('readFile'); files[folder + how.file] }
         step('readJSON', [Map]) { Map how -> readJson(how) }

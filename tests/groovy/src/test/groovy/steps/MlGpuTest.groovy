@@ -5,11 +5,22 @@ import org.junit.Test
 
 class MlGpuTest extends JenkinsWorld {
 
-    int joules = 1000
+    /** Folders of meters that run. */
+    List<String> running = []
+    Map use = [devices: ['GPU-0'], held_seconds: 61.5, busy_seconds: 40.0, peak_memory_bytes: 17179869184, energy_joules: 500.0, samples: 61]
 
     @Before
     void meters() {
-        answers.'doctor-gpu' = { Map args -> joules += 500; [verdict: 'pass', summary: '1 GPUs are fit', evidence: [energy_joules: joules]] }
+        answers.'doctor-gpu' = { Map args -> metering(args) }
+    }
+
+    Map metering(Map args) {
+        if (args.metered) {
+            assert running.remove(args.metered): "no meter runs in ${args.metered}"
+            return [verdict: use.trouble ? 'inconclusive' : 'pass', summary: '62 GPU seconds', evidence: [use: use]]
+        }
+        running << args.meter
+        return [verdict: 'pass', summary: '1 GPUs are fit']
     }
 
     @Test
@@ -19,7 +30,8 @@ class MlGpuTest extends JenkinsWorld {
         assert of('node') == ['node box', 'node ends']
         assert usage.devices == '0,1' && usage.value == 42
         assert usage.gpu_seconds == 2 * usage.seconds
-        assert usage.energy_joules == 500
+        assert [usage.energy_joules, usage.busy_seconds, usage.peak_memory_bytes, usage.samples] == [500.0, 40.0, 17179869184, 61]
+        assert running.empty
         assert env().CUDA_VISIBLE_DEVICES == null
     }
 
@@ -28,7 +40,7 @@ class MlGpuTest extends JenkinsWorld {
         answers.'doctor-gpu' = [verdict: 'error', summary: 'GPU 0 (H100): others compute on it: process 4711']
         assert broken("mlGpu { mlWorker(verb: 'train') }").message.contains('others compute on it: process 4711')
         assert verbs() == ['doctor-gpu']
-        assert calls[0].args == [devices: '0', count: 1]
+        assert calls[0].args.subMap(['devices', 'count']) == [devices: '0', count: 1]
         assert held.empty
     }
 
@@ -51,17 +63,38 @@ class MlGpuTest extends JenkinsWorld {
         answers.train = { Map args -> throw aborted }
         assert broken("mlGpu { mlWorker(verb: 'train') }").is(aborted)
         assert held.empty && env().WORKSPACE == null
-        assert happened.any { it ==~ /echo mlGpu: 0: \d+ GPU seconds/ }
+        assert happened.contains('echo mlGpu: 0: 62 GPU seconds')
+        assert running.empty && verbs() == ['doctor-gpu', 'train', 'doctor-gpu']
     }
 
     @Test
-    void test_unfit_device_after_the_body_does_not_undo_it() {
-        int looks = 0
-        answers.'doctor-gpu' = { Map args -> looks++ ? [verdict: 'error', summary: 'hot'] : [verdict: 'pass', summary: 'fit'] }
-        assert pipeline("mlGpu { 'made' }").value == 'made'
-        looks = 0
-        answers.'doctor-gpu' = { Map args -> looks++ ? [silent: true, exitCode: 70] : [verdict: 'pass', summary: 'fit'] }
-        assert pipeline("mlGpu { 'made' }").value == 'made'
+    void test_second_abort_while_the_meter_is_read_does_not_hide_the_first() {
+        Stopped first = new Stopped('Aborted by bob')
+        answers.train = { Map args -> answers.'doctor-gpu' = { Map asked -> throw new Stopped('Aborted by carol') }; throw first }
+        assert broken("mlGpu { mlWorker(verb: 'train') }").is(first)
+        assert held.empty
+    }
+
+    @Test
+    void test_meter_lies_beside_the_workspace_that_a_checkout_cleans() {
+        pipeline("mlGpu { echo('body') }")
+        assert calls[0].args.meter ==~ '/workspace@tmp/mlpipeline-gpu-[0-9a-f-]{36}'
+    }
+
+    @Test
+    void test_numbers_of_a_meter_that_was_killed_are_those_until_then() {
+        use.trouble = 'the meter was killed; numbers are those until then'
+        assert pipeline("mlGpu { 'made' }").subMap(['value', 'trouble', 'energy_joules']) == [value: 'made', trouble: use.trouble, energy_joules: 500.0]
+    }
+
+    @Test
+    void test_meter_that_cannot_be_read_does_not_undo_the_body() {
+        for (Map trouble : [[verdict: 'error', summary: 'no disk'], [silent: true, exitCode: 70], [verdict: 'inconclusive', summary: 'no meter']]) {
+            answers.'doctor-gpu' = { Map args -> args.metered ? trouble : [verdict: 'pass', summary: 'fit'] }
+            Map usage = (Map) pipeline("mlGpu { 'made' }")
+            assert usage.value == 'made' && usage.gpu_seconds == usage.seconds
+            assert !usage.containsKey('energy_joules')
+        }
     }
 
     @Test

@@ -190,7 +190,7 @@ class MlPipelineTest extends JenkinsWorld {
             assert held.empty && env().WORKSPACE == null: verb
             assert release() == WHOLE.subList(0, WHOLE.indexOf(verb) + 1): verb
             assert build.description == 'aborted: bob': verb
-            assert verb == 'gate-data' || verbs().last() == 'history': verb
+            assert verb == 'gate-data' || verbs().findAll { it != 'doctor-gpu' }.last() == 'history': verb
             answers[verb] = before
         }
     }
@@ -267,7 +267,7 @@ class MlPipelineTest extends JenkinsWorld {
         pipeline("mlPipeline(gpu: [count: 2, memory: '16GiB'])")
         assert calls.find { it.verb == 'train' }.visible == '0,1'
         assert calls.find { it.verb == 'gate-data' }.visible == null
-        assert calls.find { it.verb == 'doctor-gpu' }.args == [devices: '0,1', count: 2, memory: '16GiB']
+        assert calls.find { it.verb == 'doctor-gpu' }.args.findAll { it.key != 'meter' } == [devices: '0,1', count: 2, memory: '16GiB']
         assert happened.indexOf('unlock gpu') < happened.indexOf('stage Package')
     }
 

@@ -31,7 +31,7 @@ final class WorkspaceSteps {
             case "fileExists":
                 return Files.exists(file(head, call));
             case "pwd":
-                return folder(head).toString();
+                return folder(head) + (Boolean.TRUE.equals(call.parameters.get("tmp")) ? "@tmp" : "");
             case "isUnix":
                 return true;
             case "readJSON":
