@@ -100,6 +100,42 @@ class Table:
         except duckdb.Error as error:
             raise _unreadable(error, self.label, self.files) from error
 
+    def arrow_of(self, columns: Sequence[str], sample: str) -> Any:
+        """Some columns as a ``pyarrow.Table``, of a sample of the rows (``USING SAMPLE ...``)."""
+        import duckdb
+
+        chosen = ", ".join(quoted(name) for name in columns)
+        try:
+            return self.connection.execute(f"SELECT {chosen} FROM {self.source} {sample}").to_arrow_table()  # noqa: S608
+        except duckdb.Error as error:
+            raise _unreadable(error, self.label, self.files) from error
+
+    def pieces(self, columns: Sequence[str], rows: int) -> Iterator[Any]:
+        """Some columns in Arrow batches of so many rows at most; NaN may be in them, besides missing values.
+
+        Texts of Parquet come as they are stored, as numbers of a dictionary, which is what makes them quick to count.
+        """
+        plain = all(not _widened(self.raw[name]) for name in columns)
+        try:
+            yield from _parquet_pieces(self.files, columns, rows) if self.parquet and plain else self._read(columns, rows)
+        except (OSError, ValueError) as error:  # pyarrow's own errors are both
+            raise _unreadable(error, self.label, self.files) from error
+
+    def _read(self, columns: Sequence[str], rows: int) -> Iterator[Any]:
+        import duckdb
+
+        chosen = ", ".join(quoted(name) for name in columns)
+        try:
+            with self.connection.cursor() as cursor:
+                yield from cursor.execute(f"SELECT {chosen} FROM {self.relation}").to_arrow_reader(rows)  # noqa: S608
+        except duckdb.Error as error:
+            raise _unreadable(error, self.label, self.files) from error
+
+    @property
+    def parquet(self) -> bool:
+        """Whether the files themselves hold all columns: values of a partition stand in the names of folders."""
+        return bool(self.files) and _suffix(self.files[0]) == "parquet" and not any("=" in str(file) for file in self.files)
+
     def newest(self, column: str) -> datetime | None:
         """The latest moment in a column of times, or of text that reads as times; without a zone it is UTC."""
         name = quoted(column)
@@ -178,6 +214,18 @@ def quoted(name: str) -> str:
 def text(value: str) -> str:
     """A text literal, safe inside a query."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def _parquet_pieces(files: Sequence[Path], columns: Sequence[str], rows: int) -> Iterator[Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in files:
+        with pq.ParquetFile(path, memory_map=True) as probe:
+            schema = probe.schema_arrow
+        texts = [name for name in columns if pa.types.is_string(schema.field(name).type)]
+        with pq.ParquetFile(path, memory_map=True, read_dictionary=texts) as file:
+            yield from file.iter_batches(batch_size=rows, columns=list(columns))
 
 
 def _load_csv(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> str:
