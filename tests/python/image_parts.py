@@ -156,7 +156,7 @@ class Engine:
             [
                 *(PROGRAMS / "sbin" / "dockerd", "--host", self.host, "--data-root", self.folder / "data"),
                 *("--exec-root", self.folder / "exec", "--pidfile", self.folder / "pid"),
-                *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--storage-driver=vfs"),
+                *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"),
             ],
             env=self.environment,
             stdout=log,
@@ -211,16 +211,16 @@ def container_engine() -> Iterator[Engine]:
         engine.stop()
 
 
-def layout_manifest(folder: Path) -> dict[str, object]:
-    """The manifest of the one image of a layout."""
+def layout_manifest(folder: Path, name: str = "") -> dict[str, object]:
+    """The manifest of the image of this name in a layout, or of the only one."""
     index = msgspec.json.decode((folder / "index.json").read_bytes())
-    (entry,) = index["manifests"]
+    (entry,) = [entry for entry in index["manifests"] if name in ("", entry["annotations"]["org.opencontainers.image.ref.name"])]
     found = msgspec.json.decode(blob(folder, entry["digest"]))
     return {**found, "digest": entry["digest"], "annotations_of_index": entry["annotations"]}
 
 
-def layout_config(folder: Path) -> dict[str, object]:
-    config = layout_manifest(folder)["config"]
+def layout_config(folder: Path, name: str = "") -> dict[str, object]:
+    config = layout_manifest(folder, name)["config"]
     assert isinstance(config, dict)
     assert config["mediaType"] == CONFIG_TYPE
     return msgspec.json.decode(blob(folder, config["digest"]))  # type: ignore[no-any-return]
@@ -230,14 +230,14 @@ def blob(folder: Path, digest: str) -> bytes:
     return (folder / "blobs" / "sha256" / digest.removeprefix("sha256:")).read_bytes()
 
 
-def unpacked(folder: Path, layout: Path) -> Path:
-    """All layers of a layout's image, one over the other."""
+def unpack_layers(folder: Path, layout: Path, name: str, *, first: int = 0) -> Path:
+    """Layers of a layout's image, one over the other, from the given one on."""
     import tarfile
 
-    folder.mkdir(parents=True)
-    layers = layout_manifest(layout)["layers"]
+    folder.mkdir(parents=True, exist_ok=True)
+    layers = layout_manifest(layout, name)["layers"]
     assert isinstance(layers, list)
-    for layer in layers:
+    for layer in layers[first:]:
         with tarfile.open(layout / "blobs" / "sha256" / layer["digest"].removeprefix("sha256:")) as tar:
             tar.extractall(folder, filter="fully_trusted")
     return folder
