@@ -493,6 +493,14 @@ def test_a_plan_that_cannot_find_the_harm_in_its_time_is_told_with_the_numbers(t
     assert "not enough" in result.summary
 
 
+def test_what_cannot_be_judged_in_its_time_is_said_before_traffic_moves(tmp_path: Path) -> None:
+    slow = Condition("drift", "drift", success="result < 1", interval=Duration(600), count=10)
+    world, _, context = make(tmp_path, conditions=(slow,))
+    watching(context).check()
+    assert any("condition drift needs 90 min for 10 measurements" in line for line in world.console.lines)
+    assert any("errors: the champion answers no requests now" in line for line in world.console.lines)
+
+
 def test_a_plan_with_time_enough_is_told_too_and_nothing_is_recorded(tmp_path: Path) -> None:
     result = planning(tmp_path, requests=200.0, errors=10.0, mirror=Duration(3600))
     assert result.verdict is Verdict.PASS

@@ -87,9 +87,13 @@ class Pack(msgspec.Struct, frozen=True):
     requests_from: str = ""
     settings: Mapping[str, Mapping[str, float | str | bool]] = {}
 
-    def selector(self, service: str) -> str:
-        """PromQL of every series that is read."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of every metric that is read."""
         counted = (*self.errors.total, *self.errors.errors) if self.errors else ()
         buckets = (self.latency.series,) if self.latency else ()
-        names = dict.fromkeys(name for series in (*counted, *buckets) for name in series.names)
-        return f'{{__name__=~"{"|".join((*names, *self.present))}",service="{service}",{self.colour_label}=~"blue|green"}}'
+        return (*dict.fromkeys(name for series in (*counted, *buckets) for name in series.names), *self.present)
+
+    def selector(self, service: str) -> str:
+        """PromQL of every series that is read."""
+        return f'{{__name__=~"{"|".join(self.names)}",service="{service}",{self.colour_label}=~"blue|green"}}'

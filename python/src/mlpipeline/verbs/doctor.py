@@ -54,6 +54,8 @@ def _checks() -> Iterator[tuple[str, Check]]:
     yield "dvc", _dvc
     yield "mlflow", _mlflow
     yield "prometheus", _prometheus
+    yield "metrics", _metrics
+    yield "traffic", _traffic
     yield "router", _router
     yield "port", _port
     yield "disk", _disk
@@ -163,17 +165,21 @@ def _mlflow(context: Context) -> str:
 
 
 def _prometheus(context: Context) -> str:
-    url = context.config.verify.prometheus
-    if url:
-        from mlpipeline.verbs.verify import asked
+    from mlpipeline.verbs.doctor_verify import queries
 
-        queries = ("vector(1)", *asked(context.config))
-        for query in queries:
-            context.world.metrics(url).instant(query)
-        return f"Prometheus answers at {url} and can read the {len(queries) - 1} queries of verify"
-    from mlpipeline.adapters.local.scraper import find_prometheus
+    return queries(context)
 
-    return f"Prometheus is {find_prometheus()}"
+
+def _metrics(context: Context) -> str:
+    from mlpipeline.verbs.doctor_verify import metrics
+
+    return metrics(context)
+
+
+def _traffic(context: Context) -> str:
+    from mlpipeline.verbs.doctor_verify import traffic
+
+    return traffic(context)
 
 
 def _router(context: Context) -> str:

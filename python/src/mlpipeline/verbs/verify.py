@@ -107,14 +107,21 @@ class Watch:
         now = self._wait_for_both()
         if self._judge is None:
             self._judge = Judge(self._planned(now))
+        for reason in self._expected(self._judge.plan, now):
+            if reason.verdict is not Verdict.PASS:
+                self._context.console.say(f"verify: {reason.summary}")
 
     def expectations(self) -> tuple[Reason, ...]:
-        """Of every metric, how long it needs at the traffic of now. Reads only."""
-        from mlpipeline.verbs.verify_planning import expectation
-
+        """Of every metric, how long it needs at the traffic of now; and the conditions that cannot finish. Reads only."""
         now = self._wait_for_both()
-        plan = self._planned(now)
-        return tuple(expectation(self._context.config, plan, metric, self._reader.usual(metric, now)) for metric in plan.metrics)
+        return self._expected(self._planned(now), now)
+
+    def _expected(self, plan: Plan, now: float) -> tuple[Reason, ...]:
+        from mlpipeline.verbs.verify_planning import expectation, unfinished
+
+        usual = {metric.name: self._reader.usual(metric, now) for metric in plan.metrics}
+        found = tuple(expectation(self._context.config, plan, metric, usual[metric.name]) for metric in plan.metrics)
+        return (*found, *unfinished(self._context.config, plan.conditions))
 
     def watch(self, stage: str, seconds: float, *, traffic: Traffic) -> StageOutcome:
         """Looks every ``verify.interval`` and returns at once on a failure, else after ``seconds``.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 
 from mlpipeline.config.model import Config
+from mlpipeline.core.conditions import ConditionPlan
 from mlpipeline.core.judge import MetricPlan, Plan
 from mlpipeline.core.sequential import expected_ticks
 from mlpipeline.core.verdict import Verdict
@@ -35,9 +36,11 @@ def expectation(config: Config, plan: Plan, metric: MetricPlan, usual: tuple[flo
     per_second, seen = usual
     check = f"verify.plan.{metric.name}"
     if not per_second:
-        return Reason(check, Verdict.INCONCLUSIVE, f"{metric.name}: the champion answers no requests now")
+        summary = f"{metric.name}: the champion answers no requests now"
+        return Reason(check, Verdict.INCONCLUSIVE, summary, {"requests_expected": 0, "enough_requests": False})
     rate = max(seen, metric.tolerate)
     found, watched, told = 0.0, 0.0, []
+    answered = [0.0, 0.0]
     for name, seconds, candidate, champion in stages(config):
         requests = per_second * plan.interval * candidate, per_second * plan.interval * champion
         needed = plan.interval * expected_ticks(
@@ -50,14 +53,40 @@ def expectation(config: Config, plan: Plan, metric: MetricPlan, usual: tuple[flo
         )
         found += seconds / needed
         watched += seconds
+        answered = [total + per_second * seconds * part for total, part in zip(answered, (candidate, champion), strict=True)]
         told.append(f"{duration(needed)} in {name} (lasts {duration(seconds)})")
-    enough = found >= 1
+    enough, expected = found >= 1, int(min(answered))
     summary = (
         f"{metric.name}: {metric.margin:g} times {100 * rate:.3g} % of {per_second:.3g} requests/s is found in about "
         f"{', '.join(told) or 'never: no stage compares'}; the {duration(watched)} of all stages are "
         f"{'enough' if enough else 'not enough'}"
     )
-    return Reason(check, Verdict.PASS if enough else Verdict.INCONCLUSIVE, summary, {"share_of_evidence": round(found, 3)})
+    requests_do = expected >= plan.min_requests
+    if not requests_do:
+        summary += (
+            f"; about {expected} requests of one colour are expected, fewer than the {plan.min_requests} that a verdict needs"
+        )
+    return Reason(
+        check,
+        Verdict.PASS if enough and requests_do else Verdict.INCONCLUSIVE,
+        summary,
+        {"share_of_evidence": round(found, 3), "requests_expected": expected, "enough_requests": requests_do},
+    )
+
+
+def unfinished(config: Config, conditions: Iterable[ConditionPlan]) -> tuple[Reason, ...]:
+    """The conditions whose ``count`` measurements do not fit into all stages together; they could never pass."""
+    watched = sum(seconds for _, seconds, _, _ in stages(config))
+    found = []
+    for condition in conditions:
+        needed = condition.initial_delay + (condition.count - 1) * condition.interval
+        if needed > watched and not condition.dry_run:
+            summary = (
+                f"condition {condition.name} needs {duration(needed)} for {condition.count} measurements "
+                f"({condition.interval:g} s apart, from {condition.initial_delay:g} s on); all stages last {duration(watched)}"
+            )
+            found.append(Reason(f"verify.plan.condition.{condition.name}", Verdict.INCONCLUSIVE, summary))
+    return tuple(found)
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,215 @@
+"""What ``doctor`` asks of verification: can the queries be read, is what they read there, and will the traffic do?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from math import inf, log
+
+from mlpipeline.core.histogram import bound_of, nearest_bound
+from mlpipeline.core.promql import Selector, selectors
+from mlpipeline.core.traffic import Colour
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.packs.shape import Buckets, Pack
+from mlpipeline.ports import MetricSource
+from mlpipeline.record.run import Run
+from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.looking import Reader, Roles, sources
+from mlpipeline.verbs.verify import Watch, asked, conditions
+from mlpipeline.verbs.verify_planning import unfinished
+
+_FAR = log(2.0)
+"""A bucket bound more than twice, or less than half, the objective judges something else."""
+_SEEN = "1h"
+
+
+def queries(context: Context) -> str:
+    """Has every query of ``verify`` and ``nightly`` read by a Prometheus: the configured one, the service's own, or one
+    started for this moment.
+
+    Raises:
+        ConfigurationError: A query is wrong; what Prometheus said is in it.
+        EnvironmentFault: There is no Prometheus, or it does not answer.
+    """
+    texts = asked(context.config)
+    with _reader(context) as (source, where):
+        source.instant("vector(1)")
+        for query in texts:
+            source.instant(query)
+    return f"{where} can read the {len(texts)} queries of verify"
+
+
+def metrics(context: Context) -> str:
+    """Whether what the queries read is there, tells the colours apart, and has a bucket near the objective.
+
+    Raises ConfigurationError for the first that is not. Where Prometheus knows nothing of the service yet, nothing is held
+    against the queries: before the first release their metrics cannot exist.
+    """
+    url = _standing(context)
+    if not url:
+        return "nothing of this service is scraped yet: whether its metrics exist shows after the first release"
+    source = context.world.metrics(url)
+    names = tuple(sources(context.config.verify.pack).items())
+    main = names[0][1]
+    _told_apart(source, main, context.config.service)
+    if not source.instant(f"count({main.selector(context.config.service)})"):
+        return f"Prometheus has no series of service {context.config.service!r} yet: whether its metrics exist is not known"
+    for condition in conditions(context.config, Roles(candidate=Colour.GREEN, champion=Colour.BLUE)):
+        if not condition.dry_run and condition.empty not in ("pass", "zero") and _readable(source, condition.query):
+            for selector in selectors(condition.query):
+                _exists(source, selector, f"condition {condition.name!r}")
+    for metric in context.config.verify.score.metrics:
+        text = metric.query.replace("{{service}}", context.config.service).replace("{{colour}}", "green")
+        for selector in selectors(text) if _readable(source, text) else ():
+            _exists(source, selector, f"scored metric {metric.name!r}")
+    return f"the metrics that verify reads exist{_objective(context, source, main)}"
+
+
+def traffic(context: Context) -> str:
+    """Whether the stages can be judged in their time, at the traffic of now.
+
+    Raises ConfigurationError for a condition that needs more time than all stages have, EnvironmentFault when the champion
+    answers too few requests for any verdict.
+    """
+    late = unfinished(context.config, conditions(context.config, Roles(candidate=Colour.GREEN, champion=Colour.BLUE)))
+    if late:
+        raise ConfigurationError(
+            late[0].summary,
+            facts={"key": "verify.conditions, rollout"},
+            tries=("fewer or quicker measurements, or longer stages",),
+        )
+    url = _standing(context)
+    champion = _champion(context)
+    if not url or champion is None:
+        return "no champion answers yet: how long verification takes shows after the first release"
+    alone = Roles(candidate=champion, champion=champion)
+    settings = context.config.verify
+    reader = Reader(context.world.metrics(url), context.config.service, alone, settings.interval, settings.pack)
+    now = reader.now()
+    if reader.absent(reader.scrapes(now), now):
+        return "the champion is not scraped at present: how long verification takes is not known"
+    run = Run(id="doctor", service=context.config.service, commit="", created="")
+    reasons = Watch(context, run, alone, prometheus=url, resume=False).expectations()
+    short = [reason for reason in reasons if reason.numbers.get("enough_requests") is False]
+    if short:
+        raise EnvironmentFault(
+            f"at present traffic no release could pass: {short[0].summary}",
+            facts={"key": "verify.min_requests, rollout"},
+            likely="too few users at this hour, or stages that are too short for this service",
+            tries=("rollout: {mirror: 10m, step: 10m, bake: 30m}", "mlpipeline verify --plan", "release when there is traffic"),
+        )
+    return "; ".join(reason.summary for reason in reasons) or "no metric is compared"
+
+
+@contextmanager
+def _reader(context: Context) -> Iterator[tuple[MetricSource, str]]:
+    url = _standing(context)
+    if url:
+        yield context.world.metrics(url), f"Prometheus answers at {url} and"
+        return
+    from mlpipeline.adapters.local.momentary import momentary_prometheus
+    from mlpipeline.adapters.local.scraper import find_prometheus
+
+    with momentary_prometheus(context.clock) as own:
+        yield context.world.metrics(own), f"Prometheus is {find_prometheus()} and"
+
+
+def _standing(context: Context) -> str:
+    """The URL of a Prometheus that may have data; empty where there is none yet."""
+    if context.config.verify.prometheus:
+        return context.config.verify.prometheus
+    target = context.world.target()
+    return target.monitoring() if target.observe().plan is not None else ""
+
+
+def _champion(context: Context) -> Colour | None:
+    plan = context.world.target().observe().plan
+    return plan.live if plan is not None else None
+
+
+def _told_apart(source: MetricSource, pack: Pack, service: str) -> None:
+    names = pack.names
+    everywhere = f'{{__name__=~"{"|".join(names)}",service="{service}"}}'
+    values = {
+        sample.labels.get(pack.colour_label, "") for sample in source.instant(f"count by ({pack.colour_label}) ({everywhere})")
+    }
+    if values and not values & {str(colour) for colour in Colour}:
+        found = ", ".join(sorted(map(repr, values - {""}))) or "no value at all"
+        raise ConfigurationError(
+            f"the label {pack.colour_label!r} does not tell the colours apart: it has {found}, not 'blue' and 'green'",
+            facts={"query": everywhere, "pack": pack.name},
+            likely="the scrape configuration does not set the label, or sets another one",
+            tries=("set it where Prometheus scrapes, see docs/how-to/verify-another-runtime.md",),
+        )
+
+
+def _readable(source: MetricSource, query: str) -> bool:
+    """A query that is wrong is told by the check of the queries, once."""
+    try:
+        source.instant(query)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _exists(source: MetricSource, selector: Selector, whose: str) -> None:
+    if not selector.name:
+        return
+    either = {selector.text.replace(one, other) for one in ("green", "blue") for other in ("green", "blue")}
+    if any(source.instant(f"count(last_over_time({text}[{_SEEN}]))") for text in sorted(either | {selector.text})):
+        return
+    if source.instant(f'count(last_over_time({{__name__="{selector.name}"}}[{_SEEN}]))'):
+        raise ConfigurationError(
+            f"{whose} reads series that do not exist: the metric is there, with other labels",
+            facts={"selector": selector.text, **_labels(source, selector)},
+            tries=(f"paste {selector.text} into Prometheus", "dry_run: true until a release exports it"),
+        )
+    raise ConfigurationError(
+        f"{whose} reads the metric {selector.name!r}, of which Prometheus has seen nothing for {_SEEN}",
+        facts={"selector": selector.text, "nearest": _nearest(source, selector.name) or "none"},
+        likely="the name is misspelt, or nothing exports it",
+        tries=(
+            "empty: zero, where no series means that nothing happened",
+            "dry_run: true until a release exports it",
+        ),
+    )
+
+
+def _labels(source: MetricSource, selector: Selector) -> dict[str, str]:
+    (sample, *_) = source.instant(f'topk(1, last_over_time({{__name__="{selector.name}"}}[{_SEEN}]))')
+    shown = ", ".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()) if name != "__name__")
+    return {"it has": f"{{{shown}}}"}
+
+
+def _nearest(source: MetricSource, name: str) -> str:
+    """A metric that is there and spelt nearly so. Only names with the same beginning are asked for: there may be very many."""
+    beginning = name[:3]
+    found = source.instant(f'group by (__name__) ({{__name__=~"{beginning}.*"}})')
+    return ", ".join(get_close_matches(name, [sample.labels.get("__name__", "") for sample in found], 1))
+
+
+def _objective(context: Context, source: MetricSource, pack: Pack) -> str:
+    rule = context.config.verify.latency
+    if not rule.enabled or pack.latency is None:
+        return ""
+    bounds = _bounds(source, pack, pack.latency, context.config.service)
+    bound = nearest_bound(bounds, rule.objective)
+    if bound is None:
+        return ""
+    listed = ", ".join(f"{each:g}" for each in bounds if each != inf)
+    if abs(log(bound / rule.objective)) > _FAR:
+        raise ConfigurationError(
+            f"no bucket of the histogram is near the objective of {rule.objective:g} s: the nearest usable is {bound:g} s",
+            facts={"histogram": pack.latency.series.name, "buckets": listed, "key": "verify.latency.objective"},
+            tries=(f"verify.latency.objective: {bound:g}s", "give the runtime a bucket at the objective"),
+        )
+    return "" if bound == rule.objective else f"; latency is judged at {bound:g} s, the bucket nearest to {rule.objective:g} s"
+
+
+def _bounds(source: MetricSource, pack: Pack, latency: Buckets, service: str) -> list[float]:
+    labels: Mapping[str, str] = {"service": service}
+    wanted = ",".join(f'{name}="{value}"' for name, value in labels.items())
+    found = source.instant(f'count by (le) ({latency.series.name}{{{wanted},{pack.colour_label}=~"blue|green"}})')
+    texts = (sample.labels.get("le", "") for sample in found)
+    return sorted(round(bound_of(text) * latency.seconds, 12) for text in texts if text)

@@ -1,0 +1,117 @@
+"""What ``doctor`` finds out about verification before any traffic moves, with a real Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes import FakeWorld
+from mlpipeline.adapters.prometheus import PrometheusSource
+from mlpipeline.clock import SystemClock
+from mlpipeline.config.model import Condition, Duration, LatencyRule, Rollout, ScoredMetric, ScoreRule, Verify
+from mlpipeline.core.traffic import Colour, TrafficPlan
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.verbs import doctor_verify
+from mlpipeline.verbs.context import Context, World
+from prometheus_server import MetricsPage, running_prometheus, wait_for
+
+pytestmark = pytest.mark.real
+Make = Callable[..., Context]
+
+
+def page(colour: str, service: str = "iris") -> str:
+    labels = f'service="{service}",colour="{colour}",traffic="live"'
+    buckets = "".join(f'mlpipeline_request_seconds_bucket{{{labels},le="{le}"}} 3\n' for le in ("0.1", "0.25", "1", "+Inf"))
+    return f'mlpipeline_requests_total{{{labels},code="2xx"}} 5\ndrift_score{{{labels}}} 0.1\n{buckets}'
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with MetricsPage() as served:
+        served.text = page("blue") + page("north", "compass")
+        with running_prometheus(tmp_path_factory.mktemp("prometheus"), {"page": {served.address: {}}}) as url:
+            source = PrometheusSource(url)
+            wait_for(lambda: source.instant("mlpipeline_requests_total"), "a scrape")
+            yield url
+
+
+@pytest.fixture
+def make(server: str, tmp_path: Path) -> Make:
+    def made(service: str = "iris", rollout: Rollout | None = None, **settings: object) -> Context:
+        verify = Verify(prometheus=server, **settings)  # type: ignore[arg-type]
+        world = FakeWorld(tmp_path, service=service, verify=verify, rollout=rollout or Rollout())
+        world.target.plan = TrafficPlan(live=Colour.BLUE)
+        reach = World(
+            target=lambda: world.target, registry=lambda: world.registry, metrics=lambda url: PrometheusSource(url, verify)
+        )
+        return world.context(clock=SystemClock(), world=reach)
+
+    return made
+
+
+def condition(query: str, **fields: object) -> dict[str, object]:
+    return {"conditions": (Condition("drift", query, success="result < 1", **fields),)}  # type: ignore[arg-type]
+
+
+def test_metrics_that_are_there_pass_and_the_bucket_that_is_used_is_named(make: Make) -> None:
+    asked = condition('max(drift_score{service="{{service}}",colour="{{candidate}}"})')
+    said = doctor_verify.metrics(make(latency=LatencyRule(objective=Duration(0.3)), **asked))
+    assert "judged at 0.25 s, the bucket nearest to 0.3 s" in said
+
+
+def test_a_metric_that_nobody_exports_is_named_with_the_nearest(make: Make) -> None:
+    with pytest.raises(ConfigurationError, match="drift_scores") as caught:
+        doctor_verify.metrics(make(**condition("max(rate(drift_scores[1m])) / max(drift_score)")))
+    assert "nearest   drift_score" in caught.value.render()
+    score = ScoreRule(metrics=(ScoredMetric("d", 'drif_score{colour="{{colour}}"}'),))
+    with pytest.raises(ConfigurationError, match="scored metric 'd'"):
+        doctor_verify.metrics(make(score=score))
+
+
+@pytest.mark.parametrize("fields", [{"empty": "zero"}, {"empty": "pass"}, {"dry_run": True}])
+def test_a_metric_that_may_be_missing_is_not_held_against_the_release(make: Make, fields: dict[str, object]) -> None:
+    assert "exist" in doctor_verify.metrics(make(**condition("errors_that_never_happened", **fields)))
+
+
+def test_labels_that_no_series_has_are_told_with_those_it_has(make: Make) -> None:
+    with pytest.raises(ConfigurationError, match="with other labels") as caught:
+        doctor_verify.metrics(make(**condition('drift_score{service="{{service}}",color="{{candidate}}"}')))
+    assert 'colour="' in caught.value.render()
+
+
+def test_labels_that_do_not_tell_the_colours_apart(make: Make) -> None:
+    with pytest.raises(ConfigurationError, match="'north'"):
+        doctor_verify.metrics(make("compass"))
+
+
+def test_an_objective_far_from_every_bucket_names_the_nearest(make: Make) -> None:
+    with pytest.raises(ConfigurationError, match="the nearest usable is 1 s") as caught:
+        doctor_verify.metrics(make(latency=LatencyRule(objective=Duration(30))))
+    assert "0.1, 0.25, 1" in caught.value.render()
+
+
+def test_before_the_first_release_nothing_is_held_against_the_queries(make: Make) -> None:
+    assert "not known" in doctor_verify.metrics(make("unborn", **condition("no_such_metric")))
+
+
+def test_too_little_traffic_for_any_verdict_is_said_with_the_numbers(make: Make) -> None:
+    with pytest.raises(EnvironmentFault, match="at present traffic no release could pass"):
+        doctor_verify.traffic(make())
+
+
+def test_a_condition_that_cannot_finish_is_said_with_the_numbers(make: Make) -> None:
+    slow = condition("drift_score", interval=Duration(600), count=10)
+    with pytest.raises(ConfigurationError, match="needs 90 min for 10 measurements"):
+        doctor_verify.traffic(make(rollout=Rollout(mirror=Duration(60), steps=(10,), step=Duration(60)), **slow))
+
+
+def test_wrong_promql_is_found_without_a_prometheus_of_ones_own(tmp_path: Path) -> None:
+    world = FakeWorld(tmp_path, verify=Verify(**condition("sum by (le (drift)")))  # type: ignore[arg-type]
+    reach = World(target=lambda: world.target, registry=lambda: world.registry, metrics=PrometheusSource)
+    context = world.context(clock=SystemClock(), world=reach)
+    with pytest.raises(ConfigurationError, match="cannot run this query") as caught:
+        doctor_verify.queries(context)
+    assert "parse error" in caught.value.render()
+    assert "can read" in doctor_verify.queries(FakeWorld(tmp_path).context(clock=SystemClock(), world=reach))
