@@ -119,6 +119,14 @@ def end_orphan(record: Path, *, grace_seconds: float = 10.0, say: Callable[[str]
         return _end_orphan(record, grace_seconds, say)
 
 
+def interrupt(record: Path) -> None:
+    """Asks what runs under this record to end, for a worker that waits for several commands in threads of its own."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        started = msgspec.json.decode(record.read_bytes(), type=_Started)
+        if started.pid and _start_time(started.pid) == started.start_time:
+            _signal_group(started.pid, signal.SIGTERM)
+
+
 def _run(
     intent: _Started,
     *,
