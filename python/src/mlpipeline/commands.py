@@ -45,6 +45,7 @@ class Command(NamedTuple):
 
 GROUPS = {
     "gate": "judge the data, the model or what is packaged with it",
+    "audit": "check the whole record, or hand it over",
     "jenkins": "set up, start, watch and answer jobs of a Jenkins",
     "doctor": "check configuration, programs, services and disk; changes nothing",
 }
@@ -146,7 +147,25 @@ COMMANDS = (
     Command("train", "run the training command and record what it made"),
     Command("checks", "run the project's own lint, types and tests, side by side", "start", (_REASON,)),
     Command("gate-security", "look for code in model files, secrets, and known vulnerabilities, before anything is loaded"),
-    Command("gate-model", "judge the model against thresholds and against the champion"),
+    Command(
+        "gate-model",
+        "judge the model against thresholds and against the champion",
+        "continue",
+        (Option("plan", "judge nothing: say how many labels the rules need, and which rows to label first", bool),),
+    ),
+    Command(
+        "waive",
+        "let one check not stop releases until a day, for a reason; without a check, list the waivers that hold",
+        "newest",
+        (
+            Option("check", "name of the check, as the result gives it; * stands for any part", metavar="NAME"),
+            Option("as", "who decides: a person", metavar="NAME", parameter="person"),
+            Option("why", "the reason, for the record", metavar="TEXT"),
+            Option("until", "last day (UTC), or ISO time", metavar="DATE"),
+            Option("this-model", "only for the model of the newest run", bool),
+            Option("revoke", "take the waivers of this check back", bool),
+        ),
+    ),
     Command(
         "package",
         "make the self-contained bundle, and the container image that is configured",
@@ -218,6 +237,18 @@ COMMANDS = (
             Option("digest", "of the package, or its first 8 digits or more", metavar="DIGEST", positional=True),
             Option("keys", "PEM file of the public keys that count (default: signing.keys)", metavar="FILE"),
         ),
+    ),
+    Command(
+        "audit-verify",
+        "check that ledger, results, statements and signatures fit together; names the first broken entry",
+        "none",
+        (Option("registry", "ask the model registry too how far the ledger had come", bool),),
+    ),
+    Command(
+        "audit-export",
+        "write the whole record into one archive that sha256sum and openssl can check",
+        "none",
+        (Option("output", "the zip to write", metavar="FILE"),),
     ),
     Command("nightly", "look for drift and decay, decide whether to retrain, and remove what is old", "none"),
     *_JENKINS,

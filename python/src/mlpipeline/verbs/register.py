@@ -10,6 +10,7 @@ import msgspec
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
+from mlpipeline.verbs.attesting import newest_entry
 from mlpipeline.verbs.context import Context
 
 VERB = "register"
@@ -60,4 +61,6 @@ def _tags(context: Context, run: Run, trained: Mapping[str, object], packaged: M
         "mlpipeline.dirty": str(trained.get("dirty", run.dirty)),
         "mlpipeline.data_version": msgspec.json.encode(trained.get("data_version", {}), order="sorted").decode(),
         "mlpipeline.record": str(context.runs.folder(run.id)),
+        # Outside of this machine: entries that are cut off the ledger later show.
+        "mlpipeline.ledger": "{}:{}".format(*newest_entry(context)),
     }
