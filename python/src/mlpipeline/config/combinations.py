@@ -13,11 +13,43 @@ from mlpipeline.config.text import Way
 
 METRICS = (
     *("accuracy", "balanced_accuracy", "roc_auc", "average_precision", "f1", "precision", "recall", "log_loss", "brier"),
-    *("mae", "mse", "rmse", "r2"),
+    *("mae", "mse", "rmse", "r2", "ece"),
 )
+NDCG = "ndcg"
+SCORERS = (
+    *("adjusted_mutual_info_score", "adjusted_rand_score", "completeness_score", "d2_absolute_error_score", "d2_brier_score"),
+    *("d2_log_loss_score", "explained_variance", "f1_macro", "f1_micro", "f1_samples", "f1_weighted", "fowlkes_mallows_score"),
+    *("homogeneity_score", "jaccard", "jaccard_macro", "jaccard_micro", "jaccard_samples", "jaccard_weighted"),
+    *("matthews_corrcoef", "mutual_info_score", "neg_brier_score", "neg_log_loss", "neg_max_error"),
+    *("neg_mean_absolute_error", "neg_mean_absolute_percentage_error", "neg_mean_gamma_deviance", "neg_mean_poisson_deviance"),
+    *("neg_mean_squared_error", "neg_mean_squared_log_error", "neg_median_absolute_error", "neg_negative_likelihood_ratio"),
+    *("neg_root_mean_squared_error", "neg_root_mean_squared_log_error", "normalized_mutual_info_score"),
+    *("positive_likelihood_ratio", "precision_macro", "precision_micro", "precision_samples", "precision_weighted", "rand_score"),
+    *("recall_macro", "recall_micro", "recall_samples", "recall_weighted", "roc_auc_ovo", "roc_auc_ovo_weighted", "roc_auc_ovr"),
+    *("roc_auc_ovr_weighted", "top_k_accuracy", "v_measure_score"),
+)
+"""scikit-learn's, besides those that this program computes itself; a test holds the list to the library."""
 UNBOUNDED_ABOVE = ("log_loss", "mae", "mse", "rmse")
 UNBOUNDED_BELOW = ("r2",)
 COLUMN_TYPES = ("integer", "number", "string", "boolean", "timestamp")
+
+
+def is_function(metric: str) -> bool:
+    """Whether it is ``module:function`` of the project."""
+    module, _, name = metric.partition(":")
+    parts = [*module.split("."), *name.split(".")]
+    return bool(name) and all(part.isidentifier() for part in parts)
+
+
+def known_metric(metric: str) -> bool:
+    return metric in METRICS or metric == NDCG or metric in SCORERS or is_function(metric)
+
+
+def has_rule(config: Config) -> bool:
+    """Whether the model gate has anything to judge by."""
+    gate = config.gate
+    judged = (gate.metrics, gate.latency, gate.conditions, gate.fairness, gate.importance, gate.behaviour.file)
+    return any(bool(one) for one in (*judged, gate.max_size, gate.max_memory))
 
 
 def problems(config: Config) -> Iterator[Problem]:
@@ -77,43 +109,6 @@ def _checks(config: Config) -> Iterator[Problem]:
             yield Problem(
                 way, f"a check's name is lower-case letters, digits, - and _, not {name!r}", example="checks:\n  docs: {}"
             )
-        if name not in {"lint", "types", "tests"} and check.enabled and not check.command.strip():
-            yield Problem(
-                (*way, "command"),
-                f"the check {name} has no command, and only lint, types and tests have one of their own",
-                example=f"checks:\n  {name}:\n    command: make {name}",
-            )
-        if not check.timeout:
-            yield Problem((*way, "timeout"), f"checks.{name}.timeout is 0, so it can never end in time", example="timeout: 10m")
-
-
-def _is_day(text: str) -> bool:
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return bool(re.fullmatch(r"\d{4}-\d{2}-\d{2}", text))
-
-
-def _security(config: Config) -> Iterator[Problem]:
-    example = "ignore:\n  - {id: CVE-2026-1234, reason: not reachable, person: mara, expires: 2027-01-31}"
-    for index, ignore in enumerate(config.security.ignore):
-        way: Way = ("security", "ignore", index)
-        for key in ("id", "reason", "person"):
-            if not getattr(ignore, key).strip():
-                yield Problem((*way, key), f"an ignore without its {key} accepts nothing", example=example)
-        if not _is_day(ignore.expires):
-            yield Problem((*way, "expires"), f"expires is no day: {ignore.expires!r}", example=example)
-    for index, name in enumerate(config.security.allow):
-        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name):
-            yield Problem(("security", "allow", index), f"{name!r} is no name of a Python module", example="allow: [mylib.layers]")
-
-
-def _checks(config: Config) -> Iterator[Problem]:
-    for name, check in config.checks.items():
-        way: Way = ("checks", name)
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,40}", name):
-            yield Problem(way, f"a check's name is lower-case letters, digits, - and _, not {name!r}", example="checks:\n  docs: {}")
         if name not in {"lint", "types", "tests"} and check.enabled and not check.command.strip():
             yield Problem(
                 (*way, "command"),
@@ -275,6 +270,44 @@ def _data(config: Config) -> Iterator[Problem]:
                 f"freshness.now is not an ISO time: {file.freshness.now!r}",
                 example="freshness:\n  now: 2013-12-31T23:59:59Z\n  within: 2d",
             )
+        yield from _data_links(config, name)
+    for place, pair in enumerate(config.data.leakage):
+        for side in ("train", "test"):
+            known = getattr(pair, side)
+            if known not in config.data.files:
+                yield Problem(
+                    ("data", "leakage", place, side),
+                    f"data.leakage[{place}].{side} names {known!r}, which is not under data.files",
+                    example=f"{side}: {next(iter(config.data.files), 'train')}",
+                )
+        if not (pair.rows or pair.entity or pair.time):
+            yield Problem(("data", "leakage", place), f"data.leakage[{place}] looks for nothing", example="rows: true")
+
+
+def _data_links(config: Config, name: str) -> Iterator[Problem]:
+    """What one file says of others, and of its own history."""
+    file = config.data.files[name]
+    way: Way = ("data", "files", name)
+    for place, reference in enumerate(file.references):
+        at = f"data.files.{name}.references[{place}]"
+        if reference.file not in config.data.files:
+            yield Problem(
+                (*way, "references", place, "file"), f"{at}.file names {reference.file!r}, which is not under data.files"
+            )
+        if not reference.columns or len(reference.their or reference.columns) != len(reference.columns):
+            yield Problem(
+                (*way, "references", place),
+                f"{at} needs as many columns on both sides",
+                example="{columns: [carrier], file: carriers, their: [code]}",
+            )
+    if file.history and file.history.at_least > file.history.at_most:
+        yield Problem((*way, "history"), f"data.files.{name}.history can never hold: at_least is more than at_most")
+    if file.history and file.history.newer and not (file.freshness and file.freshness.column):
+        yield Problem(
+            (*way, "history", "newer"),
+            f"data.files.{name}.history.newer needs freshness.column",
+            example="freshness: {within: 7d, column: time}",
+        )
 
 
 def _expectation(way: Way, check: Expectation) -> Iterator[Problem]:
@@ -319,7 +352,7 @@ def _gate(config: Config) -> Iterator[Problem]:
             f"gate.{key} is set, but gate.holdout names no rows to judge on",
             example="gate:\n  holdout: data/holdout.parquet\n  label: late",
         )
-    if gate.holdout and gate.label and not gate.metrics and gate.latency is None:
+    if gate.holdout and gate.label and not has_rule(config):
         yield Problem(
             ("gate", "holdout"),
             "gate.holdout is set, but there is no metric to judge by",
@@ -330,12 +363,12 @@ def _gate(config: Config) -> Iterator[Problem]:
 
 
 def _metric(way: Way, gate: MetricGate) -> Iterator[Problem]:
-    if gate.metric not in METRICS:
+    if not known_metric(gate.metric):
         yield Problem(
             (*way, "metric"),
             f"unknown metric {gate.metric!r}",
-            nearest=closest(gate.metric.lower(), METRICS),
-            allowed=", ".join(METRICS),
+            nearest=closest(gate.metric.lower(), (*METRICS, NDCG, *SCORERS)),
+            allowed=f"{', '.join(METRICS)}, {NDCG}, any scikit-learn scorer, or module:function of the project",
             example="- metric: roc_auc\n  at_least: 0.7",
         )
     limits = (gate.at_least, gate.at_most)
@@ -349,6 +382,18 @@ def _metric(way: Way, gate: MetricGate) -> Iterator[Problem]:
     if gate.at_least is not None and gate.at_most is not None and gate.at_least > gate.at_most:
         yield Problem(
             (*way, "at_least"), f"at_least ({gate.at_least:g}) is above at_most ({gate.at_most:g})", example="at_least: 0.7"
+        )
+    if gate.metric == NDCG and not gate.by:
+        yield Problem((*way, "by"), "ndcg needs the column whose equal values are one ranking", example="by: query")
+    if gate.metric != NDCG and (gate.by or gate.top):
+        yield Problem(
+            (*way, "by" if gate.by else "top"), f"by and top are for ndcg, not for {gate.metric}", example="metric: ndcg"
+        )
+    if not gate.larger_is_better and not is_function(gate.metric):
+        yield Problem(
+            (*way, "larger_is_better"),
+            f"the direction of {gate.metric} is known; larger_is_better is for functions of the project",
+            example="metric: measures:my_loss",
         )
     if gate.metric in METRICS:
         yield from _out_of_reach(way, gate)
@@ -399,6 +444,19 @@ def _verify(config: Config) -> Iterator[Problem]:
             ("verify", "prometheus"),
             f"verify.prometheus is not an address of http or https: {verify.prometheus!r}",
             example='verify:\n  prometheus: "http://prometheus:9090"',
+        )
+    export = verify.export
+    if export.textfile and not export.textfile.endswith(".prom"):
+        yield Problem(
+            ("verify", "export", "textfile"),
+            f"node_exporter reads only files that end in .prom, not {export.textfile!r}",
+            example="export: {textfile: /var/lib/node_exporter/mlpipeline.prom}",
+        )
+    if export.pushgateway and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", export.pushgateway):
+        yield Problem(
+            ("verify", "export", "pushgateway"),
+            f"verify.export.pushgateway is not an address of http or https: {export.pushgateway!r}",
+            example='export: {pushgateway: "http://pushgateway:9091"}',
         )
     if verify.login.password and not verify.login.user:
         yield Problem(

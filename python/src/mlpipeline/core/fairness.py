@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Measure = Literal["demographic_parity", "equal_opportunity", "equalised_odds"]
-OF = {
+OF: Mapping[Measure, tuple[str, ...]] = {
     "demographic_parity": ("all",),
     "equal_opportunity": ("positive",),
     "equalised_odds": ("positive", "negative"),

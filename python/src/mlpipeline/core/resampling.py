@@ -143,7 +143,7 @@ def compare(
         low, high = _around(difference, variance, confidence)
         harm = _normal_tail(difference + margin, variance)
         return Comparison(ours, theirs, difference, low, high, confidence, "delong", None, harm)
-    _enough(design, len(truth))
+    enough(design, len(truth))
     draws = sign * _resampled(name, _Pair(truth, candidate, champion), resamples, seed, design)
     return of_draws(ours, theirs, difference, draws, confidence=confidence, margin=margin)
 
@@ -178,7 +178,7 @@ def of_terms(
     """The comparison of a metric that is the mean of one number per row."""
     import numpy as np
 
-    _enough(design, len(candidate))
+    enough(design, len(candidate))
     sign = 1.0 if larger_is_better else -1.0
     ours, theirs = float(candidate.mean()), float(champion.mean())
     terms = (candidate - champion)[:, None]
@@ -209,7 +209,7 @@ def own_bounds(
         return (*wilson(round(own * len(truth)), len(truth), confidence), "wilson")
     if name == "roc_auc":
         return (*logit_bounds(own, delong(truth, answers, None, design), confidence), "delong")
-    _enough(design, len(truth))
+    enough(design, len(truth))
     if name == "ece" and design.plain and answers.score is not None:
         return (*ece_bounds(positives(truth).astype(float), answers.score, confidence, seed), "cross-fitted")
     draws = _resampled(name, _Pair(truth, answers, None), resamples, seed, design)
@@ -248,7 +248,7 @@ def _percentiles(draws: NDArray[Any], confidence: float) -> tuple[float, float]:
     return low, high
 
 
-def _enough(design: Design, rows: int) -> None:
+def enough(design: Design, rows: int) -> None:
     """Raises Undefined when there is too little to draw from: next to nothing, drawn anew, shows no doubt where all is doubt."""
     import numpy as np
 
