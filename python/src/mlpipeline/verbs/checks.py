@@ -10,7 +10,7 @@ import shlex
 import shutil
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from configparser import ConfigParser
 from configparser import Error as BadIni
 from pathlib import Path
@@ -29,6 +29,7 @@ VERB = "checks"
 FOLDER = "checks"
 _NAMED = 20
 """Failures that a result names; all of them stand in the files."""
+_LOOK_SECONDS = 0.2
 _NOT_FOUND = (126, 127)
 _NOTHING_COLLECTED = 5
 _FAILING_FIRST = {Verdict.FAIL: 0, Verdict.ERROR: 1, Verdict.INCONCLUSIVE: 2, Verdict.PASS: 3}
@@ -114,12 +115,7 @@ def _of_the_project(project: Path) -> dict[str, tuple[str, str]]:
         chosen = settings.get("mypy", {})
         names_files = isinstance(chosen, dict) and bool({"files", "packages", "modules"} & chosen.keys())
         found["types"] = ("mypy", "mypy --junit-xml {junit}") if names_files or _ini_files(ini) else _TOOLS["types"]
-    if (
-        "pytest" in settings
-        or {"pytest", "tool:pytest"} & ini.keys()
-        or (project / "pytest.ini").is_file()
-        or _has_tests(project)
-    ):
+    if "pytest" in settings or {"pytest", "tool:pytest"} & ini.keys() or _has_tests(project):
         found["tests"] = _TOOLS["tests"]
     return found
 
@@ -163,8 +159,11 @@ def _all(context: Context, run: Run, checks: Sequence[Check]) -> list[_Ended]:
         try:
             return [future.result() for future in futures]
         except BaseException:
-            for check in checks:
-                interrupt(_record(context, check))
+            for future in futures:
+                future.cancel()
+            while wait(futures, timeout=_LOOK_SECONDS).not_done:  # one that is just being started is asked when it is known
+                for check in checks:
+                    interrupt(_record(context, check))
             raise
 
 
@@ -228,9 +227,8 @@ def _judged(check: Check, outcome: Outcome, files: Mapping[str, Path]) -> _Ended
     elif outcome.kind == "killed":
         named, what = list(outcome.tail[-8:]), f"was killed by {outcome.signal}"
     else:
-        what = (
-            f"{len(named)} failed: {named[0]}" if named else f"exit code {outcome.code}: {(outcome.tail or ('no output',))[-1]}"
-        )
+        last = outcome.tail[-1] if outcome.tail else "no output"
+        what = f"{len(named)} failed: {named[0]}" if named else f"exit code {outcome.code}: {last}"
         named = named or list(outcome.tail[-8:])
     verdict = Verdict.ERROR if outcome.kind == "killed" else Verdict.FAIL
     return _Ended(check, verdict, f"{check.name}: {what}"[:300], tuple(named[:_NAMED]), numbers, links, outcome.seconds)
@@ -246,7 +244,9 @@ def _read_junit(file: Path, named: list[str], numbers: dict[str, Number]) -> Non
     numbers["tests"] = len(cases)
     for case in cases:
         broken = next((part for kind in ("failure", "error") if (part := case.find(kind)) is not None), None)
-        if broken is not None:
+        if broken is not None and case.get("classname") == "mypy":
+            named.extend(line for line in (broken.text or "").splitlines() if ": error:" in line)
+        elif broken is not None:
             place = "::".join(part for part in (case.get("classname"), case.get("name")) if part)
             first = (broken.get("message") or broken.text or "").strip().splitlines()
             named.append(f"{place}: {first[0][:200]}" if first else place)
