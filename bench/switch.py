@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "pytho
 
 from constant_load import ConstantLoad, quantile
 from mlpipeline.adapters.local import LocalTarget
-from mlpipeline.adapters.local.envoy_files import routes, routes_file
+from mlpipeline.core.envoy_files import routes, routes_file
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from target_world import LocalWorld
 from tiny_service import Behaviour

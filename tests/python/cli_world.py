@@ -24,10 +24,10 @@ from typing import NamedTuple
 from constant_load import ConstantLoad
 from fakes import FakeConsole
 from mlpipeline.adapters.bundle import Built, Digests, build, files_under
-from mlpipeline.adapters.local.machine import free_port
 from mlpipeline.config.load import load
 from mlpipeline.core.release import State
 from mlpipeline.core.verdict import Verdict
+from mlpipeline.hosting.machine import free_port
 from mlpipeline.ports import Artifact
 from mlpipeline.record.journal import Journal
 from mlpipeline.record.ledger import Entry, Ledger
@@ -305,8 +305,8 @@ class CliWorld:
 
     def servers(self) -> dict[str, int]:
         """Process ids of what serves: router, colours, Prometheus, those that live."""
-        from mlpipeline.adapters.local.processes import ManagedProcess
         from mlpipeline.clock import SystemClock
+        from mlpipeline.hosting.processes import ManagedProcess
 
         folders = {"router": "router", "blue": "blue", "green": "green", "prometheus": "prometheus"}
         found = {}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sklearn.datasets import load_breast_cancer
 
-from mlpipeline.adapters.local.machine import free_port
+from mlpipeline.hosting.machine import free_port
 from tiny_model import requirements
 
 COLUMNS = ("mean radius", "mean texture", "mean smoothness")

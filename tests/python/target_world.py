@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Protocol
 
 from mlpipeline.adapters.local import LocalTarget
-from mlpipeline.adapters.local.machine import free_port
 from mlpipeline.clock import SystemClock
 from mlpipeline.config.model import Duration, Local
 from mlpipeline.core.traffic import Colour
+from mlpipeline.hosting.machine import free_port
 from mlpipeline.ports import Artifact, Target
 from mlpipeline.record.places import Places
 from tiny_service import Behaviour, make_bundle

@@ -17,7 +17,7 @@ import pytest
 
 from mlpipeline import cli
 from mlpipeline.adapters.bundle import Digests, build
-from mlpipeline.adapters.local.machine import free_port
+from mlpipeline.hosting.machine import free_port
 from mlpipeline.record.lease import Holder, Lease
 from mlpipeline.record.places import Places
 

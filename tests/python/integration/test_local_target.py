@@ -15,14 +15,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mlpipeline.adapters.local import LocalTarget, scraper
-from mlpipeline.adapters.local.detached import boot_id, start_time
-from mlpipeline.adapters.local.loopback import ask
-from mlpipeline.adapters.local.processes import LOG_LIMIT, ManagedProcess
+from mlpipeline.adapters.local import LocalTarget
 from mlpipeline.clock import SystemClock
 from mlpipeline.config.model import Duration, Local
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import EnvironmentFault, Failed
+from mlpipeline.hosting import scraper
+from mlpipeline.hosting.detached import boot_id, start_time
+from mlpipeline.hosting.loopback import ask
+from mlpipeline.hosting.processes import LOG_LIMIT, ManagedProcess
 from target_world import LocalWorld
 from tiny_service import Behaviour
 

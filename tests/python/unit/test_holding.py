@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from fakes import FakeConsole, FakeWorld
-from mlpipeline.adapters.local.machine import free_port
 from mlpipeline.clock import SystemClock
 from mlpipeline.config.load import load
 from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import Held
+from mlpipeline.hosting.machine import free_port
 from mlpipeline.record.lease import Holder, Lease, holder
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.holding import held, making, still_held

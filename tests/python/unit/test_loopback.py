@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from mlpipeline.adapters.local.loopback import ask
+from mlpipeline.hosting.loopback import ask
 
 Peer = Callable[[bytes], int]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from fakes import FakeClock
-from mlpipeline.adapters.local.proof import stands_still
 from mlpipeline.core.traffic import Colour, TrafficPlan
+from mlpipeline.hosting.proof import stands_still
 from mlpipeline.ports import Moved, RouterCounts
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN

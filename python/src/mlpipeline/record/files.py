@@ -15,8 +15,12 @@ from mlpipeline.errors import EnvironmentFault
 T = TypeVar("T")
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Temporary file in the same folder, fsync, rename, fsync of the folder. Creates missing folders."""
+def write_atomically(path: Path, content: bytes, *, mode: int | None = None) -> None:
+    """Temporary file in the same folder, fsync, rename, fsync of the folder. Creates missing folders.
+
+    Args:
+        mode: Permission bits of the file; None: for this user alone.
+    """
     import tempfile
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,6 +28,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

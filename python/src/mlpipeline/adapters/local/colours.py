@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from mlpipeline.adapters.local.loopback import ask
-from mlpipeline.adapters.local.machine import free_port, out_of_memory_kills
-from mlpipeline.adapters.local.processes import ManagedProcess
 from mlpipeline.config.model import Local
+from mlpipeline.core.envoy_files import Address
 from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import EnvironmentFault, Failed
+from mlpipeline.hosting.loopback import ask
+from mlpipeline.hosting.machine import free_port, out_of_memory_kills
+from mlpipeline.hosting.processes import ManagedProcess
+from mlpipeline.hosting.target import Standing
 from mlpipeline.ports import Artifact, Clock, Deployed
 from mlpipeline.record.files import read_own, write_atomically
 
@@ -24,14 +26,6 @@ PORT_TRIES = 3
 KILL_AFTER_DRAIN = 5.0
 """Seconds past its drain time-out after which a colour that will not end is killed."""
 MACHINE_WORDS = ("memoryerror", "cannot allocate memory", "no space left on device", "too many open files")
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """What was last started in a colour: kept until it is retired, also when the process has died."""
-
-    artifact: Artifact
-    port: int
-    restarts: int = 0
 
 
 class ColourProcess:
@@ -68,6 +62,13 @@ class ColourProcess:
 
     def alive(self) -> bool:
         return self.process.running() is not None
+
+    def address(self) -> Address | None:
+        standing = self.standing
+        return None if standing is None else ("127.0.0.1", standing.port)
+
+    def words(self, lines: int) -> Mapping[str, object]:
+        return {"log": self.process.log, "last lines": self.process.last_words(lines)}
 
     def observe(self) -> Deployed | None:
         """Asks the process itself; None when nothing was deployed here."""

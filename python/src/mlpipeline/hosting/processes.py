@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from mlpipeline.adapters.local import detached
 from mlpipeline.errors import EnvironmentFault
+from mlpipeline.hosting import detached
 from mlpipeline.ports import Clock
 
 LOG_LIMIT = 8 * 1024 * 1024

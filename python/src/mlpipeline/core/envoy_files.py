@@ -30,6 +30,10 @@ AT_ONCE = 10_000
 """Connections and requests that may be open to one colour; the serving process has its own, smaller limit."""
 
 
+Address = tuple[str, int]
+"""Where something listens: IP address and port."""
+
+
 def routes_file(folder: Path) -> Path:
     return folder / "routes.json"
 
@@ -38,17 +42,23 @@ def endpoints_file(folder: Path, colour: Colour) -> Path:
     return folder / f"endpoints-{colour}.json"
 
 
-def bootstrap(folder: Path, host: str, port: int) -> dict[str, object]:
-    """What Envoy starts with: a listener for users, an admin port on loopback, both colours; the rest comes from files."""
+def bootstrap(folder: Path, users: Address, admin: Address) -> dict[str, object]:
+    """What Envoy starts with: a listener for users, an admin port, both colours; the rest comes from files.
+
+    Args:
+        folder: Where Envoy itself finds the files.
+        users: Where it listens for users.
+        admin: Where it listens for the worker; port 0 takes a free one.
+    """
     return {
         "node": {"id": "mlpipeline", "cluster": "mlpipeline"},
-        "admin": {"address": _address("127.0.0.1", 0)},
+        "admin": {"address": _address(admin)},
         "stats_flush_interval": "1s",
         "static_resources": {
             "listeners": [
                 {
                     "name": "users",
-                    "address": _address(host, port),
+                    "address": _address(users),
                     # without this a second router could share the port, and half of the users would be its
                     "enable_reuse_port": False,
                     "filter_chains": [
@@ -97,9 +107,9 @@ def plan_of(configuration: object) -> TrafficPlan:
         raise ValueError(f"not a route configuration of mlpipeline: {error}") from error
 
 
-def endpoints(colour: Colour, port: int | None, version: str) -> dict[str, object]:
-    """Where a colour listens on loopback; None while it does not run."""
-    hosts = [] if port is None else [{"endpoint": {"address": _address("127.0.0.1", port)}}]
+def endpoints(colour: Colour, address: Address | None, version: str) -> dict[str, object]:
+    """Where a colour listens; None while it does not run."""
+    hosts = [] if address is None else [{"endpoint": {"address": _address(address)}}]
     assignment = {"@type": ENDPOINT_TYPE, "cluster_name": colour, "endpoints": [{"lb_endpoints": hosts}] if hosts else []}
     return {"version_info": version, "resources": [assignment]}
 
@@ -181,5 +191,5 @@ def _watched(file: Path, folder: Path) -> dict[str, object]:
     }
 
 
-def _address(host: str, port: int) -> dict[str, object]:
-    return {"socket_address": {"address": host, "port_value": port}}
+def _address(address: Address) -> dict[str, object]:
+    return {"socket_address": {"address": address[0], "port_value": address[1]}}

@@ -1,0 +1,253 @@
+"""The router of one service: an Envoy that outlives the worker, what it was told, and what it says it does."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from time import time_ns
+
+import msgspec
+
+from mlpipeline.core import envoy_files as files
+from mlpipeline.core.envoy_files import Address
+from mlpipeline.core.traffic import Colour, TrafficPlan
+from mlpipeline.errors import EnvironmentFault
+from mlpipeline.hosting.loopback import ask
+from mlpipeline.hosting.machine import require_free
+from mlpipeline.ports import Clock, RouterCounts
+from mlpipeline.record.files import write_atomically
+
+START_SECONDS = 30.0
+CONFIRM_SECONDS = 15.0
+PORT_RELEASE_SECONDS = 5.0
+POLL_SECONDS = 0.003
+ADMIN_FILTER = r"^cluster\.(blue|green)\.|^http\.model\."
+"""The statistics worth scraping."""
+
+_COUNTS = re.compile(
+    r"^cluster\.(blue|green)\.(external\.upstream_rq_completed|external\.upstream_rq_5xx|upstream_rq_active): (\d+)$", re.M
+)
+
+
+class Router(ABC):
+    """The conversation with an Envoy, whatever runs it.
+
+    Args:
+        folder: Its files.
+        users: Address and port that users reach on this machine.
+        service: For messages.
+        key: The configuration's section, such as ``target.local``.
+        mode: Permission bits of the files; None: for this user alone.
+    """
+
+    def __init__(self, folder: Path, users: Address, service: str, clock: Clock, *, key: str, mode: int | None = None) -> None:
+        self._folder, self._users, self._service, self._key, self._mode = folder, users, service, key, mode
+        self._clock = clock
+
+    @abstractmethod
+    def alive(self) -> bool:
+        """Whether it runs, answering or not."""
+
+    @abstractmethod
+    def known(self) -> bool:
+        """Whether it was ever started."""
+
+    @abstractmethod
+    def admin_port(self) -> int | None:
+        """Of the one that runs now, on loopback; None while there is none."""
+
+    @abstractmethod
+    def stop(self, patience: float) -> None:
+        """Ends it; killed after ``patience`` seconds."""
+
+    @abstractmethod
+    def bound_log(self) -> None:
+        """Keeps its log small while it goes on writing."""
+
+    @abstractmethod
+    def words(self, lines: int) -> Mapping[str, object]:
+        """Where its log is and how it ends, for messages."""
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Starts it with the files as they are. It does not run."""
+
+    def running(self) -> bool:
+        """Whether it lives and its admin port answers."""
+        with suppress(OSError):
+            return self.alive() and self._ask("/ready", timeout=2)[0] in (200, 503)
+        return False
+
+    def ordered(self) -> TrafficPlan | None:
+        """The plan of the route file: what a restarted router would do. None before the first release."""
+        file = files.routes_file(self._folder)
+        if not file.is_file():
+            return None
+        try:
+            return files.plan_of(msgspec.json.decode(file.read_bytes())["resources"][0])
+        except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
+            raise EnvironmentFault(
+                "the router's route file is not readable",
+                facts={"file": file, "found": error},
+                likely="something else wrote into the folder of the target",
+                tries=("mlpipeline rollback", f"remove {file}; the next switch writes it anew"),
+            ) from error
+
+    def applied(self) -> TrafficPlan | None:
+        """The plan that Envoy itself says it follows; None while it is down or has none."""
+        with suppress(OSError, ValueError, KeyError, IndexError, TypeError):
+            status, body = self._ask("/config_dump?resource=dynamic_route_configs")
+            if status == 200:
+                for dumped in msgspec.json.decode(body)["configs"]:
+                    return files.plan_of(dumped["route_config"])
+        return None
+
+    def require_port(self) -> None:
+        """Raises an EnvironmentFault that names the holder when somebody else has the users' port.
+
+        A router that was just killed may hold it a moment longer than it is seen to run.
+        """
+        deadline = self._clock.monotonic() + (PORT_RELEASE_SECONDS if self.known() else 0)
+        while not self.alive():
+            try:
+                return require_free(*self._users, f"the router of {self._service}", f"{self._key}.port")
+            except EnvironmentFault:
+                if self._clock.monotonic() >= deadline:
+                    raise
+            self._clock.sleep(POLL_SECONDS)
+        return None
+
+    def ensure(self) -> None:
+        """Starts it with the files as they are, unless it runs.
+
+        One that lives but does not answer is waited for and never ended: it may well be serving users.
+        """
+        if self.alive():
+            self._until(self.running, "lives but its admin port does not answer")
+            return
+        self.require_port()
+        for colour in Colour:
+            if not files.endpoints_file(self._folder, colour).is_file():
+                self._write(files.endpoints_file(self._folder, colour), files.endpoints(colour, None, _version()))
+        self._start()
+        self._wait_until_live()
+
+    def set_endpoint(self, colour: Colour, address: Address | None) -> None:
+        """Tells where a colour listens, and waits until a running router knows."""
+        self._write(files.endpoints_file(self._folder, colour), files.endpoints(colour, address, _version()))
+        if self.running():
+            wanted = set() if address is None else {address}
+            self._until(lambda: self._hosts(colour) == wanted, f"did not take over where {colour} listens")
+
+    def apply(self, plan: TrafficPlan) -> None:
+        """Writes the plan, makes sure that the router runs, and waits until it confirms this very file.
+
+        A refused plan is taken back, so that a later restart does not meet it.
+        """
+        file = files.routes_file(self._folder)
+        former = file.read_bytes() if file.is_file() else None
+        version = _version()
+        refused_before = self._refusals()
+        self._write(file, files.routes(plan, version))
+        self.ensure()
+        confirmed = f'http.{files.STATISTICS}.rds.{files.ROUTES}.version_text: "{version}"'
+        try:
+            self._until(
+                lambda: confirmed in self._statistics(rf"rds\.{files.ROUTES}\.version_text"),
+                "did not confirm the new traffic plan",
+                give_up=lambda: self._refusals() > refused_before,
+            )
+        except EnvironmentFault:
+            if former is not None:
+                write_atomically(file, former, mode=self._mode)
+            raise
+
+    def counts(self) -> dict[Colour, RouterCounts]:
+        """Live counters, no flush delay. Raises OSError while the router is down."""
+        found = {(name, what): int(number) for name, what, number in _COUNTS.findall(self._statistics(r"^cluster\.(blue|green)\."
+                 r"(external\.upstream_rq_(completed|5xx)|upstream_rq_active)$"))}  # fmt: skip
+        return {
+            colour: RouterCounts(
+                completed=found.get((colour, "external.upstream_rq_completed"), 0),
+                failed=found.get((colour, "external.upstream_rq_5xx"), 0),
+                active=found.get((colour, "upstream_rq_active"), 0),
+            )
+            for colour in Colour
+        }
+
+    def _refusals(self) -> int:
+        """How often it refused a route file."""
+        with suppress(OSError):
+            text = self._statistics(rf"rds\.{files.ROUTES}\.(update_rejected|update_failure)")
+            return sum(int(line.rpartition(": ")[2]) for line in text.splitlines())
+        return 0
+
+    def _hosts(self, colour: Colour) -> set[Address]:
+        body = msgspec.json.decode(self._ask("/clusters?format=json")[1])
+        return {
+            (host["address"]["socket_address"]["address"], host["address"]["socket_address"]["port_value"])
+            for cluster in body["cluster_statuses"]
+            if cluster["name"] == colour
+            for host in cluster.get("host_statuses", ())
+        }
+
+    def _statistics(self, expression: str) -> str:
+        from urllib.parse import quote
+
+        return self._ask(f"/stats?filter={quote(expression)}")[1].decode()
+
+    def _ask(self, path: str, timeout: float = 5.0) -> tuple[int, bytes]:
+        port = self.admin_port()
+        if port is None:
+            raise ConnectionError("the router does not run")
+        return ask("127.0.0.1", port, path, timeout=timeout)
+
+    def _wait_until_live(self) -> None:
+        deadline = self._clock.monotonic() + START_SECONDS
+        while self._clock.monotonic() < deadline:
+            with suppress(OSError):
+                if self._ask("/ready")[0] == 200:
+                    return
+            if not self.alive():
+                self.require_port()
+                break
+            self._clock.sleep(0.01)
+        facts = self.words(12)
+        self.stop(5)
+        raise EnvironmentFault(
+            "the router did not start",
+            facts=facts,
+            tries=("mlpipeline doctor",),
+        )
+
+    def _until(self, condition: Callable[[], bool], complaint: str, *, give_up: Callable[[], bool] = lambda: False) -> None:
+        deadline = self._clock.monotonic() + CONFIRM_SECONDS
+        while self._clock.monotonic() < deadline:
+            with suppress(OSError):
+                if condition():
+                    return
+                if give_up():
+                    break
+            self._clock.sleep(POLL_SECONDS)
+        raise EnvironmentFault(
+            f"the router {complaint}",
+            facts=self.words(4),
+            likely="the machine is overloaded, or something else writes into the router's folder",
+            tries=("run the same command again: nothing was lost",),
+        )
+
+    def _write(self, file: Path, content: Mapping[str, object]) -> None:
+        try:
+            write_atomically(file, msgspec.json.format(msgspec.json.encode(content)) + b"\n", mode=self._mode)
+        except OSError as error:
+            raise EnvironmentFault(
+                f"the router's file could not be written: {error.strerror}", facts={"file": file}, tries=("df -h",)
+            ) from error
+
+
+def _version() -> str:
+    """Never the same twice on one machine."""
+    return str(time_ns())
