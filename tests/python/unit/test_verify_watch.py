@@ -11,7 +11,17 @@ import msgspec
 import pytest
 
 from fakes import START, FakeClock, FakeMetrics, FakeWorld
-from mlpipeline.config.model import Condition, Duration, ErrorRule, LatencyRule, Rollout, ScoredMetric, ScoreRule, Verify
+from mlpipeline.config.model import (
+    Condition,
+    Duration,
+    ErrorRule,
+    LatencyRule,
+    Rollout,
+    ScoredMetric,
+    ScoreRule,
+    VerdictExport,
+    Verify,
+)
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
@@ -398,6 +408,39 @@ def test_an_answer_about_series_that_nobody_scrapes_any_more_is_stale(tmp_path: 
     judged = watch.conclude()
     assert judged.verdict is verdict
     assert verify.replay(evidence(context)) == judged
+
+
+def exported(text: str) -> dict[str, float]:
+    lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, value in lines}
+
+
+def test_the_verdict_and_its_distance_to_the_threshold_are_exported_after_each_look(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path, export=VerdictExport(textfile="collector/mlpipeline.prom"))
+    watch = watching(context)
+    watch.watch("mirror", 20, traffic="mirror")
+    file = context.project / "collector" / "mlpipeline.prom"
+    calm = exported(file.read_text())
+    assert calm['mlpipeline_verify_verdict{service="iris",verdict="fail"}'] == 0
+    assert calm['mlpipeline_verify_distance{service="iris"}'] >= 2
+    metrics.colours["green"].errors = 15
+    watch.watch("bake", 600, traffic="mirror")
+    harmed = exported(file.read_text())
+    assert harmed['mlpipeline_verify_verdict{service="iris",verdict="fail"}'] == 1
+    assert harmed['mlpipeline_verify_distance{service="iris"}'] == 0
+    assert harmed['mlpipeline_verify_metric_distance{service="iris",metric="latency"}'] > 1
+    assert harmed['mlpipeline_verify_metric_ratio_low{service="iris",metric="errors"}'] > 1
+    assert (context.places.state / "verify.prom").read_text() == file.read_text()
+
+
+def test_an_export_that_fails_is_said_once_and_changes_no_verdict(tmp_path: Path) -> None:
+    world, _, context = make(tmp_path, export=VerdictExport(textfile="file/mlpipeline.prom"))
+    context.project.mkdir(parents=True)
+    (context.project / "file").write_text("in the way")
+    watch = watching(context)
+    outcome = watch.watch("mirror", 20, traffic="mirror")
+    assert outcome.verdict is Verdict.PASS
+    assert len([line for line in world.console.lines if "cannot be exported" in line]) == 1
 
 
 def gpu_query(name: str) -> str:

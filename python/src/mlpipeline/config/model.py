@@ -755,6 +755,18 @@ class PrometheusLogin(Section, frozen=True):
     """``$NAME`` is replaced from the environment, so that no secret stands in the file."""
 
 
+class VerdictExport(Section, frozen=True):
+    """The verdict as metrics, for dashboards: ``mlpipeline_verify_verdict``, ``..._distance`` and others.
+
+    They always stand in ``verify.prom`` in the service's state folder too.
+    """
+
+    textfile: str = ""
+    """A file ending in ``.prom`` in a folder of node_exporter's textfile collector; written after each look."""
+    pushgateway: str = ""
+    """URL of a Pushgateway that is told after each look."""
+
+
 class Verify(Section, frozen=True):
     prometheus: str = ""
     """URL of a Prometheus; empty: the local target starts one of its own."""
@@ -783,6 +795,8 @@ class Verify(Section, frozen=True):
     """PromQL conditions, besides the comparisons."""
     score: ScoreRule = ScoreRule()
     """A score over several metrics, besides the comparisons."""
+    export: VerdictExport = VerdictExport()
+    """Where verdict and distance to the threshold are exported to."""
 
 
 class DataDrift(Section, frozen=True):

@@ -24,6 +24,7 @@ from mlpipeline.record.files import write_atomically
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.exporting import Exporter
 from mlpipeline.verbs.looking import Reader, Roles, queries
 
 __all__ = ["JudgedRelease", "Roles", "StageOutcome", "Watch", "asked", "conditions", "replay", "run"]
@@ -92,6 +93,7 @@ class Watch:
         self._looks: list[Look] = []
         self._ends: list[StageEnd] = []
         self._silence = _Silence()
+        self._exporter = Exporter(context)
         if resume:
             self._resume()
 
@@ -352,6 +354,7 @@ class Watch:
             judgement=judge.judgement(),
         )
         write_atomically(self._path, msgspec.json.encode(evidence) + b"\n")
+        self._exporter.export(judge, self._looks[-1] if self._looks else None)
 
 
 def conditions(config: Config, roles: Roles) -> tuple[ConditionPlan, ...]:
