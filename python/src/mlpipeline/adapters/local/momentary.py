@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mlpipeline.errors import EnvironmentFault
 from mlpipeline.hosting.loopback import ask
 from mlpipeline.hosting.machine import free_port
 from mlpipeline.hosting.scraper import HOST, find_prometheus
-from mlpipeline.errors import EnvironmentFault
 from mlpipeline.ports import Clock
 
 START_SECONDS = 30.0
