@@ -17,6 +17,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
 from mlpipeline.record.result import Number, Reason, Result
 from mlpipeline.record.run import Run
+from mlpipeline.verbs import data_drift, data_rules
 from mlpipeline.verbs.context import Context
 
 if TYPE_CHECKING:
@@ -28,10 +29,12 @@ _FAILING_FIRST = {Verdict.FAIL: 0, Verdict.ERROR: 1, Verdict.INCONCLUSIVE: 2, Ve
 
 
 class _Findings(msgspec.Struct):
-    """What one file came to."""
+    """What one file came to: reasons, facts of the evidence, drift for the report, and files that were written."""
 
     reasons: list[Reason]
     facts: dict[str, object]
+    drift: dict[str, object] = {}
+    links: dict[str, str] = {}
 
 
 def run(context: Context, run: Run, *, release: bool = False) -> Result:
@@ -58,11 +61,17 @@ def _judged(context: Context, run: Run) -> Result:
     versions, notes = bring(context)
     reasons: list[Reason] = list(notes)
     facts: dict[str, object] = {}
+    drifts: dict[str, object] = {}
+    links: dict[str, str] = {}
     for number, (name, file) in enumerate(files.items()):
         context.console.progress(f"checking data: {file.path}", number, len(files))
-        findings = _check_file(context, name, file, plans[name])
+        findings = _check_file(context, run, name, plans[name], versions.get(file.path, ""))
         reasons.extend(findings.reasons)
         facts[name] = findings.facts
+        if findings.drift:
+            drifts[name] = findings.drift
+        links |= findings.links
+    reasons.extend(_leaks(context))
     context.console.progress("checking data: done", len(files), len(files))
     reasons.sort(key=lambda reason: _FAILING_FIRST[reason.verdict])
     return context.finish(
@@ -71,7 +80,8 @@ def _judged(context: Context, run: Run) -> Result:
         started,
         reasons,
         summary=_summary(reasons, facts),
-        evidence={"data_version": versions, "files": facts},
+        evidence={"data_version": versions, "files": facts, **({"drift": drifts} if drifts else {})},
+        links=links,
         facts={f"data {path}": version for path, version in versions.items()},
     )
 
@@ -109,14 +119,21 @@ def _wanted(file: DataFile) -> dict[str, str]:
 
 def bring(context: Context) -> tuple[dict[str, str], list[Reason]]:
     """Pulls with DVC what is needed; the versions of all data by configured path, and notes on them."""
+    from mlpipeline.adapters.duckdb.databases import is_server
     from mlpipeline.adapters.dvc import tracked
 
     root = tracked.repository(context.project)
     outputs = tracked.tracked(context.project, root) if root else []
-    paths = {name: file.path for name, file in context.config.data.files.items()}
+    everything = {name: file.path for name, file in context.config.data.files.items()}
+    paths = {name: path for name, path in everything.items() if not is_server(path)}
     _pull(context, root, outputs, list(paths.values()))
     versions: dict[str, str] = {}
     notes: list[Reason] = []
+    for name in everything.keys() - paths.keys():
+        versions[everything[name]] = "live"
+        notes.append(
+            Reason(f"data.{name}.version", Verdict.PASS, f"{name} is a table that changes; this version cannot be restored")
+        )
     for name, path in paths.items():
         versions[path], changed = _version(context.project, path, outputs)
         if changed:
@@ -207,10 +224,8 @@ def _version(project: Path, path: str, outputs: list[Tracked]) -> tuple[str, str
     return version, f"{path} differs from what {source} records; run dvc add or dvc commit, so that this version can be restored"
 
 
-def _check_file(context: Context, name: str, file: DataFile, checks: Sequence[Check]) -> _Findings:
-    from mlpipeline.adapters.duckdb import files
-
-    found = files.find(context.project, file.path)
+def _check_file(context: Context, run: Run, name: str, checks: Sequence[Check], version: str) -> _Findings:
+    file = context.config.data.files[name]
     facts: dict[str, object] = {
         "path": file.path,
         "rows": 0,
@@ -219,29 +234,79 @@ def _check_file(context: Context, name: str, file: DataFile, checks: Sequence[Ch
         "failed": 0,
         "engine": "none",
     }
+    table: Table | None = None
     try:
-        table = files.open_table(found, file.path)
-    except Failed as error:
-        return _Findings([_unreadable(name, error)], {**facts, "failed": len(checks)})
-    try:
+        table = opened(context, name)
         outcomes, rows = _outcomes(context, table, checks)
-        reasons = [_rows_reason(name, file, rows)]
-        wanted = check_schema(_wanted(file), table.kinds, extra=file.extra_columns, source=name)
-        reasons += [
-            Reason(f"data.{name}.{finding.rule}", Verdict.PASS if finding.holds else Verdict.FAIL, f"{name}: {finding.summary}")
-            for finding in wanted
-        ]
-        if file.freshness is not None:
-            reasons.append(_freshness(context, name, file.freshness, table))
+        reasons = [_rows_reason(name, file, rows), *_of_schema(context, name, table)]
+        reasons += data_rules.of_rows(name, file, table, rows)
+        reasons += data_rules.of_keys(name, file, table, lambda other, beside: opened(context, other, beside))
+        past, remembered = data_rules.against_history(context, name, table, rows=rows, version=version, run=run.id)
+        moved, drift = data_drift.drift(context, run, name, file, table) if rows else ([], {})
     except Failed as error:
         return _Findings([_unreadable(name, error)], {**facts, "failed": len(checks)})
     finally:
-        table.close()
-    reasons += _named(name, outcomes)
+        if table is not None:
+            table.close()
     engines = sorted({outcome.engine for outcome in outcomes})
     failed = sum(not outcome.success for outcome in outcomes)
-    facts |= {"rows": rows, "columns": len(table.types), "failed": failed, "engine": "+".join(engines) or "duckdb"}
-    return _Findings(reasons, facts)
+    facts |= {"rows": rows, "columns": len(table.types), "failed": failed, "engine": "+".join(engines) or "duckdb", **remembered}
+    links = _written(context, run, name, outcomes) if outcomes else {}
+    return _Findings([*reasons, *past, *moved, *_named(name, outcomes)], facts, drift, links)
+
+
+def opened(context: Context, name: str, beside: Table | None = None) -> Table:
+    """The table of one configured file. Raises Failed when it cannot be read.
+
+    Args:
+        beside: An open table that queries name together with this one.
+    """
+    from mlpipeline.adapters.duckdb import databases, files
+
+    file = context.config.data.files[name]
+    if databases.is_server(file.path):
+        address = databases.filled(file.path, context.environment)
+        return files.open_server(address, file.path, table=file.table, beside=beside)
+    return files.open_table(files.find(context.project, file.path), file.path, table=file.table, beside=beside)
+
+
+def _of_schema(context: Context, name: str, table: Table) -> list[Reason]:
+    file = context.config.data.files[name]
+    wanted = check_schema(_wanted(file), table.kinds, extra=file.extra_columns, source=name)
+    reasons = [
+        Reason(f"data.{name}.{finding.rule}", Verdict.PASS if finding.holds else Verdict.FAIL, f"{name}: {finding.summary}")
+        for finding in wanted
+    ]
+    return [*reasons, _freshness(context, name, file.freshness, table)] if file.freshness else reasons
+
+
+def _leaks(context: Context) -> list[Reason]:
+    """What test files know from training files; each pair is opened again, on one connection."""
+    reasons: list[Reason] = []
+    for rule in context.config.data.leakage:
+        try:
+            train = opened(context, rule.train)
+        except Failed:
+            continue  # the file's own reason says so
+        try:
+            reasons += data_rules.leaks(rule, train, opened(context, rule.test, train))
+        except Failed:
+            continue
+        finally:
+            train.close()
+    return reasons
+
+
+def _written(context: Context, run: Run, name: str, outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """The results in Great Expectations' own form, beside the result of the verb."""
+    from mlpipeline.core.expectation_results import validation
+    from mlpipeline.record.files import write_atomically
+
+    suite = context.config.data.files[name].suite
+    place = f"expectations/{name}.json"
+    content = msgspec.json.format(msgspec.json.encode(validation(Path(suite).stem or name, outcomes)), indent=2)
+    write_atomically(context.runs.folder(run.id) / place, content + b"\n")
+    return {f"expectations of {name}": place}
 
 
 def _outcomes(context: Context, table: Table, checks: Sequence[Check]) -> tuple[list[Outcome], int]:
@@ -258,18 +323,28 @@ def _outcomes(context: Context, table: Table, checks: Sequence[Check]) -> tuple[
             outcomes[place] = Outcome(check, False, "schema", Counts(0), error=f"column {absent[0]} is missing{hint}")
     open_places = [place for place in range(len(checks)) if place not in outcomes]
     fast = [place for place in open_places if data.engine == "auto" and expectation_support.answerable(checks[place], kinds)]
-    slow = [place for place in open_places if place not in set(fast)]
+    slow = sorted(set(open_places) - set(fast))
     counted = expectations.check("expect_table_row_count_to_be_between", {}, source="rows")
     answers = answer(table, [counted, *(checks[place] for place in fast)], data.sample_rows)
     rows = answers[0].counts.elements
     outcomes.update(zip(fast, answers[1:], strict=True))
     if slow:
-        from mlpipeline.adapters.great_expectations.engine import run as run_library
-
-        context.console.say(f"{len(slow)} expectation(s) of {table.label} go to Great Expectations")
         asked = [checks[place] for place in slow]
-        outcomes.update(zip(slow, run_library(table.arrow(_needed(asked)), asked, data.sample_rows), strict=True))
+        outcomes.update(zip(slow, _by_library(context, table, asked), strict=True))
     return [outcomes[place] for place in range(len(checks))], rows
+
+
+def _by_library(context: Context, table: Table, checks: Sequence[Check]) -> list[Outcome]:
+    data = context.config.data
+    context.console.say(f"{len(checks)} expectation(s) of {table.label} go to Great Expectations")
+    if data.engine == "spark":
+        from mlpipeline.adapters.duckdb.files import MISSING_TEXTS
+        from mlpipeline.adapters.great_expectations.spark import run as run_spark
+
+        return run_spark(table.files, MISSING_TEXTS, checks, data.sample_rows, data.spark)
+    from mlpipeline.adapters.great_expectations.engine import run as run_library
+
+    return run_library(table.arrow(_needed(checks)), checks, data.sample_rows)
 
 
 def _needed(checks: Sequence[Check]) -> tuple[str, ...]:

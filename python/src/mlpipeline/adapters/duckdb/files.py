@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlpipeline.adapters.duckdb import databases
 from mlpipeline.core.expectations import Kind
 from mlpipeline.errors import ConfigurationError, Failed
 
@@ -133,8 +134,8 @@ class Table:
 
     @property
     def parquet(self) -> bool:
-        """Whether the files themselves hold all columns: values of a partition stand in the names of folders."""
-        return bool(self.files) and _suffix(self.files[0]) == "parquet" and not any("=" in str(file) for file in self.files)
+        """Whether the files themselves hold all columns: values of partitions stand in the names of folders."""
+        return bool(self.files) and _suffix(self.files[0]) == "parquet" and not _partitioned(self.files)
 
     def newest(self, column: str) -> datetime | None:
         """The latest moment in a column of times, or of text that reads as times; without a zone it is UTC."""
@@ -153,6 +154,8 @@ def find(project: Path, configured: str) -> tuple[Path, ...]:
     Raises ConfigurationError for a format that is neither Parquet nor CSV, and for a mixture of both.
     """
     path = project / configured
+    if path.is_file() and databases.is_file(path):
+        return (path,)
     if path.is_file():
         found = [path]
     elif path.is_dir():
@@ -166,36 +169,82 @@ def find(project: Path, configured: str) -> tuple[Path, ...]:
     if len(formats) > 1 or (found and "" in formats):
         strange = next((file.name for file in sorted(found) if not _suffix(file)), "")
         raise ConfigurationError(
-            "the data gate reads Parquet or CSV, one of them per entry",
+            "the data gate reads Parquet, CSV, or a table of a database, one of them per entry",
             facts={"path": configured, "found": strange or "both formats"},
             tries=("make one entry per format under data.files", "use a glob such as data/*.parquet"),
         )
     return tuple(sorted(found))
 
 
-def open_table(files: Sequence[Path], label: str) -> Table:
-    """Opens the files as one table. Raises Failed, naming file and line where known, when they cannot be read."""
+def open_table(files: Sequence[Path], label: str, *, table: str = "", beside: Table | None = None) -> Table:
+    """Opens the files as one table. Raises Failed, naming file and line where known, when they cannot be read.
+
+    Args:
+        table: Of a database, which table or view.
+        beside: An open table that queries name together with this one: both are of one connection.
+    """
     import duckdb
 
     empty = next((file for file in files if file.stat().st_size == 0), None)
     if empty is not None:
         raise Failed("the data file is empty (zero bytes)", facts={"file": empty}, tries=("write or pull the file again",))
-    connection = duckdb.connect(
+    connection = beside.connection if beside else _connected()
+    try:
+        if databases.is_file(files[0]):
+            source = databases.attached(connection, str(files[0]), table, _free(connection))
+        else:
+            source = _parquet(files) if _suffix(files[0]) == "parquet" else _load_csv(connection, files)
+        return _described(connection, source, label, files)
+    except duckdb.Error as error:
+        if beside is None:
+            connection.close()
+        raise _unreadable(error, label, files) from error
+
+
+def open_server(address: str, label: str, *, table: str, beside: Table | None = None) -> Table:
+    """Opens a table of a database server. Raises EnvironmentFault when it cannot be reached.
+
+    Args:
+        label: What messages call it, without a password.
+    """
+    connection = beside.connection if beside else _connected()
+    return _described(connection, databases.attached(connection, address, table, _free(connection)), label, ())
+
+
+def _described(connection: duckdb.DuckDBPyConnection, source: str, label: str, files: Sequence[Path]) -> Table:
+    described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608
+    raw = {str(row[0]): str(row[1]) for row in described}
+    types = {name: _cleaned(kind) for name, kind in raw.items()}
+    return Table(connection, _relation(source, raw, raw), types, label, tuple(files), source, raw)
+
+
+def _free(connection: duckdb.DuckDBPyConnection) -> str:
+    """A name that nothing on this connection has."""
+    taken = connection.execute(
+        "SELECT (SELECT count(*) FROM duckdb_tables()) + (SELECT count(*) FROM duckdb_databases())"
+    ).fetchall()
+    return f"loaded_{taken[0][0]}"
+
+
+def _connected() -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    return duckdb.connect(
         config={
             "autoinstall_known_extensions": False,
             "temp_directory": str(Path(tempfile.gettempdir()) / "mlpipeline-duckdb"),
         }
     )
-    try:
-        parquet = _suffix(files[0]) == "parquet"
-        source = f"read_parquet({_texts(files)})" if parquet else _load_csv(connection, files)
-        described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608
-        raw = {str(row[0]): str(row[1]) for row in described}
-        types = {name: _cleaned(kind) for name, kind in raw.items()}
-        return Table(connection, _relation(source, raw, raw), types, label, tuple(files), source, raw)
-    except duckdb.Error as error:
-        connection.close()
-        raise _unreadable(error, label, files) from error
+
+
+def _parquet(files: Sequence[Path]) -> str:
+    return f"read_parquet({_texts(files)}, hive_partitioning = {'true' if _partitioned(files) else 'false'})"
+
+
+def _partitioned(files: Sequence[Path]) -> bool:
+    """Whether folders are named ``key=value``, in one order of keys for all files."""
+    keys = {tuple(part.split("=")[0] for part in file.parent.parts if "=" in part) for file in files}
+    return len(keys) == 1 and bool(next(iter(keys)))
 
 
 def _relation(source: str, raw: Mapping[str, str], with_nan: Collection[str]) -> str:
@@ -240,12 +289,14 @@ def _load_csv(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> s
         f"header = true, delim = {text(_delimiter(files[0]))}, quote = '\"', escape = '\"', comment = '', skip = 0, "
         f"null_padding = false, nullstr = [{', '.join(text(value) for value in MISSING_TEXTS)}]"
     )
-    statement = f"CREATE OR REPLACE TEMP TABLE loaded AS SELECT * FROM read_csv({_texts(files)}, {options}"  # noqa: S608
+    name = f"loaded_{len(connection.execute('SELECT table_name FROM duckdb_tables()').fetchall())}"  # noqa: S608
+    hive = f", hive_partitioning = {'true' if _partitioned(files) else 'false'}"
+    statement = f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM read_csv({_texts(files)}, {options}{hive}"  # noqa: S608
     try:
         connection.execute(f"{statement})")
     except duckdb.ConversionException:
         connection.execute(f"{statement}, sample_size = -1)")
-    return "loaded"
+    return name
 
 
 def _refuse_cut(file: Path) -> None:
@@ -336,7 +387,7 @@ def _unreadable(error: Exception, label: str, files: Sequence[Path]) -> Failed:
     where = f"{file}:{line.group(1)}" if line else file
     if "not utf-8 encoded" in message:
         return _not_text(where, Path(file).name)
-    known = next((path for path in files if str(path) == file), files[0])
+    known = next((path for path in files if str(path) == file), files[0] if files else Path(file))
     if known.suffix.lower() == ".csv" and _holds_zero_bytes(known):
         return _not_text(str(known), known.name)
     ragged = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)

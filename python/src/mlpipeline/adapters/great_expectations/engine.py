@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlpipeline.core.expectation_results import plain
@@ -30,23 +31,38 @@ def run(table: Any, checks: Sequence[Check], sample_rows: int) -> list[Outcome]:
     Raises:
         ConfigurationError: The library refuses the arguments of a check.
     """
+    with library() as context:
+        source = context.data_sources.add_pandas("data")
+        definition = source.add_dataframe_asset("data").add_batch_definition_whole_dataframe("data")
+        return judged(definition.get_batch({"dataframe": _frame(table)}), checks, sample_rows, table.num_rows, ENGINE)
+
+
+@contextlib.contextmanager
+def library() -> Iterator[Any]:
+    """The library without telemetry and progress bars, some of which are drawn whatever the setting."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations as gx
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of its other clients, about each other's versions
+        import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
-    source = context.data_sources.add_pandas("data")
-    definition = source.add_dataframe_asset("data").add_batch_definition_whole_dataframe("data")
-    batch = definition.get_batch({"dataframe": _frame(table)})
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield context
+
+
+def judged(batch: Any, checks: Sequence[Check], sample_rows: int, rows: int, engine: str) -> list[Outcome]:
+    """What the library says of a batch of data, whichever engine of its own the batch is of."""
+    import great_expectations as gx
+
     suite = gx.ExpectationSuite(name="gate", expectations=[_expectation(check, place) for place, check in enumerate(checks)])
     # SUMMARY would count only among the first failing values
     result_format = {"result_format": "COMPLETE", "partial_unexpected_count": sample_rows}
-    with contextlib.redirect_stderr(io.StringIO()):  # some metrics draw progress bars whatever the setting
-        results = batch.validate(suite, result_format=result_format).results
     outcomes = {}
-    for result in results:  # grouped by column and success, so that the place in the suite travels in the meta data
+    for result in batch.validate(suite, result_format=result_format).results:
+        # grouped by column and success, so that the place in the suite travels in the meta data
         place = int(result.expectation_config.meta[_PLACE])
-        outcomes[place] = _outcome(checks[place], result, table.num_rows, sample_rows)
+        outcomes[place] = _outcome(checks[place], result, rows, sample_rows, engine)
     return [outcomes[place] for place in range(len(checks))]
 
 
@@ -74,7 +90,7 @@ def _expectation(check: Check, place: int) -> Any:
         ) from error
 
 
-def _outcome(check: Check, result: Any, rows: int, sample_rows: int) -> Outcome:
+def _outcome(check: Check, result: Any, rows: int, sample_rows: int, engine: str) -> Outcome:
     details = dict(result.result or {})
     observed: Any = details.get("observed_value")
     by_rows = "element_count" in details
@@ -90,7 +106,7 @@ def _outcome(check: Check, result: Any, rows: int, sample_rows: int) -> Outcome:
         sample = (("null", counts.unexpected),)
     found = dict(result.to_json_dict().get("result") or {})
     kept = {name: plain(value) for name, value in found.items() if name not in _ONLY_COMPLETE}
-    return Outcome(check, bool(result.success), ENGINE, counts, sample, _exception(result.exception_info), kept)
+    return Outcome(check, bool(result.success), engine, counts, sample, _exception(result.exception_info), kept)
 
 
 _ONLY_COMPLETE = frozenset(
