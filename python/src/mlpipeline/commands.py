@@ -239,6 +239,12 @@ COMMANDS = (
         ),
     ),
     Command(
+        "lineage",
+        "what a digest, version, commit, data hash or run came of, and what came of it",
+        "none",
+        (Option("what", "its name, or the first 4 digits or more of a hash", metavar="WHAT", positional=True),),
+    ),
+    Command(
         "audit-verify",
         "check that ledger, results, statements and signatures fit together; names the first broken entry",
         "none",

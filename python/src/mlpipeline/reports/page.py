@@ -14,11 +14,13 @@ from typing import Any
 import msgspec
 
 from mlpipeline.core.judge import Judgement, Look, MetricPlan, Plan, StageEnd, TracePoint
+from mlpipeline.core.lineage import Graph
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.ledger import Entry
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import FLOW, Run
 from mlpipeline.reports import plots
+from mlpipeline.reports.lineage_plot import lineage_plot
 from mlpipeline.reports.markup import Markup, element, join, text
 
 TONES = {Verdict.PASS: "pass", Verdict.FAIL: "fail", Verdict.ERROR: "error", Verdict.INCONCLUSIVE: "unsure"}
@@ -55,6 +57,10 @@ class Release:
     entries: Sequence[Entry] = ()
     note: str = ""
     attached: Mapping[str, str] = field(default_factory=dict)
+    came: Graph | None = None
+    """What this run's package came of, and what came of it."""
+    beside: Sequence[str] = ()
+    """Names, in the report's folder, of SBOM, provenance, approvals and model card."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,7 @@ def build(release: Release) -> dict[str, bytes]:
             _production(release, files),
             _slices(release),
             _steps(release),
+            _came(release, files),
             _ledger(release),
         ),
         element("footer", _footer(release)),
@@ -336,6 +343,21 @@ def _lineage(release: Release) -> Markup:
         facts.extend(("data", join([path, " ", _code(digest)])) for path, digest in list(versions.items())[:6])
     rows = [part for name, value in facts if str(value) for part in (element("dt", name), element("dd", value))]
     return element("section", element("h2", "Lineage"), element("dl", *rows), class_="side")
+
+
+def _came(release: Release, files: _Files) -> Markup:
+    """The picture of the lineage, and the files that are said of the package."""
+    if release.came is None or not release.came.edges:
+        return text("")
+    described = f"what run {release.run.id} came of, and what came of it"
+    picture = files.plot("lineage.svg", lineage_plot(release.came, ("run", release.run.id), described), described, "lineage")
+    links = join([element("a", name, href=name) for name in release.beside], ", ")
+    return element(
+        "section",
+        element("h2", "What came of what"),
+        picture,
+        element("p", "Beside the package: ", links, class_="quiet") if release.beside else text(""),
+    )
 
 
 def _approvals(evidence: Mapping[str, object]) -> str:

@@ -87,7 +87,7 @@ def refresh(context: Context, run: Run, digest: str) -> None:
     try:
         content = place.read(PROVENANCE)
         envelope, statement = words.opened(content)
-        packaged = _on_disk(context, run, digest)
+        packaged = _on_disk(context, run, digest, statement)
     except (FileNotFoundError, ValueError, EnvironmentFault):
         return
     entries = context.ledger.read()
@@ -104,7 +104,7 @@ def refresh(context: Context, run: Run, digest: str) -> None:
         attest(context, run, packaged)
 
 
-def _on_disk(context: Context, run: Run, digest: str) -> Packaged:
+def _on_disk(context: Context, run: Run, digest: str, statement: words.Statement) -> Packaged:
     from mlpipeline.adapters import bundle
 
     folder = context.places.bundles / digest.removeprefix("sha256:")
@@ -117,6 +117,7 @@ def _on_disk(context: Context, run: Run, digest: str) -> Packaged:
         lock=(folder / "requirements.lock").read_text("utf-8"),
         python=manifest.python,
         interpreter=str(packaged.evidence.get("python", "")) if packaged else "",
+        images={one.name: f"sha256:{one.digest['sha256']}" for one in statement.subject[1:] if "sha256" in one.digest},
     )
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from mlpipeline.core.lineage import Graph
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import EnvironmentFault
+from mlpipeline.record.attestations import CARD, PROVENANCE, SBOM, Attestations
 from mlpipeline.record.files import write_atomically
 from mlpipeline.record.ledger import Entry
 from mlpipeline.record.result import Reason, Result
@@ -33,6 +35,7 @@ def run(context: Context, run: Run) -> Result:
     recorded, trouble = _recorded(folder / EVIDENCE)
     entries, broken = _entries(context, run)
     attachments = _attachments(folder, results)
+    beside = _beside(context, results)
     release = Release(
         run,
         results,
@@ -40,12 +43,32 @@ def run(context: Context, run: Run) -> Result:
         entries,
         "; ".join(text for text in (trouble, broken) if text),
         attached={target: name for target, (name, _) in attachments.items()},
+        came=_came(context, run) if not broken else None,
+        beside=tuple(beside),
     )
-    _write(folder / "report", {**dict(attachments.values()), **build(release)})
+    _write(folder / "report", {**dict(attachments.values()), **beside, **build(release)})
     _write(folder / "junit", {f"{verb}.xml": junit(result) for verb, result in results.items()})
     words = standing_of(release).words
     reason = Reason("report.written", Verdict.PASS, f"{words}; the page covers {len(results)} steps")
     return context.finish(run, VERB, started, [reason], links={"report": "report/index.html", "junit": "junit"})
+
+
+def _came(context: Context, run: Run) -> Graph | None:
+    """What this run came of and what came of it; a trouble with it is no reason to be without a report."""
+    from mlpipeline.verbs.lineage import graph
+
+    known = graph(context)
+    return known.around([("run", run.id)]) if ("run", run.id) in known.nodes else None
+
+
+def _beside(context: Context, results: Mapping[str, Result]) -> dict[str, bytes]:
+    """Copies of what is said of the package."""
+    packaged = results.get("package")
+    if packaged is None:
+        return {}
+    place = Attestations(context.places, str(packaged.evidence.get("digest", "")), packaged.run)
+    names = [name for name in (SBOM, PROVENANCE, CARD) if place.has(name)]
+    return {**{name: place.read(name) for name in names}, **place.approvals()}
 
 
 def _attachments(folder: Path, results: Mapping[str, Result]) -> dict[str, tuple[str, bytes]]:
