@@ -410,6 +410,32 @@ def test_an_answer_about_series_that_nobody_scrapes_any_more_is_stale(tmp_path: 
     assert verify.replay(evidence(context)) == judged
 
 
+@pytest.mark.parametrize(("futility", "seconds"), [(True, 150), (False, 600)])
+def test_a_stage_that_cannot_bring_the_evidence_ends_early_as_inconclusive(
+    tmp_path: Path, futility: bool, seconds: float
+) -> None:
+    world, metrics, context = make(tmp_path, futility=futility, min_requests=5000)
+    metrics.colours["green"].requests = 1
+    watch = watching(context)
+    outcome = watch.watch(verify.VERB, 600, traffic="mirror")
+    judged = watch.conclude()
+    assert world.clock.passed == pytest.approx(seconds, abs=4)
+    assert judged.verdict is Verdict.INCONCLUSIVE
+    if futility:
+        assert outcome.verdict is Verdict.INCONCLUSIVE
+        assert "not even 3 times that traffic brings the 5000" in outcome.summary
+        assert "could not come in time" in judged.summary
+    assert verify.replay(evidence(context)) == judged
+
+
+def test_a_later_stage_with_more_traffic_is_waited_for(tmp_path: Path) -> None:
+    rollout = Rollout(mirror=Duration(0), steps=(1, 50), step=Duration(300), bake=Duration(300), control=10)
+    _, metrics, context = make(tmp_path, rollout=rollout, min_requests=1000)
+    metrics.colours["green"].requests = 1
+    watch = watching(context)
+    assert watch.watch("step-1", 300, traffic="mirror").verdict is Verdict.PASS
+
+
 def exported(text: str) -> dict[str, float]:
     lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, value in lines}

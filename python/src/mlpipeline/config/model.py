@@ -414,6 +414,8 @@ class Package(Section, frozen=True):
     """Folder of wheels to install from without a network."""
     include: tuple[str, ...] = ()
     """Extra files or folders of the project that the model needs, placed under ``code/`` (on the import path)."""
+    card: str = ""
+    """Markdown file of the project that the model card begins with: what the model is meant for, and where it must not be used."""
     pins: Literal["auto", "required", "trained"] = "auto"
     """What becomes of a requirement of the model that names no version: ``required`` refuses it, ``trained`` takes the version
     that the training ran with. ``auto``: refused when an image is made."""
@@ -593,9 +595,51 @@ class Local(Section, frozen=True):
     """Worker threads of each serving process."""
 
 
+class Docker(Section, frozen=True):
+    """Containers of one Docker host, on which the worker runs too; engine 20.10 or newer."""
+
+    router_image: str = ""
+    """Image of Envoy, pinned: ``host/name@sha256:...``, or ``sha256:...`` for one that the engine has."""
+    port: Port = 8080
+    """Where users reach the service."""
+    host: str = "127.0.0.1"
+    """The address of this machine on which users reach the service; ``0.0.0.0``: on all."""
+    engine: str = ""
+    """Address of the engine; empty: ``$DOCKER_HOST``, else the socket of this machine."""
+    network: Literal["bridge", "host"] = "bridge"
+    """``bridge``: a network of the service's own, its ports published on loopback. ``host``: the machine's network, everything but
+    the users' address on loopback; for engines without bridges."""
+    ready_timeout: Duration = Duration(120)
+    """How long a started model may take until it answers."""
+    drain_timeout: Duration = Duration(30)
+    """How long requests in flight may take when a model's container is ended."""
+    threads: Positive = 2
+    """Worker threads of each serving process."""
+    memory: str = ""
+    """Memory of each model's container, such as ``4GiB``, swap included; empty: as much as the machine has."""
+    cpus: Annotated[float, Meta(ge=0)] = 0
+    """Processors of each model's container, such as ``1.5``; 0: all."""
+    processes: Positive = 1024
+    """Processes and threads in each container."""
+    scratch: str = "256MiB"
+    """Size of ``/tmp``, the only place where a container may write; it counts as its memory."""
+    gpus: str = ""
+    """``all``, devices such as ``0,1``, or ``leased``: those of ``$MLPIPELINE_GPUS`` or ``$CUDA_VISIBLE_DEVICES``. Empty: as many
+    as ``image.gpus`` says."""
+    environment: dict[str, str] = {}
+    """More environment variables of the serving process. No secrets: whoever may ask the engine reads them."""
+    restart: Literal["unless-stopped", "on-failure", "no"] = "unless-stopped"
+    """What the engine does with a container that ends by itself once it had been ready."""
+    log_size: str = "10MiB"
+    """Size of one log file of a container; three are kept."""
+    keep_images: Positive = 3
+    """How many images of the service the engine keeps besides those that containers use."""
+
+
 class Target(Section, frozen=True):
-    kind: Literal["local"] = "local"
+    kind: Literal["local", "docker"] = "local"
     local: Local = Local()
+    docker: Docker = Docker()
 
 
 class Approval(Section, frozen=True):
@@ -787,6 +831,8 @@ class Verify(Section, frozen=True):
     """Probability that a healthy release is taken back, over all metrics and all looks of the release together."""
     min_requests: Positive = 50
     """Requests that each colour must have answered before a pass is possible."""
+    futility: bool = True
+    """End a stage as inconclusive as soon as the evidence that a pass needs cannot come in the time that is left."""
     errors: ErrorRule = ErrorRule()
     """How errors are compared."""
     latency: LatencyRule = LatencyRule()

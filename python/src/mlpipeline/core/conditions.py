@@ -166,18 +166,33 @@ class ConditionState:
         return verdict
 
     @property
+    def missing(self) -> int:
+        """How many measurements are not in yet; errors are none."""
+        return max(0, self.plan.count - sum(number for verdict, number in self._tally.items() if verdict is not Verdict.ERROR))
+
+    @property
     def complete(self) -> bool:
-        """Whether ``count`` measurements are in; errors are none."""
-        return sum(number for verdict, number in self._tally.items() if verdict is not Verdict.ERROR) >= self.plan.count
+        """Whether ``count`` measurements are in."""
+        return not self.missing
+
+    @property
+    def failing(self) -> bool:
+        """Whether more failed than ``failure_limit`` forgives."""
+        return self._tally[Verdict.FAIL] > self.plan.failure_limit
+
+    @property
+    def beyond_inconclusive(self) -> bool:
+        """Whether more are inconclusive than ``inconclusive_limit`` forgives, so that it can pass no more."""
+        return self._tally[Verdict.INCONCLUSIVE] > self.plan.inconclusive_limit
 
     @property
     def verdict(self) -> Verdict:
         """So far; ``inconclusive`` while measurements are missing."""
-        if self._tally[Verdict.FAIL] > self.plan.failure_limit:
+        if self.failing:
             return Verdict.FAIL
         if self._worst_errors_in_a_row > self.plan.consecutive_error_limit:
             return Verdict.ERROR
-        if self._tally[Verdict.INCONCLUSIVE] > self.plan.inconclusive_limit or not self.complete:
+        if self.beyond_inconclusive or not self.complete:
             return Verdict.INCONCLUSIVE
         return Verdict.PASS
 

@@ -112,12 +112,14 @@ class Look(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StageEnd(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A stage was over after ``looks`` looks in all. ``outage`` says why monitoring was given up, if it was."""
+    """A stage was over after ``looks`` looks in all. ``outage`` says why monitoring was given up, if it was; ``futile`` why
+    watching on could bring no pass."""
 
     stage: str
     looks: int
     watched: bool
     outage: str = ""
+    futile: str = ""
 
 
 class TracePoint(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -285,6 +287,13 @@ class Judge:
         if self.plan.score is not None and end.watched:
             self.score = score(self.plan.score, self._samples)
 
+    def answered(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Requests of candidate and champion, of the metric that counted fewest: in the whole release, in the present stage."""
+        states = self.metrics.values()
+        whole = min((state.totals for state in states), key=lambda tick: min(tick.candidate, tick.champion))
+        stage = min((state.stage for state in states), key=lambda tick: min(tick.candidate, tick.champion))
+        return (whole.candidate, whole.champion), (stage.candidate, stage.champion)
+
     @property
     def both_answered(self) -> bool:
         """Whether both colours answered requests, by every metric, in the present stage."""
@@ -384,7 +393,9 @@ class Judge:
         if not self._ends and self.metrics:
             return ["no stage was watched to its end"]
         found = [
-            f"monitoring was out in stage {end.stage}: {end.outage}"
+            f"stage {end.stage} was ended early, the evidence could not come in time: {end.futile}"
+            if end.futile
+            else f"monitoring was out in stage {end.stage}: {end.outage}"
             if end.outage
             else f"stage {end.stage} was not watched to its end"
             for end in self._ends.values()

@@ -12,6 +12,7 @@ from mlpipeline.clock import iso
 from mlpipeline.config.limits import LONGEST
 from mlpipeline.config.model import Condition, Config
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement, parse
+from mlpipeline.core.futility import hopeless_condition, hopeless_requests, ripe
 from mlpipeline.core.judge import RULES, Judge, Judgement, Look, MetricPlan, MetricVerdict, Plan, StageEnd, TracePoint
 from mlpipeline.core.promql import newest_scrape_query, selectors
 from mlpipeline.core.traffic import Colour, TrafficPlan
@@ -129,15 +130,16 @@ class Watch:
         """Looks every ``verify.interval`` and returns at once on a failure, else after ``seconds``.
 
         An outage of the monitoring (unreachable, stale, or a colour silent while users send) extends the stage by its
-        length; more than ``rollout.hold`` of it in one stage makes the stage inconclusive.
+        length; more than ``rollout.hold`` of it in one stage makes the stage inconclusive. So does evidence that cannot come
+        in time, as :mod:`mlpipeline.core.futility` says, and then at once.
         """
         judge = self._judging()
         clock, hold = self._context.clock, self._context.config.rollout.hold
         began = last = clock.monotonic()
-        silent_seconds, outage, looks, measured = 0.0, "", 0, 0.0
+        silent_seconds, outage, looks, measured, futile = 0.0, "", 0, 0.0, ""
         self._silence = _Silence()
         self._base_line(stage, traffic)
-        while not judge.failed and measured < seconds and silent_seconds <= hold:
+        while not judge.failed and not futile and measured < seconds and silent_seconds <= hold:
             clock.sleep(min(self._settings.interval, seconds - measured) if not outage else self._settings.interval)
             outage = self._look(stage, traffic)
             looks += 1
@@ -148,11 +150,12 @@ class Watch:
             else:
                 measured += now - last
             last = now
+            futile = "" if outage or measured >= seconds else self._futile(stage, measured, seconds)
             self._context.console.progress(self._progress(stage, outage), min(measured, seconds), seconds)
         given_up = outage if silent_seconds > hold else ""
-        watched = not judge.failed and not given_up
-        self._ended(StageEnd(stage, judge.looks, watched, given_up))
-        return self._outcome(stage, given_up, clock.monotonic() - began, looks)
+        watched = not judge.failed and not given_up and not futile
+        self._ended(StageEnd(stage, judge.looks, watched, given_up, "" if judge.failed else futile))
+        return self._outcome(stage, given_up, futile, clock.monotonic() - began, looks)
 
     def conclude(self) -> JudgedRelease:
         """The verdict over the whole release; inconclusive when nothing was watched."""
@@ -258,6 +261,20 @@ class Watch:
         self._write()
         return out or next(iter(look.missing.values()), "") or self._silence.add(look)
 
+    def _futile(self, stage: str, measured: float, seconds: float) -> str:
+        """Why watching on is in vain; empty while it is not."""
+        judge = self._judging()
+        if not self._settings.futility or judge.failed or not ripe(measured, seconds):
+            return ""
+        from mlpipeline.verbs.verify_planning import still_to_come
+
+        left = still_to_come(self._context.config, stage, seconds - measured)
+        found = hopeless_condition(judge.conditions.values(), sum(stretch[0] for stretch in left))
+        if not found and judge.metrics:
+            whole, here = judge.answered()
+            found = hopeless_requests(whole, here, measured, left, judge.plan.min_requests)
+        return found
+
     def _measured(self, judge: Judge, at: float) -> dict[str, Measurement]:
         found = {}
         for name, state in judge.conditions.items():
@@ -300,13 +317,15 @@ class Watch:
         self._judging().end(end)
         self._write()
 
-    def _outcome(self, stage: str, given_up: str, seconds: float, looks: int) -> StageOutcome:
+    def _outcome(self, stage: str, given_up: str, futile: str, seconds: float, looks: int) -> StageOutcome:
         judge = self._judging()
         judgement = judge.judgement()
         if judge.failed:
             verdict, summary = Verdict.FAIL, judgement.summary
         elif given_up:
             verdict, summary = Verdict.INCONCLUSIVE, f"monitoring was out longer than rollout.hold: {given_up}"
+        elif futile:
+            verdict, summary = Verdict.INCONCLUSIVE, f"the evidence for a pass cannot come in time: {futile}"
         elif judge.metrics and not judge.both_answered:
             verdict, summary = Verdict.INCONCLUSIVE, f"not both colours answered requests in stage {stage}"
         else:

@@ -22,9 +22,21 @@ def stages(config: Config) -> Iterator[tuple[str, float, float, float]]:
     if rollout.mirror:
         yield "mirror", float(rollout.mirror), 1.0, 1.0
     for step in rollout.steps:
-        yield f"{step} %", float(rollout.step), step / 100, 1 - step / 100
+        yield f"step-{step}", float(rollout.step), step / 100, 1 - step / 100
     if rollout.control:
         yield "bake", float(rollout.bake), 1 - rollout.control / 100, rollout.control / 100
+
+
+def still_to_come(config: Config, stage: str, left: float) -> list[tuple[float, float, float]]:
+    """What remains to be watched of this stage and those after it: seconds, and the factors by which the requests per second
+    of candidate and champion then differ from those in this stage. A stage that is no part of the rollout stands alone."""
+    planned = list(stages(config))
+    names = [name for name, *_ in planned]
+    found = [(left, 1.0, 1.0)]
+    if stage in names:
+        _, _, candidate, champion = planned[names.index(stage)]
+        found += [(seconds, of / candidate, by / champion) for _, seconds, of, by in planned[names.index(stage) + 1 :]]
+    return found
 
 
 def expectation(config: Config, plan: Plan, metric: MetricPlan, usual: tuple[float, float]) -> Reason:
