@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from mlpipeline.core.container import ContainerImage
 from mlpipeline.core.findings import Scan
 from mlpipeline.core.traffic import Colour, TrafficPlan
 
@@ -33,12 +34,14 @@ class Artifact(msgspec.Struct, frozen=True):
         path: Folder of the bundle on this machine.
         model_version: The registry's version number, as text; empty when never registered.
         run: The run that made it.
+        image: Its container image, if one was made.
     """
 
     digest: str
     path: str
     model_version: str = ""
     run: str = ""
+    image: ContainerImage | None = None
 
 
 class Deployed(msgspec.Struct, frozen=True):
@@ -217,6 +220,9 @@ class Registry(Protocol):
     def delete_alias(self, name: str, alias: str) -> None: ...
 
     def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None: ...
+
+    def describe(self, name: str, version: str, text: str, files: Mapping[str, bytes]) -> None:
+        """Gives a version its description (Markdown), and puts files beside its model; what is there already is left."""
 
 
 @runtime_checkable

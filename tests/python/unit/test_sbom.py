@@ -15,6 +15,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from mlpipeline.adapters.cyclonedx import environment_bom, locked, site_packages
 from mlpipeline.core.model_card import Told, card
 from mlpipeline.core.sbom import Metric, Modelled, bill, described_digest, measured, text_columns
+from mlpipeline.reports.card_page import card_page
 
 INSTALLED = Path(sysconfig.get_paths()["purelib"])
 NAMES = ("numpy", "pandas", "scikit-learn", "joblib", "msgspec")
@@ -152,3 +153,6 @@ def test_card_says_all_of_it_and_nothing_ends_a_table() -> None:
     assert "| gate-model | pass | a \\| b &lt;script&gt; |" in text
     assert "| trees | 10 |" in text
     assert f"| rows.csv | md5:{'1' * 32} |" in text
+    page = card_page(Told(MODEL, run="r1", gates=gates)).decode()
+    assert "<td>a | b\n&lt;script&gt;</td>" in page
+    assert "<script" not in page and "style=" not in page

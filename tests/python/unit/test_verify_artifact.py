@@ -40,7 +40,7 @@ def test_untouched_package_holds(tmp_path: Path, kind: str) -> None:
     result = verify_artifact.run(proven.context, digest=proven.digest)
     assert result.verdict is Verdict.PASS, result.summary
     assert [reason.check.removeprefix("artifact.") for reason in result.reasons] == [
-        *("bundle", "signature", "provenance", "sbom", "model-card", "gates", "ledger")
+        *("bundle", "signature", "provenance", "sbom", "model-card", "model-card-page", "gates", "ledger")
     ]
     first_digits = verify_artifact.run(proven.context, digest=proven.digest.removeprefix("sha256:")[:8])
     assert first_digits.verdict is Verdict.PASS
@@ -59,7 +59,7 @@ def test_each_changed_byte_of_the_envelope_is_found(proven: Proven) -> None:
         file.write_bytes(bytes(changed))
         verdict, check, summary = verified(proven)
         assert verdict is Verdict.FAIL, (place, summary)
-        assert check in {"artifact.signature", "artifact.provenance"}, (place, summary)
+        assert check in {"artifact.signature", "artifact.provenance", "artifact.ledger"}, (place, summary)
     file.write_bytes(content.replace(b'"keyid":"', b'"keyid":"0', 1))
     assert verified(proven)[1] == "artifact.ledger"
 

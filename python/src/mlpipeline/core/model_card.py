@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 
@@ -25,37 +25,64 @@ class Told(msgspec.Struct, frozen=True):
     words: str = ""
 
 
-def card(told: Told) -> str:
-    """The card, with a final newline."""
-    return "\n".join([*_lines(told), ""])
+class Block(msgspec.Struct, frozen=True):
+    """A heading, paragraphs or a table of the card.
+
+    Args:
+        level: Of the heading; 0: none.
+        text: Of the heading or the paragraph. Words of the project are Markdown, everything else is plain.
+        head: Of the table.
+    """
+
+    text: str = ""
+    level: int = 0
+    head: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    own: bool = False
+    """Written by the project, not by the worker."""
 
 
-def _lines(told: Told) -> Iterator[str]:
+def blocks(told: Told) -> Iterator[Block]:
+    """The card's parts in order."""
     model = told.model
-    yield f"# Model card: {_text(model.service)}"
-    yield ""
-    yield f"Package `{model.digest}`, made in run {_text(told.run)} from commit `{model.commit}`" + (
-        " with uncommitted changes." if model.dirty else "."
-    )
-    yield ""
+    yield Block(f"Model card: {model.service}", 1)
+    changes = " with uncommitted changes" if model.dirty else ""
+    yield Block(f"Package {model.digest}, made in run {told.run} from commit {model.commit}{changes}.")
     if told.words.strip():
-        yield told.words.strip()
-        yield ""
+        yield Block(told.words.strip(), own=True)
     yield from _facts(told)
     yield from _data(model)
     yield from _performance(model)
-    yield from _gates(told)
-    yield from _parameters(model)
-    yield "## What this card does not say"
-    yield ""
-    yield "It is made from the record of the release: what was measured, on which data, and what was decided. What the"
-    yield "model is meant for, and for whom it was not tried, only the people who made it can say."
+    if told.gates:
+        yield Block("What was judged", 2)
+        yield Block(head=("gate", "verdict", "why"), rows=told.gates)
+    if model.params:
+        yield Block("Parameters of the training", 2)
+        yield Block(head=("parameter", "value"), rows=tuple(sorted(model.params.items())))
+    yield Block("What this card does not say", 2)
+    yield Block(
+        "All but the project's own words is made from the record of the release: what was measured, on which data, and what was "
+        "decided. What the model is meant for, and for whom it was not tried, only the people who made it can say."
+    )
 
 
-def _facts(told: Told) -> Iterator[str]:
+def card(told: Told) -> str:
+    """The card as Markdown, with a final newline."""
+    lines: list[str] = []
+    for block in blocks(told):
+        if block.level:
+            lines += [f"{'#' * block.level} {_text(block.text)}", ""]
+        elif block.head:
+            lines += [f"| {' | '.join(block.head)} |", f"|{'---|' * len(block.head)}"]
+            lines += [f"| {' | '.join(_text(cell) for cell in row)} |" for row in block.rows]
+            lines.append("")
+        else:
+            lines += [block.text if block.own else _text(block.text), ""]
+    return "\n".join(lines)
+
+
+def _facts(told: Told) -> Iterator[Block]:
     model = told.model
-    yield "## The model"
-    yield ""
     rows = {
         "loaded by": model.flavour,
         "inputs": ", ".join(model.inputs),
@@ -65,56 +92,29 @@ def _facts(told: Told) -> Iterator[str]:
         "asked for by": told.requester,
         "reason": told.reason,
     }
-    yield from _table(("what", "value"), [(name, value) for name, value in rows.items() if value])
+    yield Block("The model", 2)
+    yield Block(head=("what", "value"), rows=tuple((name, value) for name, value in rows.items() if value))
 
 
-def _data(model: Modelled) -> Iterator[str]:
-    yield "## Data"
-    yield ""
-    rows = [(path, version) for path, version in sorted(model.data.items())]
-    if model.holdout:
-        rows.append(("rows it was judged on", model.holdout))
-    yield from _table(("file", "version"), rows) if rows else iter(["No data version was recorded.", ""])
+def _data(model: Modelled) -> Iterator[Block]:
+    yield Block("Data", 2)
+    rows = tuple(sorted(model.data.items())) + ((("rows it was judged on", model.holdout),) if model.holdout else ())
+    yield Block(head=("file", "version"), rows=rows) if rows else Block("No data version was recorded.")
 
 
-def _performance(model: Modelled) -> Iterator[str]:
-    yield "## How it did"
-    yield ""
+def _performance(model: Modelled) -> Iterator[Block]:
+    yield Block("How it did", 2)
     if not model.metrics:
-        yield "Nothing was measured."
-        yield ""
+        yield Block("Nothing was measured.")
         return
     if model.champion:
-        yield f"Compared with `{model.champion}` on the same rows."
-        yield ""
-    yield from _table(("metric", "rows", "value", "interval"), [_row(one) for one in model.metrics])
+        yield Block(f"Compared with {model.champion} on the same rows.")
+    yield Block(head=("metric", "rows", "value", "interval"), rows=tuple(_row(one) for one in model.metrics))
 
 
 def _row(one: Metric) -> tuple[str, str, str, str]:
     bounds = "" if one.low is None and one.high is None else f"{_number(one.low)} to {_number(one.high)}"
     return one.name, one.slice or "all", _number(one.value), bounds
-
-
-def _gates(told: Told) -> Iterator[str]:
-    if told.gates:
-        yield "## What was judged"
-        yield ""
-        yield from _table(("gate", "verdict", "why"), list(told.gates))
-
-
-def _parameters(model: Modelled) -> Iterator[str]:
-    if model.params:
-        yield "## Parameters of the training"
-        yield ""
-        yield from _table(("parameter", "value"), sorted(model.params.items()))
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
-    for row in rows:
-        yield f"| {' | '.join(_text(cell) for cell in row)} |"
-    yield ""
 
 
 def _text(value: str) -> str:

@@ -13,15 +13,18 @@ from mlpipeline import __version__
 from mlpipeline.clock import iso
 from mlpipeline.core import provenance as words
 from mlpipeline.core import sbom
-from mlpipeline.errors import EnvironmentFault
-from mlpipeline.record.attestations import CARD, PROVENANCE, SBOM, Attestations, approval_name, sha256
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.record.attestations import CARD, CARD_PAGE, PROVENANCE, SBOM, Attestations, approval_name, sha256
 from mlpipeline.record.result import Result
 from mlpipeline.record.run import FLOW, Run, encode
 from mlpipeline.verbs.context import Context
 
 if TYPE_CHECKING:
     from mlpipeline.adapters.signing.keys import Trusted
+    from mlpipeline.core.model_card import Told
 
+BESIDE = (SBOM, CARD, CARD_PAGE)
+"""What the provenance names by digest."""
 EVENT = "attested"
 """The ledger's event for a statement: facts digest, statement (which), sha256 of the envelope, key."""
 CLOCK_SLACK_SECONDS = 300.0
@@ -64,9 +67,15 @@ def attest(context: Context, run: Run, packaged: Packaged) -> dict[str, str]:
         return standing
     check_clock(context, run)
     from mlpipeline.core.model_card import card
+    from mlpipeline.reports.card_page import card_page
 
     modelled = _modelled(context, run, packaged, results)
-    files = {SBOM: sbom.bill(modelled, _environment(packaged)), CARD: card(_card_facts(run, modelled, results)).encode()}
+    told = _told(context, run, modelled, results)
+    files = {
+        SBOM: sbom.bill(modelled, _environment(packaged)),
+        CARD: card(told).encode(),
+        CARD_PAGE: card_page(told),
+    }
     digests = {name: sha256(content) for name, content in files.items()}
     release = msgspec.structs.replace(release, byproducts=digests, signed=iso(context.clock.now()), ledger=newest_entry(context))
     envelope = signed(context, words.provenance(release))
@@ -178,7 +187,7 @@ def _standing(context: Context, place: Attestations, release: words.Release) -> 
     """
     try:
         content = place.read(PROVENANCE)
-        files = {name: sha256(place.read(name)) for name in (SBOM, CARD)}
+        files = {name: sha256(place.read(name)) for name in BESIDE}
         envelope, statement = words.opened(content)
     except (FileNotFoundError, ValueError):
         return {}
@@ -286,7 +295,7 @@ def _release(context: Context, run: Run, packaged: Packaged, results: Mapping[st
     )
 
 
-def _card_facts(run: Run, modelled: sbom.Modelled, results: Mapping[str, Result]) -> Any:
+def _told(context: Context, run: Run, modelled: sbom.Modelled, results: Mapping[str, Result]) -> Told:
     from mlpipeline.core.model_card import Told
 
     return Told(
@@ -295,7 +304,23 @@ def _card_facts(run: Run, modelled: sbom.Modelled, results: Mapping[str, Result]
         requester=run.requester,
         reason=run.reason,
         gates=tuple((verb, str(result.verdict), result.summary) for verb, result in results.items() if verb in _BEFORE_PACKAGE),
+        words=_own_words(context),
     )
+
+
+def _own_words(context: Context) -> str:
+    """What the project says of its model. Raises ConfigurationError when the named file cannot be read."""
+    name = context.config.package.card
+    if not name:
+        return ""
+    try:
+        return (context.project / name).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            "the project's part of the model card cannot be read",
+            facts={"package.card": context.project / name, "found": getattr(error, "strerror", "") or "it is not UTF-8 text"},
+            tries=("correct package.card", "leave it out"),
+        ) from error
 
 
 def _data(results: Mapping[str, Result]) -> dict[str, str]:

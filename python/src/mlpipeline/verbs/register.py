@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 
 from mlpipeline.core.verdict import Verdict
+from mlpipeline.ports import ModelVersion
+from mlpipeline.record.attestations import CARD, CARD_PAGE, PROVENANCE, SBOM, Attestations
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.attesting import newest_entry
@@ -35,6 +37,7 @@ def run(context: Context, run: Run) -> Result:
     )
     if CANDIDATE not in version.aliases:
         registry.set_alias(name, CANDIDATE, version.version)
+    _describe(context, run, version, str(packaged["digest"]))
     evidence = {"name": name, "version": version.version}
     previous = context.runs.result(run.id, VERB)
     if previous is not None and previous.verdict is Verdict.PASS and previous.evidence == evidence:
@@ -49,6 +52,15 @@ def run(context: Context, run: Run) -> Result:
         evidence=evidence,
         facts={"model_version": version.version, "digest": str(packaged["digest"])},
     )
+
+
+def _describe(context: Context, run: Run, version: ModelVersion, digest: str) -> None:
+    """The model card as description, and with SBOM and provenance beside the model."""
+    place = Attestations(context.places, digest, run.id)
+    names = [name for name in (SBOM, PROVENANCE, CARD, CARD_PAGE) if place.has(name)]
+    if CARD in names:
+        files = {name: place.read(name) for name in names}
+        context.world.registry().describe(version.name, version.version, files[CARD].decode(), files)
 
 
 def _tags(context: Context, run: Run, trained: Mapping[str, object], packaged: Mapping[str, object]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import msgspec
 from mlpipeline.core.lineage import Graph
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import EnvironmentFault
-from mlpipeline.record.attestations import CARD, PROVENANCE, SBOM, Attestations
+from mlpipeline.record.attestations import CARD_PAGE, PROVENANCE, SBOM, Attestations
 from mlpipeline.record.files import write_atomically
 from mlpipeline.record.ledger import Entry
 from mlpipeline.record.result import Reason, Result
@@ -67,7 +67,7 @@ def _beside(context: Context, results: Mapping[str, Result]) -> dict[str, bytes]
     if packaged is None:
         return {}
     place = Attestations(context.places, str(packaged.evidence.get("digest", "")), packaged.run)
-    names = [name for name in (SBOM, PROVENANCE, CARD) if place.has(name)]
+    names = [name for name in (SBOM, PROVENANCE, CARD_PAGE) if place.has(name)]
     return {**{name: place.read(name) for name in names}, **place.approvals()}
 
 

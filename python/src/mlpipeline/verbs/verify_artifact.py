@@ -13,7 +13,7 @@ from mlpipeline.core import provenance as words
 from mlpipeline.core import sbom
 from mlpipeline.core.verdict import Verdict, worst
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, MlpipelineError
-from mlpipeline.record.attestations import CARD, PROVENANCE, SBOM, Attestations, digests, runs_of, sha256
+from mlpipeline.record.attestations import CARD, CARD_PAGE, PROVENANCE, SBOM, Attestations, digests, runs_of, sha256
 from mlpipeline.record.ledger import Entry
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
@@ -114,7 +114,7 @@ class _Examination:
             return
         yield self._signature("artifact.signature", "the provenance", envelope, statement)
         yield self._reason("provenance", lambda: self._provenance(statement))
-        for name, file in (("sbom", SBOM), ("model-card", CARD)):
+        for name, file in (("sbom", SBOM), ("model-card", CARD), ("model-card-page", CARD_PAGE)):
             yield self._reason(name, lambda file=file: self._file(statement, file))  # type: ignore[misc]
         yield self._reason("gates", lambda: self._gates(statement))
         yield self._reason("ledger", lambda: self._ledger(statement, content))

@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,21 @@ class MlflowRegistry(Registry):
         with self._errors():
             for tag, value in tags.items():
                 self._client().set_model_version_tag(name, version, tag, value)
+
+    def describe(self, name: str, version: str, text: str, files: Mapping[str, bytes]) -> None:
+        """The description of the version, and the files as artifacts of its run; a version without a run gets no files."""
+        with self._errors():
+            client = self._client()
+            found = client.get_model_version(name, version)
+            if found.description == text:
+                return
+            with tempfile.TemporaryDirectory() as folder:
+                for file, content in files.items():
+                    Path(folder, file).write_bytes(content)
+                if found.run_id:
+                    client.log_artifacts(found.run_id, folder, "mlpipeline")
+            # Last, so that a call that broke off is found to be undone.
+            client.update_model_version(name, version, description=text)
 
     def _client(self) -> MlflowClient:
         if self._made is None:
