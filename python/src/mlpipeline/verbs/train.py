@@ -6,8 +6,9 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,6 +25,9 @@ from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.leftover import refuse_leftover, written
 
+if TYPE_CHECKING:
+    from mlpipeline.verbs.sweep import Trial
+
 VERB = "train"
 LOG = "train.log"
 _OUTSIDE = frozenset({"SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"})
@@ -39,6 +43,7 @@ class Trained(msgspec.Struct, frozen=True, omit_defaults=True):
         inputs: Digest of everything it was made of.
         before: ``sha256:...`` of the model that stood there before; empty when there was none.
         gpu: What it took from the GPUs it was given, as :class:`mlpipeline.adapters.gpu.GpuUse`; empty without any.
+        sweep: What a sweep tried and which trial won, for the evidence; empty without one.
     """
 
     inputs: str
@@ -47,6 +52,7 @@ class Trained(msgspec.Struct, frozen=True, omit_defaults=True):
     environment: dict[str, str] = {}
     before: str = ""
     gpu: dict[str, object] = {}
+    sweep: dict[str, object] = {}
 
 
 def run(context: Context, run: Run) -> Result:
@@ -68,7 +74,7 @@ def run(context: Context, run: Run) -> Result:
     check_reachable(tracking_uri(context.config.tracking, context.places))
     try:
         if trained is None:
-            trained = _train(context, run, inputs, digests)
+            trained = _train(context, run, inputs, digests, tags=_tags(context, run, state, versions))
         return _record(context, run, started, state, versions=versions, trained=trained)
     except Failed as failure:
         reason = Reason(
@@ -83,7 +89,7 @@ def model_folder(context: Context) -> Path:
     return context.project / context.config.train.model
 
 
-def _train(context: Context, run: Run, inputs: str, digests: Digests) -> Trained:
+def _train(context: Context, run: Run, inputs: str, digests: Digests, *, tags: Mapping[str, str]) -> Trained:
     """Runs the command. Whatever earlier results said of another model no longer holds."""
     from mlpipeline.adapters.gpu import Meter
 
@@ -94,6 +100,8 @@ def _train(context: Context, run: Run, inputs: str, digests: Digests) -> Trained
     surroundings = _environment(context, run)
     train = context.config.train
     context.console.say(f"train: {train.command}")
+    if train.sweep is not None:
+        return _sweep(context, run, inputs, digests, tags=tags, before=before)
     with Meter(surroundings) as meter:
         outcome = run_command(
             train.command,
@@ -123,21 +131,90 @@ def _train(context: Context, run: Run, inputs: str, digests: Digests) -> Trained
     return trained
 
 
+def _sweep(context: Context, run: Run, inputs: str, digests: Digests, *, tags: Mapping[str, str], before: str) -> Trained:
+    """Makes the trials and leaves the winner's model where a single training would."""
+    from mlpipeline.adapters.gpu import Meter, chosen
+    from mlpipeline.verbs.sweep import Sweeping
+
+    surroundings, began = _environment(context, run), context.clock.monotonic()
+    base = _params(context)
+
+    def log(trial: Trial) -> None:
+        own = {"mlpipeline.trial": str(trial.number), **({"mlpipeline.trouble": trial.trouble} if trial.trouble else {})}
+        model = {"mlpipeline.model": trial.model_digest or f"none of trial {trial.number}"}
+        params = {**base, **{name: str(value) for name, value in trial.params.items()}}
+        context.world.registry().log_training({**tags, **model, **own}, trial.metrics, params)
+
+    with Meter(surroundings) as meter:
+        swept = Sweeping(
+            context,
+            run,
+            inputs=inputs,
+            environment=surroundings,
+            devices=chosen(surroundings) or (),
+            read=lambda folder: _metrics(context, folder),
+            digest=lambda folder: folder_digest(folder, Digests(context.places.work / "digests-trials.json")),
+            log=log,
+        ).run()
+    folder = model_folder(context)
+    read_model(folder)
+    trained = Trained(
+        inputs=inputs,
+        model_digest=folder_digest(folder, digests),
+        seconds=round(context.clock.monotonic() - began, 3),
+        environment=environments.fingerprint(surroundings, context.project),
+        before=before,
+        gpu=msgspec.to_builtins(meter.use) if meter.use else {},
+        sweep=_told(context, swept.trials, swept.best),
+    )
+    digests.save()
+    context.runs.drop_results_after(run.id, VERB)
+    write_atomically(_note(context, run), msgspec.json.encode(trained))
+    return trained
+
+
+def _told(context: Context, trials: Sequence[Trial], best: Trial) -> dict[str, object]:
+    sweep = context.config.train.sweep
+    return {
+        "metric": sweep.metric if sweep is not None else "",
+        "search": sweep.search if sweep is not None else "",
+        "winner": best.number,
+        "params": {name: str(value) for name, value in best.params.items()},
+        "trials": [
+            {
+                "number": trial.number,
+                "params": dict(trial.params),
+                "seconds": trial.seconds,
+                **({"metric": trial.metric} if trial.metric is not None else {"trouble": trial.trouble}),
+            }
+            for trial in trials
+        ],
+    }
+
+
+def _tags(context: Context, run: Run, state: Checkout, versions: Mapping[str, str]) -> dict[str, str]:
+    """What every training of the run carries in MLflow."""
+    return {
+        "mlpipeline.run": run.id,
+        "mlpipeline.service": context.config.service,
+        "mlpipeline.commit": state.commit,
+        "mlpipeline.dirty": state.dirty,
+        "mlpipeline.data_version": msgspec.json.encode(versions, order="sorted").decode(),
+    }
+
+
 def _record(
     context: Context, run: Run, started: float, state: Checkout, *, versions: Mapping[str, str], trained: Trained
 ) -> Result:
     """Logs the training to MLflow and writes the result."""
     train = context.config.train
     model = read_model(model_folder(context))
-    metrics = _metrics(context)
-    params = _params(context)
+    metrics = _metrics(context, context.project)
+    chosen = trained.sweep.get("params")
+    params = _params(context) | (msgspec.convert(chosen, dict[str, str]) if chosen else {})
     tags = {
-        "mlpipeline.run": run.id,
+        **_tags(context, run, state, versions),
         "mlpipeline.model": trained.model_digest,
-        "mlpipeline.service": context.config.service,
-        "mlpipeline.commit": state.commit,
-        "mlpipeline.dirty": state.dirty,
-        "mlpipeline.data_version": msgspec.json.encode(versions, order="sorted").decode(),
         **({"mlpipeline.training_run": model.run_id} if model.run_id else {}),
     }
     tracked = context.world.registry().log_training(tags, metrics, params)
@@ -145,7 +222,7 @@ def _record(
     reason = Reason(
         check="train",
         verdict=Verdict.PASS,
-        summary=f"trained in {trained.seconds:.1f} s, model {trained.model_digest[:19]}{same}",
+        summary=f"trained in {trained.seconds:.1f} s{_winner(trained)}, model {trained.model_digest[:19]}{same}",
         numbers={"train_seconds": trained.seconds, **_gpu_numbers(trained.gpu), **metrics},
     )
     return context.finish(
@@ -160,6 +237,7 @@ def _record(
             "metrics": metrics,
             "environment": trained.environment,
             **({"gpu": trained.gpu} if trained.gpu else {}),
+            **({"sweep": trained.sweep} if trained.sweep else {}),
             "model": train.model,
             "model_digest": trained.model_digest,
             **({"mlflow_run": tracked} if tracked else {}),
@@ -168,6 +246,15 @@ def _record(
         links=_links(context, run),
         facts={"model_digest": trained.model_digest},
     )
+
+
+def _winner(trained: Trained) -> str:
+    if not trained.sweep:
+        return ""
+    trials, params = trained.sweep.get("trials"), trained.sweep.get("params")
+    words = ", ".join(f"{name}={value}" for name, value in params.items()) if isinstance(params, dict) else ""
+    number = len(trials) if isinstance(trials, list) else 0
+    return f", best of {number} trials by {trained.sweep.get('metric')} on validation rows: {words}"
 
 
 def _checked_out(context: Context, run: Run) -> Checkout:
@@ -189,13 +276,15 @@ def _data_version(context: Context, run: Run) -> dict[str, str]:
 
 
 def _inputs(context: Context, state: Checkout, versions: Mapping[str, str]) -> str:
-    described = {
+    described: dict[str, object] = {
         "commit": state.commit,
         "dirty": state.dirty,
         "data_version": dict(versions),
         "command": context.config.train.command,
         "model": context.config.train.model,
     }
+    if context.config.train.sweep is not None:
+        described["sweep"] = msgspec.to_builtins(context.config.train.sweep)
     return f"sha256:{hashlib.sha256(msgspec.json.encode(described, order='sorted')).hexdigest()}"
 
 
@@ -287,12 +376,12 @@ def _judge(context: Context, run: Run, outcome: Outcome) -> None:
         )
 
 
-def _metrics(context: Context) -> dict[str, float]:
-    """Finite numbers of the metrics file, nested names joined by dots."""
+def _metrics(context: Context, folder: Path) -> dict[str, float]:
+    """Finite numbers of the metrics file in this folder, nested names joined by dots."""
     name = context.config.train.metrics
     if not name:
         return {}
-    file = context.project / name
+    file = folder / name
     try:
         content = msgspec.json.decode(file.read_bytes().replace(b"NaN", b"null"))
     except (OSError, msgspec.DecodeError) as error:
