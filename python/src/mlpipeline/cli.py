@@ -42,6 +42,7 @@ def program() -> None:
         code = main(sys.argv[1:])
     except KeyboardInterrupt:  # a second one, while the first was being told
         code = EXIT_INTERRUPTED
+    _flush_streams()
     gc.freeze()  # or the interpreter would look through everything for garbage once more, in a process that ends
     sys.exit(code)
 
@@ -82,6 +83,17 @@ def _open_streams() -> None:
             setattr(sys, name, os.fdopen(number, "w"))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of any language, whatever the locale can print
+
+
+def _flush_streams() -> None:
+    """What can reach nobody (a closed terminal, a full disk) must not take the place of the exit code: Python would end with
+    120 for it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _import_msgspec() -> None:
