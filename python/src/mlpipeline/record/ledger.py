@@ -127,7 +127,7 @@ class Ledger:
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            copied = _lines(b"".join(iter(lambda: os.read(handle, 1 << 20), b"")))
+            copied = whole_lines(b"".join(iter(lambda: os.read(handle, 1 << 20), b"")))
             with self._store.transaction() as rows:
                 lines = rows.lines()
                 entries = self._agreed(lines, copied)
@@ -231,7 +231,7 @@ class Ledger:
             return
         with file:
             fcntl.flock(file, fcntl.LOCK_SH)
-            yield _lines(file.read())
+            yield whole_lines(file.read())
 
 
 def encoded(entry: Entry) -> bytes:
@@ -278,7 +278,7 @@ def broken(place: str, number: int, why: str) -> EnvironmentFault:
     )
 
 
-def _lines(content: bytes) -> list[bytes]:
+def whole_lines(content: bytes) -> list[bytes]:
     """Whole lines; one that a crash cut off was never acknowledged."""
     return content[: content.rfind(b"\n") + 1].splitlines()
 

@@ -53,6 +53,11 @@ class Places(msgspec.Struct, frozen=True):
         return self.state / f"ledger-{name}.jsonl"
 
     @property
+    def records(self) -> Path:
+        """What is kept of runs whose folders were removed; nothing removes it."""
+        return self.state / "records"
+
+    @property
     def journal(self) -> Path:
         """The release in progress: intents written before each effect."""
         return self.state / "release.json"
@@ -71,6 +76,11 @@ class Places(msgspec.Struct, frozen=True):
     def target(self) -> Path:
         """What the local target keeps: router files, process records, logs, its Prometheus."""
         return self.state / "local"
+
+    @property
+    def docker(self) -> Path:
+        """What the docker target keeps on its host: the router's files and its Prometheus. Who runs, its containers tell."""
+        return self.state / "docker"
 
     @property
     def tracking(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,6 +17,7 @@ from mlpipeline.record.ledger import Entry
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.attesting import signers, trusted
 from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.pruning import RECORD
 
 if TYPE_CHECKING:
     from mlpipeline.adapters.signing.keys import Trusted
@@ -93,28 +95,45 @@ def registry_anchors(context: Context, lines: list[Line]) -> list[Anchor]:
     return found
 
 
+def runs(context: Context) -> dict[str, Run]:
+    """By name: those of this checkout, those that were removed from it, and those that said something of a package."""
+    found = {}
+    kept = {place.folder.name: content for place in places(context) for name, content in place.record().items() if name == "run"}
+    kept |= {file.parent.name: file.read_bytes() for file in sorted(context.places.records.glob("*/run.json"))}
+    for content in kept.values():
+        with contextlib.suppress(msgspec.DecodeError):
+            run = msgspec.json.decode(content, type=Run)
+            found[run.id] = run
+    return found | {run.id: run for run in context.runs.all()}
+
+
 def results(context: Context) -> dict[tuple[str, str], bytes]:
-    """Run and verb to the result's file: those of this checkout, and the copies that statements rest on."""
+    """Run and verb to the result's file: the copies that statements rest on, what was kept, and those of this checkout."""
     found = {}
     for place in places(context):
         for name, content in place.record().items():
             if name != "run":
                 found[place.folder.name, name] = content
-    for run in context.runs.all():
-        for file in sorted((context.runs.folder(run.id) / "results").glob("*.json")):
-            found[run.id, file.stem] = file.read_bytes()
+    for folder in _record_folders(context):
+        for file in sorted((folder / "results").glob("*.json")):
+            found[folder.name, file.stem] = file.read_bytes()
     return found
 
 
 def records(context: Context) -> dict[str, bytes]:
-    """What is kept of the runs of this checkout, by the name in an archive."""
+    """What is kept of runs, by the name in an archive."""
     found: dict[str, bytes] = {}
-    for run in context.runs.all():
-        folder = context.runs.folder(run.id)
-        for pattern in ("run.json", "evidence.json", "trained.json", "results/*.json", "approvals/*.json"):
+    for folder in _record_folders(context):
+        for pattern in RECORD:
             for file in sorted(folder.glob(pattern)):
-                found[f"runs/{run.id}/{file.relative_to(folder)}"] = file.read_bytes()
+                found[f"runs/{folder.name}/{file.relative_to(folder)}"] = file.read_bytes()
     return found
+
+
+def _record_folders(context: Context) -> list[Path]:
+    """Of removed runs and of those of this checkout, by name; the checkout's own comes last."""
+    removed = sorted(path for path in context.places.records.glob("*") if path.is_dir())
+    return [*removed, *(context.runs.folder(run.id) for run in context.runs.all())]
 
 
 def said_files(context: Context) -> dict[str, bytes]:

@@ -64,12 +64,8 @@ def graph(context: Context) -> Graph:
 
 
 def _made(context: Context, entries: Sequence[Entry]) -> list[Made]:
-    runs = {run.id: run for run in context.runs.all()}
+    runs = auditing.runs(context)
     results: dict[str, dict[str, Result]] = {}
-    for place in auditing.places(context):
-        with contextlib.suppress(KeyError, msgspec.DecodeError):
-            kept = msgspec.json.decode(place.record()["run"], type=Run)
-            runs.setdefault(kept.id, kept)
     for (run, verb), content in auditing.results(context).items():
         with contextlib.suppress(msgspec.DecodeError):
             results.setdefault(run, {})[verb] = msgspec.json.decode(content, type=Result)

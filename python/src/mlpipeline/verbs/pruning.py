@@ -13,11 +13,15 @@ import msgspec
 
 from mlpipeline.core.release import State, Version
 from mlpipeline.errors import Held, MlpipelineError
+from mlpipeline.record.files import write_atomically
 from mlpipeline.record.journal import Journal
 from mlpipeline.record.lease import holder
+from mlpipeline.record.ledger import decoded, whole_lines
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.holding import held, making
 
+RECORD = ("run.json", "evidence.json", "trained.json", "results/*.json", "approvals/*.json")
+"""What is kept of a run whose folder is removed."""
 _HEX = re.compile(r"[0-9a-f]{64}")
 _LEAVING = ".old-"
 
@@ -102,8 +106,20 @@ def _prune_runs(context: Context, state: State, oldest: float) -> tuple[tuple[st
     runs = context.runs.all()
     beyond = runs[: -context.config.nightly.prune.runs]
     old = [run for run in beyond if run.id not in needed and datetime.fromisoformat(run.created).timestamp() < oldest]
+    for run in old:
+        _keep_record(context, run.id)
     _, freed = _remove(context.runs.folder(run.id) for run in old)
     return tuple(run.id for run in old), freed
+
+
+def _keep_record(context: Context, run: str) -> None:
+    """What an audit asks of a run is small and stays: what was judged, by what, and who decided. Logs and pages go."""
+    folder, kept = context.runs.folder(run), context.places.records / run
+    for pattern in RECORD:
+        for file in sorted(folder.glob(pattern)):
+            target = kept / file.relative_to(folder)
+            if not target.is_file() or target.read_bytes() != file.read_bytes():
+                write_atomically(target, file.read_bytes())
 
 
 def _prune_shared(context: Context, states: Iterable[State], oldest: float) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -111,7 +127,7 @@ def _prune_shared(context: Context, states: Iterable[State], oldest: float) -> t
     from mlpipeline.adapters.bundle import MANIFEST, load
 
     places = context.places
-    needed = _needed(context, states)
+    needed = _needed(context, states) | _audited(context)
     running = _command_lines()
     bundles = _remove(
         folder
@@ -140,6 +156,35 @@ def _needed(context: Context, states: Iterable[State]) -> set[str]:
         if packaged is not None:
             digests.add(str(packaged.evidence.get("digest", "")))
     return {digest.removeprefix("sha256:") for digest in digests}
+
+
+def _audited(context: Context) -> set[str]:
+    """Packages of any service that users were on within ``nightly.prune.audit``, as hex.
+
+    From the copies of ledgers on this machine, so that a shared one need not be asked. Raises EnvironmentFault for one that
+    cannot be read: nothing is removed on a guess.
+    """
+    now = context.clock.now().timestamp()
+    since = now - context.config.nightly.prune.audit
+    digests: set[str] = set()
+    for copy in sorted(context.places.state.parent.glob("*/ledger*.jsonl")):
+        digests |= {digest for digest, last in _last_live(copy, now).items() if last >= since}
+    return {digest.removeprefix("sha256:") for digest in digests}
+
+
+def _last_live(copy: Path, now: float) -> dict[str, float]:
+    """Digest to the Unix time until which users were on it."""
+    last: dict[str, float] = {}
+    live: set[str] = set()
+    for entry in decoded(whole_lines(copy.read_bytes()), str(copy)):
+        if entry.event not in {"live", "stopped"}:
+            continue
+        moment = datetime.fromisoformat(entry.at).timestamp()
+        last.update(dict.fromkeys(live, moment))
+        shares = [entry.facts.get("digest", ""), entry.facts.get("other_digest", "")] if entry.event == "live" else []
+        live = {digest for digest in shares if digest}
+    last.update(dict.fromkeys(live, now))
+    return last
 
 
 def _versions(state: State) -> Iterator[Version]:
