@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from mlpipeline.verbs.gate_security import require as require_secure
 from mlpipeline.verbs.train import model_folder
 
 if TYPE_CHECKING:
+    from mlpipeline.adapters.oci.layers import WatchedLayer
     from mlpipeline.verbs.package_image import MadeImage, PreparedImage
 
 VERB = "package"
@@ -59,14 +61,20 @@ def run(context: Context, run: Run, image: str = "") -> Result:
     python = python_version(model)
     lock = environments.lock(requirements(context, model), python=python)
     digests = Digests(context.places.work / "digests-bundle.json")
+    sources = _sources(context, model)
+    watched = _watched(context, sources)
     built = build(
         context.places.bundles,
-        _sources(context, model),
+        sources,
         {"requirements.lock": lock.text, "lib/mlpipeline/__init__.py": _package_text()},
         lock=lock.digest,
         python=python,
         digests=digests,
+        watchers=watched,
     )
+    if built.made:
+        for layer in watched.values():
+            layer.remember()
     digests.save()
     _same_model(built.manifest.part("model"), trained_digest, model)
     interpreter = environments.install(lock)
@@ -117,6 +125,15 @@ def run(context: Context, run: Run, image: str = "") -> Result:
         },
         facts={"digest": digest, **({"image": made.digest} if made else {})},
     )
+
+
+def _watched(context: Context, sources: Mapping[str, Path]) -> dict[str, WatchedLayer]:
+    """The model's layer is measured while the model is copied into the bundle."""
+    if not context.config.image.base:
+        return {}
+    from mlpipeline.verbs.package_image import model_layer
+
+    return {"model": model_layer(context, sources)}
 
 
 def _prepared(context: Context, run: Run, packing: Packing, path: str) -> PreparedImage | None:

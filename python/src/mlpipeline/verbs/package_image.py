@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,9 +14,10 @@ from mlpipeline.adapters.bundle import MANIFEST, Built
 from mlpipeline.adapters.oci.base import Base, Source, base_image
 from mlpipeline.adapters.oci.build import Content, build_image, environment_layer
 from mlpipeline.adapters.oci.image import Image
+from mlpipeline.adapters.oci.layers import WatchedLayer
 from mlpipeline.adapters.oci.layout import write_archive, write_layout
 from mlpipeline.config.model import Image as Wanted
-from mlpipeline.core.image import PORT, Serving, image_tag, is_tag, repository
+from mlpipeline.core.image import PORT, ROOT, Serving, image_tag, is_tag, repository
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.record.result import Reason
@@ -70,6 +72,11 @@ class MadeImage(msgspec.Struct, frozen=True):
             f"{self.sent / 1e6:.2f} MB pushed, {self.written / 1e6:.2f} MB written: {', '.join(where)}",
             numbers={"bytes": self.bytes, "sent": self.sent, "written": self.written},
         )
+
+
+def model_layer(context: Context, sources: Mapping[str, Path]) -> WatchedLayer:
+    """The layer of the model that is about to be copied into the bundle. Its files are known by their paths in that."""
+    return WatchedLayer(context.places.images, {path: file for path, file in sources.items() if path.startswith("model/")}, ROOT)
 
 
 def check_platform(wanted: Wanted) -> None:
@@ -162,7 +169,9 @@ def _on_base(context: Context, packing: Packing, base: Base, contents: tuple[Con
         python=lock.python,
         environment={**devices, **wanted.environment},
     )
-    return build_image(images, base, environment, contents, serving=serving, labels=labels, platform=wanted.platform)
+    return build_image(
+        images, base, environment, contents, serving=serving, labels=labels, platform=wanted.platform, fresh=packing.built.made
+    )
 
 
 def _from_dockerfile(context: Context, contents: tuple[Content, ...], labels: Mapping[str, str]) -> Image:

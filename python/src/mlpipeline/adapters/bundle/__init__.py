@@ -14,17 +14,18 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
-from mlpipeline.record.files import sync_folder, write_atomically
+from mlpipeline.record.files import sync_folder, write_atomically, write_blocks
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 4 << 20
 _YOUNG_SECONDS = 2.0
 _ABANDONED_SECONDS = 24 * 3600.0
 _BYTECODE = frozenset({"__pycache__", ".ipynb_checkpoints"})
@@ -122,6 +123,16 @@ class Digests:
         return digest
 
 
+class Watcher(Protocol):
+    """Sees what is copied into a bundle, file by file in the order of their paths."""
+
+    def begin(self, path: str) -> None: ...
+
+    def update(self, block: bytes) -> None: ...
+
+    def end(self, sha256: str) -> None: ...
+
+
 def files_under(folder: Path, prefix: str, *, within: Path | None = None) -> dict[str, Path]:
     """Files to put into a bundle: path inside it to file, sorted, bytecode and the like left out.
 
@@ -200,12 +211,22 @@ def folder_digest(folder: Path, digests: Digests) -> str:
 
 
 def build(
-    bundles: Path, sources: Mapping[str, Path], texts: Mapping[str, str], *, lock: str, python: str, digests: Digests
+    bundles: Path,
+    sources: Mapping[str, Path],
+    texts: Mapping[str, str],
+    *,
+    lock: str,
+    python: str,
+    digests: Digests,
+    watchers: Mapping[str, Watcher] | None = None,
 ) -> Built:
     """Puts files and texts (path inside the bundle to source) together, or finds the bundle that has exactly them.
 
     Each file is read once: its digest is taken while it is copied. The bundle appears under its name by one rename. A bundle
     of this name with missing or changed files is replaced.
+
+    Args:
+        watchers: By the first folder of the path: who sees the files of that folder when they are copied, all or none.
 
     Raises EnvironmentFault when the disk is full, having left nothing behind, or when a source changed while it was read.
     """
@@ -218,7 +239,7 @@ def build(
             place = _place(bundles, manifest)
             if place.is_dir() and not broken_files(place, digests):
                 return Built(place, manifest, made=False)
-        return _copy(bundles, sources, texts, lock=lock, python=python, digests=digests)
+        return _copy(bundles, sources, texts, lock=lock, python=python, digests=digests, watchers=watchers or {})
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _full(bundles, sources) from error
@@ -296,11 +317,21 @@ def _manifest(
 
 
 def _copy(
-    bundles: Path, sources: Mapping[str, Path], texts: Mapping[str, str], *, lock: str, python: str, digests: Digests
+    bundles: Path,
+    sources: Mapping[str, Path],
+    texts: Mapping[str, str],
+    *,
+    lock: str,
+    python: str,
+    digests: Digests,
+    watchers: Mapping[str, Watcher],
 ) -> Built:
     temporary = Path(tempfile.mkdtemp(dir=bundles, prefix=".new-"))
     try:
-        hashes = {path: _copy_file(file, temporary / path, digests) for path, file in sources.items()}
+        hashes = {
+            path: _watched_copy(file, temporary / path, digests, path, watchers.get(path.partition("/")[0]))
+            for path, file in sorted(sources.items())
+        }
         for path, text in texts.items():
             _write(temporary / path, text.encode())
         manifest = _manifest(hashes, sources, texts, lock, python)
@@ -336,18 +367,23 @@ def _move(temporary: Path, place: Path, digests: Digests) -> bool:
     return True
 
 
-def _copy_file(source: Path, target: Path, digests: Digests) -> str:
+def _watched_copy(source: Path, target: Path, digests: Digests, path: str, watcher: Watcher | None) -> str:
+    if watcher is None:
+        return _copy_file(source, target, digests)
+    watcher.begin(path)
+    digest = _copy_file(source, target, digests, watcher.update)
+    watcher.end(digest)
+    return digest
+
+
+def _copy_file(source: Path, target: Path, digests: Digests, *consumers: Callable[[bytes], object]) -> str:
     """Copies and returns the digest of exactly the bytes that were written."""
     target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
-    with source.open("rb") as reader, target.open("xb") as writer:
+    with source.open("rb", buffering=0) as reader, target.open("xb") as writer:
         before = os.fstat(reader.fileno())
-        while block := reader.read(_BLOCK_BYTES):
-            digest.update(block)
-            writer.write(block)
         os.fchmod(writer.fileno(), int(_mode(source), 8))
-        writer.flush()
-        os.fsync(writer.fileno())
+        write_blocks(iter(lambda: reader.read(_BLOCK_BYTES), b""), writer, digest.update, *consumers)
     digests.remember(source, digest.hexdigest(), before)
     return digest.hexdigest()
 

@@ -42,8 +42,13 @@ def build_image(
     serving: Serving,
     labels: Mapping[str, str],
     platform: str,
+    fresh: bool = False,
 ) -> Image:
-    """The image of a bundle. Layers that were measured before are not read."""
+    """The image of a bundle. Layers that were measured before are not read.
+
+    Args:
+        fresh: This process has just written the bundle.
+    """
     parts = list(zip(base.layers, base.blobs(images / "blobs" / "sha256"), strict=True))
     parts.append(environment)
     for title, starts in _PARTS:
@@ -53,7 +58,7 @@ def build_image(
                 Entry(f"{ROOT}/{one.path}", mode=one.mode, size=one.size, sha256=one.sha256, source=str(one.source))
                 for one in mine
             ]
-            parts.append(layer(images, entries, title))
+            parts.append(layer(images, entries, title, fresh=fresh))
     ours = [part for part, _ in parts[len(base.layers) :]]
     config = configuration(base.config, ours, serving, labels, platform=platform)
     return assembled(config, parts, labels)

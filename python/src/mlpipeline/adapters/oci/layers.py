@@ -5,13 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from mlpipeline.adapters.oci.blobs import BLOCK_BYTES, Blob, FileBlob, TarBlob, measured, put
-from mlpipeline.core.image import LAYER_TYPE, Descriptor, Entry, Layer, digest_of, encoded, recipe, with_folders
+from mlpipeline.core.image import (
+    LAYER_TYPE,
+    Descriptor,
+    Entry,
+    Layer,
+    digest_of,
+    encoded,
+    header,
+    padding,
+    recipe,
+    tar_end,
+    tar_size,
+    with_folders,
+)
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.record.files import write_atomically
 
@@ -23,15 +36,69 @@ class Measured(msgspec.Struct, frozen=True):
     size: int
 
 
-def layer(images: Path, entries: Iterable[Entry], title: str) -> tuple[Layer, Blob]:
-    """The layer with these entries; a layer with the same names, modes and contents was measured before: nothing is read."""
+def layer(images: Path, entries: Iterable[Entry], title: str, *, fresh: bool = False) -> tuple[Layer, Blob]:
+    """The layer with these entries; a layer with the same names, modes and contents was measured before: nothing is read.
+
+    Args:
+        fresh: This process wrote the files and knows their digests.
+    """
     listed = with_folders(entries)
-    memory = images / "layers" / f"{recipe(listed).removeprefix('sha256:')}.json"
+    memory = _memory(images, listed)
     known = _remembered(memory)
     if known is None:
         known = Measured(*measured(listed))
         write_atomically(memory, msgspec.json.encode(known))
-    return _described(known, listed, title)
+    return _described(known, listed, title, fresh=fresh)
+
+
+class WatchedLayer:
+    """A layer that is measured while somebody else copies its files, so that nothing is read a second time for it.
+
+    Args:
+        images: Where it is remembered.
+        files: Path to the file, all that the layer will have.
+        prefix: What stands before the paths in the image.
+    """
+
+    def __init__(self, images: Path, files: Mapping[str, Path], prefix: str) -> None:
+        self._images = images
+        self._prefix = prefix
+        self._left = list(with_folders(_unread(f"{prefix}/{path}", file) for path, file in files.items()))
+        self._digest, self._size = hashlib.sha256(), 0
+        self._entries: list[Entry] = []
+
+    def begin(self, path: str) -> None:
+        """The next bytes are those of this file. Files come in the order of their paths."""
+        while self._left and self._left[0].path <= f"{self._prefix}/{path}":
+            self._entries.append(self._left.pop(0))
+            self.update(header(self._entries[-1]))
+
+    def update(self, block: bytes) -> None:
+        """The next bytes."""
+        self._digest.update(block)
+        self._size += len(block)
+
+    def end(self, sha256: str) -> None:
+        """The file is complete, and this is its digest (hex)."""
+        entry = msgspec.structs.replace(self._entries.pop(), sha256=sha256)
+        self._entries.append(entry)
+        self.update(padding(entry.size))
+
+    def remember(self) -> None:
+        """All files came: :func:`layer` will not read them."""
+        self.update(tar_end())
+        if not self._left and self._size == tar_size(self._entries):
+            known = Measured(f"sha256:{self._digest.hexdigest()}", self._size)
+            write_atomically(_memory(self._images, self._entries), msgspec.json.encode(known))
+
+
+def _unread(path: str, file: Path) -> Entry:
+    found = file.stat()
+    return Entry(path, mode=0o755 if found.st_mode & stat.S_IXUSR else 0o644, size=found.st_size)
+
+
+def _memory(images: Path, entries: Iterable[Entry]) -> Path:
+    return images / "layers" / f"{recipe(entries).removeprefix('sha256:')}.json"
 
 
 def kept_layer(images: Path, key: str, title: str) -> tuple[Layer, Blob] | None:
@@ -98,9 +165,9 @@ def _entry(file: Path, path: str) -> Entry:
     return Entry(path, mode=mode, size=size, sha256=digest.hexdigest(), source=str(file))
 
 
-def _described(known: Measured, entries: tuple[Entry, ...], title: str) -> tuple[Layer, Blob]:
+def _described(known: Measured, entries: tuple[Entry, ...], title: str, *, fresh: bool = False) -> tuple[Layer, Blob]:
     descriptor = Descriptor(LAYER_TYPE, known.digest, known.size)
-    return Layer(descriptor, known.digest, title), TarBlob(descriptor, entries)
+    return Layer(descriptor, known.digest, title), TarBlob(descriptor, entries, fresh=fresh)
 
 
 def _kept(images: Path, key: str) -> Path:

@@ -24,7 +24,7 @@ from mlpipeline.core.image import (
     with_folders,
 )
 from mlpipeline.errors import ConfigurationError
-from mlpipeline.record.files import sync_folder, write_atomically
+from mlpipeline.record.files import sync_folder, write_atomically, write_blocks
 
 _VERSION = encoded({"imageLayoutVersion": "1.0.0"})
 
@@ -77,14 +77,8 @@ def write_archive(image: Image, file: Path, tag: str) -> int:
         handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
         try:
             with os.fdopen(handle, "wb") as target:
-                for part in pieces:
-                    for block in (part,) if isinstance(part, bytes) else _checked(part):
-                        target.write(block)
-                    if not isinstance(part, bytes):
-                        target.write(padding(part.descriptor.size))
+                write_blocks(_archive_blocks(pieces), target)
                 os.fchmod(target.fileno(), 0o644)
-                target.flush()
-                os.fsync(target.fileno())
             os.replace(temporary, file)
             sync_folder(file.parent)
         finally:
@@ -121,6 +115,15 @@ def _archive_pieces(image: Image, tag: str) -> tuple[list[bytes | Blob], list[Bl
     for digest in sorted(blobs):
         pieces += [header(Entry(place(digest), size=blobs[digest].descriptor.size)), blobs[digest]]
     return [*pieces, tar_end()], list(blobs.values())
+
+
+def _archive_blocks(pieces: list[bytes | Blob]) -> Iterator[bytes]:
+    for part in pieces:
+        if isinstance(part, bytes):
+            yield part
+        else:
+            yield from _checked(part)
+            yield padding(part.descriptor.size)
 
 
 def _starts_with(file: Path, start: bytes) -> bool:
