@@ -253,6 +253,112 @@ def test_every_known_expectation_exists_in_the_library() -> None:
     assert set(list_registered_expectation_implementations()) >= KNOWN
 
 
+def test_the_arguments_of_every_expectation_are_those_of_the_library() -> None:
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    from mlpipeline.core.expectation_arguments import ARGUMENTS, COMMON
+
+    for kind, known in ARGUMENTS.items():
+        fields = get_expectation_impl(kind).__fields__
+        assert known.required | known.optional == set(fields) - COMMON - {"library_metadata"}, kind
+        assert known.required >= {name for name, field in fields.items() if field.required}, kind
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"kwargs": {"column": "id", "min_valu": 1}}, "takes no 'min_valu'"),
+        ({"kwargs": {"column": "id", "min_value": 1, "mostley": 1}}, "takes no 'mostley'"),
+        ({"kwarg": {"column": "id"}}, "no key 'kwarg'"),
+        ({"kwargs": {"column": "id", "min_value": 1}, "catch": 1}, "no key 'catch'"),
+    ],
+)
+def test_a_misspelt_argument_is_refused_and_the_nearest_named(project: Path, entry: dict[str, object], says: str) -> None:
+    suite = {"name": "s", "expectations": [{"type": "expect_column_values_to_be_between", **entry}]}
+    (project / "suite.json").write_text(json.dumps(suite))
+    with pytest.raises(ConfigurationError, match=says):
+        gate(project, {"train": {"path": "train.csv", "suite": "suite.json"}})
+
+
+def _parquet(file: Path, names: list[str], columns: list[list[object]]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_arrays([pyarrow.array(values) for values in columns], names=names), file)
+
+
+@pytest.mark.parametrize(("names", "says"), [(["a", "a"], "the same name: a"), (["a", "A"], "the same name: A and a")])
+def test_two_columns_of_one_name_are_refused_in_parquet_too(tmp_path: Path, names: list[str], says: str) -> None:
+    _parquet(tmp_path / "t.parquet", names, [[1], [2]])
+    assert says in gate(tmp_path, {"t": {"path": "t.parquet"}}).summary
+
+
+def test_nested_columns_are_no_duplicates_of_others(tmp_path: Path) -> None:
+    _parquet(tmp_path / "t.parquet", ["l", "m", "element"], [[[1, 2]], [{"l": 1, "element": 2}], ["x"]])
+    assert gate(tmp_path, {"t": {"path": "t.parquet", "expect": [{"column": "l", "not_null": True}]}}).verdict is Verdict.PASS
+
+
+def test_whole_numbers_beyond_doubles_are_compared_exactly(tmp_path: Path) -> None:
+    _parquet(tmp_path / "t.parquet", ["n"], [[2**53, 2**53 + 1, 2**62]])
+    found = gate(
+        tmp_path, {"t": {"path": "t.parquet", "expect": [{"column": "n", "between": [None, float(2**53)], "unique": True}]}}
+    )
+    assert reason(found, "data.t.expect_column_values_to_be_between.n").numbers["unexpected"] == 2
+    assert reason(found, "data.t.expect_column_values_to_be_unique.n").verdict is Verdict.PASS
+
+
+def test_infinite_and_missing_values_are_told_apart(tmp_path: Path) -> None:
+    infinite, nan = float("inf"), float("nan")
+    _parquet(tmp_path / "t.parquet", ["x", "y"], [[infinite, -infinite, nan], [nan, None, nan]])
+    expect = [
+        {"column": "x", "between": [-1, 1], "mean_between": [-1, 1]},
+        {"column": "y", "not_null": True, "mean_between": [0, 1]},
+    ]
+    found = gate(tmp_path, {"t": {"path": "t.parquet", "expect": expect}})
+    assert reason(found, "data.t.expect_column_values_to_be_between.x").numbers == {"rows": 3, "missing": 1, "unexpected": 2}
+    for column in "xy":
+        assert reason(found, f"data.t.expect_column_mean_to_be_between.{column}").verdict is Verdict.FAIL
+    assert reason(found, "data.t.expect_column_values_to_not_be_null.y").numbers["unexpected"] == 3
+
+
+def test_times_with_zones_are_compared_as_moments_and_mixed_forms_are_told(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("at,day\n2026-01-01T10:00:00+02:00,2026-01-02\n2026-01-01T09:00:00Z,02/01/2026\n")
+    suite = [
+        {"type": "expect_column_values_to_be_between", "kwargs": {"column": "at", "max_value": "2026-01-01T08:30:00Z"}},
+        {"type": "expect_column_values_to_match_strftime_format", "kwargs": {"column": "day", "strftime_format": "%Y-%m-%d"}},
+        {"type": "expect_column_values_to_be_dateutil_parseable", "kwargs": {"column": "day"}},
+    ]
+    (tmp_path / "suite.json").write_text(json.dumps({"name": "s", "expectations": suite}))
+    found = gate(tmp_path, {"t": {"path": "t.csv", "suite": "suite.json"}})
+    assert reason(found, "data.t.expect_column_values_to_be_between.at").numbers["unexpected"] == 1
+    mixed = reason(found, "data.t.expect_column_values_to_match_strftime_format.day")
+    assert (mixed.numbers["unexpected"], mixed.sample) == (1, ("02/01/2026 (1x)",))
+    assert reason(found, "data.t.expect_column_values_to_be_dateutil_parseable.day").verdict is Verdict.PASS
+
+
+def test_a_quote_that_never_ends_names_its_line(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('a,b\n1,2\n3,"4')
+    found = gate(tmp_path, {"t": {"path": "t.csv"}})
+    assert "never ends" in found.summary
+    assert "t.csv:3" in found.summary
+
+
+_SMALL_SPARK = {"spark.master": "local[1]", "spark.sql.shuffle.partitions": "1", "spark.default.parallelism": "1"}
+
+
+@pytest.mark.real
+def test_the_spark_engine_of_the_library_decides_alike(tmp_path: Path) -> None:
+    if shutil.which("java") is None:
+        pytest.skip("there is no Java on this machine")
+    _parquet(tmp_path / "t.parquet", ["n", "s"], [[1, 2, None, 9], ["a", "b", None, "zz"]])
+    expect = [{"column": "n", "between": [0, 5], "not_null": True}, {"column": "s", "in_set": ["a", "b"]}]
+    files: dict[str, object] = {"t": {"path": "t.parquet", "expect": expect}}
+    spark = gate(tmp_path, files, engine="spark", spark=_SMALL_SPARK)
+    assert spark.evidence["files"]["t"]["engine"] == "spark"  # type: ignore[index]
+    told = [{one.check: (one.verdict, one.numbers) for one in result.reasons} for result in (spark, gate(tmp_path, files))]
+    assert told[0] == told[1]
+
+
 def dvc(project: Path, *arguments: str) -> None:
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.org"}
     subprocess.run([sys.executable, "-m", "dvc", *arguments, "--quiet"], cwd=project, env=environment, check=True)

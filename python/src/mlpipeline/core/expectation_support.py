@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -34,7 +35,8 @@ _Kinds = Sequence[Kind]
 def answerable(check: Check, kinds: Mapping[str, Kind]) -> bool:
     """Whether the one-query engine decides this check exactly as Great Expectations on pandas.
 
-    Times are the exception: between, least and greatest are answered for them where the library raises.
+    There are two exceptions, both where the library is at fault: between, least and greatest are answered for times, where it
+    raises, and whole numbers beyond 2^53 are compared exactly, where it compares them as doubles.
 
     Args:
         kinds: All columns of the table; the check's own columns must be among them.
@@ -73,7 +75,7 @@ def moment(value: object) -> datetime | None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _given_bounds(arguments: _Arguments) -> list[object]:

@@ -12,6 +12,7 @@ from mlpipeline.core.expectations import NULLNESS, Check
 DISTINCT = frozenset({"expect_column_values_to_be_unique", "expect_compound_columns_to_be_unique"})
 """Answered by counting different values, not by a condition on one row."""
 
+WHOLE = frozenset({f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")})
 _OPERATORS = {"expect_column_pair_values_to_be_equal": "=", "expect_column_pair_values_a_to_be_greater_than_b": ">"}
 
 
@@ -78,6 +79,8 @@ def literal(value: object, kind: str = "") -> str:
         return text(value)
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and kind in WHOLE:
+        return str(int(value))  # beside a double, whole numbers beyond 2^53 would be compared as doubles
     return f"CAST('{value!r}' AS DOUBLE)" if isinstance(value, float) else str(value)
 
 

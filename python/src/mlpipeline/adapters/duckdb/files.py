@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 import tempfile
@@ -72,14 +73,16 @@ class Table:
         return found
 
     def batches(self, query: str, size: int) -> Iterator[list[Any]]:
-        """The first column of a query's rows, so many at once. Raises Failed as :meth:`rows`."""
+        """The first column of a query's rows, so many at once. Nothing else may be asked meanwhile.
+
+        Raises Failed as :meth:`rows`.
+        """
         import duckdb
 
         try:
-            with self.connection.cursor() as cursor:
-                cursor.execute(query)
-                while found := cursor.fetchmany(size):
-                    yield [row[0] for row in found]
+            self.connection.execute(query)
+            while found := self.connection.fetchmany(size):
+                yield [row[0] for row in found]
         except duckdb.Error as error:
             raise _unreadable(error, self.label, self.files) from error
 
@@ -127,8 +130,7 @@ class Table:
 
         chosen = ", ".join(quoted(name) for name in columns)
         try:
-            with self.connection.cursor() as cursor:
-                yield from cursor.execute(f"SELECT {chosen} FROM {self.relation}").to_arrow_reader(rows)  # noqa: S608
+            yield from self.connection.execute(f"SELECT {chosen} FROM {self.relation}").to_arrow_reader(rows)  # noqa: S608
         except duckdb.Error as error:
             raise _unreadable(error, self.label, self.files) from error
 
@@ -193,7 +195,7 @@ def open_table(files: Sequence[Path], label: str, *, table: str = "", beside: Ta
         if databases.is_file(files[0]):
             source = databases.attached(connection, str(files[0]), table, _free(connection))
         else:
-            source = _parquet(files) if _suffix(files[0]) == "parquet" else _load_csv(connection, files)
+            source = _parquet(connection, files) if _suffix(files[0]) == "parquet" else _load_csv(connection, files)
         return _described(connection, source, label, files)
     except duckdb.Error as error:
         if beside is None:
@@ -237,8 +239,35 @@ def _connected() -> duckdb.DuckDBPyConnection:
     )
 
 
-def _parquet(files: Sequence[Path]) -> str:
+def _parquet(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> str:
+    _refuse_twice(_parquet_columns(connection, files[0]), files[0])
     return f"read_parquet({_texts(files)}, hive_partitioning = {'true' if _partitioned(files) else 'false'})"
+
+
+def _parquet_columns(connection: duckdb.DuckDBPyConnection, file: Path) -> list[str]:
+    """The names at the top of the file's schema, which are listed depth first with the number of their children."""
+    listed = connection.execute(f"SELECT name, num_children FROM parquet_schema({_texts([file])})").fetchall()  # noqa: S608
+    names: list[str] = []
+    below = 0
+    for name, children in listed[1:]:
+        if below == 0:
+            names.append(str(name))
+        below += (children or 0) - (1 if below else 0)
+    return names
+
+
+def _refuse_twice(names: Sequence[str], file: Path | str) -> None:
+    """Every reader renames the second of two columns of one name in a way of its own; to SQL, case makes no difference."""
+    first: dict[str, str] = {}
+    for name in names:
+        if name and name.lower() in first:
+            raise Failed(
+                f"two columns of the data file have the same name: {name}"
+                + ("" if first[name.lower()] == name else f" and {first[name.lower()]}"),
+                facts={"file": file, "columns": ", ".join(names)},
+                tries=("give each column a name of its own",),
+            )
+        first[name.lower()] = name
 
 
 def _partitioned(files: Sequence[Path]) -> bool:
@@ -277,6 +306,11 @@ def _parquet_pieces(files: Sequence[Path], columns: Sequence[str], rows: int) ->
             yield from file.iter_batches(batch_size=rows, columns=list(columns))
 
 
+_READINGS = ("", ", sample_size = -1", ", sample_size = -1, dateformat = '%Y-%m-%d'", ", sample_size = -1, all_varchar = true")
+"""How a CSV is read, one after the other until one fits every line: types by the first rows; by all; dates of mixed forms, for
+which the reader may settle on one that does not fit them all, as text; at last everything as text."""
+
+
 def _load_csv(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> str:
     """Parses the files once into memory; types are guessed from the first rows, and from all rows when these mislead."""
     import duckdb
@@ -292,10 +326,11 @@ def _load_csv(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> s
     name = f"loaded_{len(connection.execute('SELECT table_name FROM duckdb_tables()').fetchall())}"  # noqa: S608
     hive = f", hive_partitioning = {'true' if _partitioned(files) else 'false'}"
     statement = f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM read_csv({_texts(files)}, {options}{hive}"  # noqa: S608
-    try:
-        connection.execute(f"{statement})")
-    except duckdb.ConversionException:
-        connection.execute(f"{statement}, sample_size = -1)")
+    for more in _READINGS[:-1]:
+        with contextlib.suppress(duckdb.ConversionException):
+            connection.execute(f"{statement}{more})")
+            return name
+    connection.execute(f"{statement}{_READINGS[-1]})")
     return name
 
 
@@ -317,19 +352,12 @@ def _refuse_cut(file: Path) -> None:
 
 
 def _refuse_ambiguous(file: Path) -> None:
-    """Every reader renames the second of two columns of one name in a way of its own."""
     with _opened(file) as lines:
         try:
             names = next(csv.reader(lines, delimiter=_delimiter(file)), [])
         except csv.Error:
             names = []  # DuckDB has better words for it
-    twice = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
-    if twice:
-        raise Failed(
-            f"two columns of the data file have the same name: {twice[0]}",
-            facts={"file": f"{file}:1", "columns": ", ".join(names)},
-            tries=("give each column a name of its own",),
-        )
+    _refuse_twice(names, f"{file}:1")
 
 
 def _delimiter(file: Path) -> str:
@@ -397,6 +425,12 @@ def _unreadable(error: Exception, label: str, files: Sequence[Path]) -> Failed:
         bad = _first_ragged_line(known)
         if bad:
             return _ragged(f"{known}:{bad[0]}", bad[1], bad[2])
+        if known.suffix.lower() in {".csv", ".tsv"} and (opening := _open_quote(known)):
+            return Failed(
+                "a quoted value of the data file never ends",
+                facts={"file": f"{known}:{opening}"},
+                likely="a quote that belongs to the value and is not doubled, or a file that was cut off",
+            )
     return Failed(
         "the data file cannot be read",
         facts={"file": where, "found": message.splitlines()[0]},
@@ -426,6 +460,16 @@ def _ragged(where: str, expected: int, found: int) -> Failed:
         facts={"file": where},
         likely="a value with an unquoted delimiter or line break, or a file that was cut off",
     )
+
+
+def _open_quote(file: Path) -> int:
+    """The line of a quote that is never closed; 0 when all are."""
+    last, odd = 0, False
+    with _opened(file) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.count('"') % 2:
+                last, odd = number, not odd
+    return last if odd else 0
 
 
 def _first_ragged_line(file: Path) -> tuple[int, int, int] | None:

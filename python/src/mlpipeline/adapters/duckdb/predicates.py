@@ -25,10 +25,9 @@ def _settle(table: Table, name: str, check: Check) -> None:
     column, holds = quoted(check.columns[0]), _predicate(check)
     table.rows(f"CREATE OR REPLACE TEMP TABLE {name} (value VARCHAR)")
     different = f"SELECT DISTINCT {column} FROM {table.relation} WHERE {column} IS NOT NULL"  # noqa: S608
-    for values in table.batches(different, _AT_ONCE):
-        refused = [value for value in values if not holds(value)]
-        if refused:
-            table.insert(name, refused)
+    refused = [value for values in table.batches(different, _AT_ONCE) for value in values if not holds(value)]
+    if refused:
+        table.insert(name, refused)
 
 
 def _predicate(check: Check) -> Callable[[str], bool]:

@@ -31,6 +31,8 @@ def sketch(table: Table, columns: Sequence[str], reference: Mapping[str, Sketch]
     Raises:
         Failed: The data cannot be read.
     """
+    if not columns:
+        return {}
     if reference is not None:
         return _counted(table, {name: _grid_of(table, name, reference.get(name)) for name in columns})
     numbers = [name for name in columns if table.kinds[name] in {*_NUMBERS, "timestamp"}]
