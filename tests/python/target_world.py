@@ -96,4 +96,11 @@ class LocalWorld:
         self.target().shutdown()
 
 
-WORLDS: dict[str, Callable[[Path], TargetWorld]] = {"local": LocalWorld}
+def docker_world(folder: Path) -> TargetWorld:
+    """Containers on a real engine, which is started when the first test asks for it."""
+    from docker_parts import DockerWorld
+
+    return DockerWorld(folder)
+
+
+WORLDS: dict[str, Callable[[Path], TargetWorld]] = {"local": LocalWorld, "docker": docker_world}

@@ -65,6 +65,7 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _checks(config)
     yield from _signing(config)
     yield from _image(config)
+    yield from _docker(config)
     if config.approval.quorum > 1 and not config.approval.required:
         yield Problem(
             ("approval", "quorum"),
@@ -180,6 +181,41 @@ def _image(config: Config) -> Iterator[Problem]:
     for name in image.environment:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             yield Problem(("image", "environment"), f"{name!r} is not the name of an environment variable")
+
+
+def _docker(config: Config) -> Iterator[Problem]:
+    if config.target.kind != "docker":
+        return
+    from mlpipeline.core.gpu import bytes_of
+    from mlpipeline.core.image import is_digest
+
+    docker, pinned = config.target.docker, "registry.example.org/envoyproxy/envoy@sha256:..."
+    if not (config.image.base or config.image.dockerfile):
+        yield Problem(
+            ("target", "kind"),
+            "target.kind is docker, but there is no image.base, so no image is made that could run there",
+            example="image:\n  base: registry.example.org/debian/python@sha256:...",
+        )
+    if not is_digest(docker.router_image.rpartition("@")[2]):
+        yield Problem(
+            ("target", "docker", "router_image"),
+            "target.docker.router_image must name an image of Envoy by its digest",
+            found=repr(docker.router_image) if docker.router_image else "",
+            example=f"target:\n  docker:\n    router_image: {pinned}",
+        )
+    for key in ("memory", "scratch", "log_size"):
+        size = getattr(docker, key)
+        try:
+            fits = (not size and key == "memory") or bytes_of(size) > 0
+        except ValueError:
+            fits = False
+        if not fits:
+            yield Problem(
+                ("target", "docker", key), f"target.docker.{key} must be a size such as 4GiB or 512MiB", found=repr(size)
+            )
+    for name in docker.environment:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            yield Problem(("target", "docker", "environment"), f"{name!r} is not the name of an environment variable")
 
 
 def _signing(config: Config) -> Iterator[Problem]:

@@ -24,6 +24,7 @@ OWN_LARGEST: Mapping[Way, int] = {
     ("train", "sweep", "trials"): 10**5,
     ("train", "sweep", "workers"): 1024,
     ("target", "local", "threads"): 1024,
+    ("target", "docker", "threads"): 1024,
 }
 """Numbers that memory or time are proportional to."""
 

@@ -607,8 +607,8 @@ class Docker(Section, frozen=True):
     engine: str = ""
     """Address of the engine; empty: ``$DOCKER_HOST``, else the socket of this machine."""
     network: Literal["bridge", "host"] = "bridge"
-    """``bridge``: a network of the service's own, its ports published on loopback. ``host``: the machine's network, everything but
-    the users' address on loopback; for engines without bridges."""
+    """``bridge``: a network of the service's own, its ports published on loopback. ``host``: the machine's network, everything
+    but the users' address on loopback; for engines without bridges."""
     ready_timeout: Duration = Duration(120)
     """How long a started model may take until it answers."""
     drain_timeout: Duration = Duration(30)

@@ -17,6 +17,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
+from mlpipeline.core.container import ContainerImage
 from mlpipeline.core.traffic import Colour, TrafficPlan
 
 
@@ -46,6 +47,7 @@ class Version(msgspec.Struct, frozen=True):
     model_version: str = ""
     run: str = ""
     source: Source | None = None
+    image: ContainerImage | None = None
 
 
 class Standing(msgspec.Struct, frozen=True):

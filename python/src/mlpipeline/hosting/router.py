@@ -44,8 +44,13 @@ class Router(ABC):
     """
 
     def __init__(self, folder: Path, users: Address, service: str, clock: Clock, *, key: str, mode: int | None = None) -> None:
-        self._folder, self._users, self._service, self._key, self._mode = folder, users, service, key, mode
+        self._own_folder, self._users, self._service, self._key, self._mode = folder, users, service, key, mode
         self._clock = clock
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are on this machine."""
+        return self._own_folder
 
     @abstractmethod
     def alive(self) -> bool:
@@ -83,7 +88,7 @@ class Router(ABC):
 
     def ordered(self) -> TrafficPlan | None:
         """The plan of the route file: what a restarted router would do. None before the first release."""
-        file = files.routes_file(self._folder)
+        file = files.routes_file(self.folder)
         if not file.is_file():
             return None
         try:
@@ -130,14 +135,14 @@ class Router(ABC):
             return
         self.require_port()
         for colour in Colour:
-            if not files.endpoints_file(self._folder, colour).is_file():
-                self._write(files.endpoints_file(self._folder, colour), files.endpoints(colour, None, _version()))
+            if not files.endpoints_file(self.folder, colour).is_file():
+                self._write(files.endpoints_file(self.folder, colour), files.endpoints(colour, None, _version()))
         self._start()
         self._wait_until_live()
 
     def set_endpoint(self, colour: Colour, address: Address | None) -> None:
         """Tells where a colour listens, and waits until a running router knows."""
-        self._write(files.endpoints_file(self._folder, colour), files.endpoints(colour, address, _version()))
+        self._write(files.endpoints_file(self.folder, colour), files.endpoints(colour, address, _version()))
         if self.running():
             wanted = set() if address is None else {address}
             self._until(lambda: self._hosts(colour) == wanted, f"did not take over where {colour} listens")
@@ -147,7 +152,7 @@ class Router(ABC):
 
         A refused plan is taken back, so that a later restart does not meet it.
         """
-        file = files.routes_file(self._folder)
+        file = files.routes_file(self.folder)
         former = file.read_bytes() if file.is_file() else None
         version = _version()
         refused_before = self._refusals()

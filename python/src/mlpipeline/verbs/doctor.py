@@ -27,7 +27,7 @@ def run(context: Context) -> Result:
     """Makes every check, whatever the others say. Faults of the machine are errors, and so are those of the project."""
     started = context.clock.monotonic()
     at = context.clock.now()
-    reasons = [_reason(context, name, check) for name, check in _checks()]
+    reasons = [_reason(context, name, check) for name, check in _checks(context)]
     bad = [reason for reason in reasons if reason.verdict is not Verdict.PASS]
     verdict = worst(reason.verdict for reason in reasons)
     result = Result(
@@ -47,7 +47,7 @@ def run(context: Context) -> Result:
     return result
 
 
-def _checks() -> Iterator[tuple[str, Check]]:
+def _checks(context: Context) -> Iterator[tuple[str, Check]]:
     yield "commit", _commit
     yield "train", _train_command
     yield "suites", _suites
@@ -57,6 +57,8 @@ def _checks() -> Iterator[tuple[str, Check]]:
     yield "metrics", _metrics
     yield "traffic", _traffic
     yield "router", _router
+    if context.config.target.kind == "docker":
+        yield "engine", _engine
     yield "port", _port
     yield "disk", _disk
 
@@ -182,8 +184,19 @@ def _traffic(context: Context) -> str:
     return traffic(context)
 
 
+def _engine(context: Context) -> str:
+    from mlpipeline.adapters.docker.checkup import engine_report
+
+    config = context.config
+    return engine_report(config.target.docker, config.image.gpus, context.environment)
+
+
 def _router(context: Context) -> str:
-    del context
+    target = context.config.target
+    if target.kind == "docker":
+        from mlpipeline.adapters.docker.checkup import router_report
+
+        return router_report(target.docker, context.environment)
     import subprocess
 
     import envoy
@@ -199,13 +212,14 @@ def _router(context: Context) -> str:
 
 
 def _port(context: Context) -> str:
-    local = context.config.target.local
+    kind = context.config.target.kind
+    chosen = context.config.target.docker if kind == "docker" else context.config.target.local
     if context.world.target().observe().plan is not None:
-        return f"port {local.port} is served by this service's own router"
-    from mlpipeline.adapters.local.machine import require_free
+        return f"port {chosen.port} is served by this service's own router"
+    from mlpipeline.hosting.machine import require_free
 
-    require_free(local.host, local.port, f"the router of service {context.config.service!r}", "target.local.port")
-    return f"port {local.port} is free"
+    require_free(chosen.host, chosen.port, f"the router of service {context.config.service!r}", f"target.{kind}.port")
+    return f"port {chosen.port} is free"
 
 
 def _disk(context: Context) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from mlpipeline.core.container import ContainerImage
 from mlpipeline.core.release import (
     Conclude,
     Debt,
@@ -34,7 +35,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
 from mlpipeline.ports import Artifact, Moved, Observed
 from mlpipeline.record.journal import Journal
-from mlpipeline.record.result import Number, Reason
+from mlpipeline.record.result import Number, Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 
@@ -233,11 +234,17 @@ def seen(observed: Observed) -> Seen:
 
 
 def version(made: Artifact) -> Version:
-    return Version(digest=made.digest, path=made.path, model_version=made.model_version, run=made.run)
+    return Version(digest=made.digest, path=made.path, model_version=made.model_version, run=made.run, image=made.image)
 
 
 def artifact(released: Version) -> Artifact:
-    return Artifact(digest=released.digest, path=released.path, model_version=released.model_version, run=released.run)
+    return Artifact(
+        digest=released.digest,
+        path=released.path,
+        model_version=released.model_version,
+        run=released.run,
+        image=released.image,
+    )
 
 
 def live_facts(now: Seen) -> dict[str, str]:
@@ -316,6 +323,21 @@ def deployed_version(context: Context, run: Run, for_verb: str) -> Version:
         model_version=str(known),
         run=run.id,
         source=_source(context, run),
+        image=_image(context, package),
+    )
+
+
+def _image(context: Context, package: Result) -> ContainerImage | None:
+    """The image that ``package`` made, and where it lies; an archive is loaded faster than a layout."""
+    made = package.evidence.get("image")
+    if not isinstance(made, dict):
+        return None
+    written = str(made.get("archive") or made.get("layout") or "").split(", ")[0]
+    return ContainerImage(
+        digest=str(made["digest"]),
+        id=str(made["id"]),
+        reference=str(made.get("reference", "")),
+        source=str(context.project / written) if written else "",
     )
 
 

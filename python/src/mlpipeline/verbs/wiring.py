@@ -45,12 +45,18 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
 
     @cache
     def target() -> Target:
-        from mlpipeline.adapters.local import LocalTarget
-
         def fence() -> None:
             from mlpipeline.verbs.holding import still_held
 
             still_held(places.lease)
+
+        if config.target.kind == "docker":
+            from mlpipeline.adapters.docker import DockerTarget
+
+            docker, gpus = config.target.docker, config.image.gpus
+            return DockerTarget(places, config.service, docker, clock, environment, gpus=gpus, fence=fence)
+
+        from mlpipeline.adapters.local import LocalTarget
 
         return LocalTarget(places, config.service, config.target.local, clock, python_for, fence=fence)
 

