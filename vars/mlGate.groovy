@@ -4,7 +4,8 @@ import org.mlpipeline.Words
 /** Judges the data or the model; anything but a pass ends the build. See mlGate.txt. */
 Map call(Map args = [:]) {
     String wrong = Keys.wrong('mlGate', args, [
-        kind: String, run: String, reason: String, release: Boolean, config: Map, credentials: List, timeout: [String, Integer], required: Boolean,
+        kind: String, run: String, reason: String, release: Boolean, config: Map, credentials: List, timeout: [String, Integer],
+        required: Boolean,
     ]) ?: Keys.notOneOf('mlGate', 'kind', args.kind, ['data', 'model'])
     boolean begins = args.reason || args.release
     wrong = wrong ?: (begins && args.kind == 'model' ? 'mlGate: reason and release go with the data gate, where a release begins' : '')

@@ -26,7 +26,7 @@ class Lease implements Serializable {
             if (!String.valueOf(unknown.message).contains('resource label does not exist')) {
                 throw unknown
             }
-            steps.error("mlGpu: no lockable resource has the label '${label}'; add one resource per GPU (resources/mlpipeline/jcasc.yaml shows how)")
+            steps.error("mlGpu: no lockable resource has the label '${label}'; add one per GPU (see resources/mlpipeline/jcasc.yaml)")
         }
     }
 
@@ -35,8 +35,9 @@ class Lease implements Serializable {
         String home = machine()
         Map usage = [:]
         if (steps.env.WORKSPACE) {
-            if (home && home != steps.env.NODE_NAME) {
-                steps.error("mlGpu: the leased devices are on ${home}, but this build already holds ${steps.env.NODE_NAME}; let mlGpu take the node")
+            String here = steps.env.NODE_NAME
+            if (home && home != here) {
+                steps.error("mlGpu: the leased devices are on ${home}, but this build already holds ${here}; let mlGpu take the node")
             }
             usage = body()
         } else {

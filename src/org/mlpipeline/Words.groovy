@@ -31,6 +31,17 @@ class Words implements Serializable {
         return ''
     }
 
+    /** A verb as it is typed: the command line is made of known words only. */
+    @NonCPS
+    static String typed(String verb) {
+        for (Object group : ['gate', 'doctor', 'jenkins']) {
+            if (verb.startsWith("${group}-".toString())) {
+                return verb.replaceFirst('-', ' ')
+            }
+        }
+        return verb
+    }
+
     /** One line for a build description or a subject: no line breaks, no markup, at most 200 characters. */
     @NonCPS
     static String line(Object text) {

@@ -41,7 +41,8 @@ class Workspace implements Serializable {
         release.state.branch = release.state.branch ?: Plan.branch(steps.env.BRANCH_NAME, told)
         steps.dir(plan.folder) {
             if (!steps.fileExists('mlpipeline.yaml')) {
-                steps.error("there is no mlpipeline.yaml in ${plan.folder == '.' ? 'the repository' : plan.folder}; start with: mlpipeline init")
+                String where = plan.folder == '.' ? 'the repository' : plan.folder
+                steps.error("there is no mlpipeline.yaml in ${where}; start with: mlpipeline init")
             }
             if (release.state.run) {
                 steps.unstash('mlpipeline')

@@ -10,7 +10,10 @@ import org.junit.Test
 import org.mlpipeline.cps.Report
 import org.mlpipeline.cps.Scenario.Answer
 
-/** The real worker releases a real model to real servers, while the controller dies in the training and again while a person is asked. */
+/**
+ * The real worker releases real models to real servers: the first one while the controller dies in the training and again while a person
+ * is asked, the next ones beside it, under the requests of users.
+ */
 class RealReleaseTest extends CpsWorld {
 
     /** Where this machine says how packages are fetched. */
@@ -19,6 +22,9 @@ class RealReleaseTest extends CpsWorld {
     File state
     File project
     int port
+    volatile boolean over = false
+    /** Requests of users that were answered with anything but a prediction. */
+    int refused = 0
 
     @Before
     void makeProject() {
@@ -41,32 +47,103 @@ class RealReleaseTest extends CpsWorld {
     }
 
     // Milliseconds, for a starved machine: on two cores that others use too it takes a tenth of this.
-    @Test(timeout = 900000L)
-    void test_release_with_the_real_worker_goes_on_after_restarts_and_serves_after_the_build() {
+    @Test(timeout = 1_800_000L)
+    void test_releases_with_the_real_worker_go_on_after_restarts_and_serve_after_the_build() {
+        firstReleaseSurvivesRestarts()
+        Thread users = Thread.startDaemon { while (!over) { predicted(); sleep(20) } }
+        try {
+            candidateThatDiesWhilePeopleThinkIsWithdrawn()
+            nextReleaseIsComparedWithTheChampion()
+        } finally {
+            over = true
+            users.join(60_000)
+        }
+        worker('stop')
+        waitedFor { processes().empty }
+        assert refused == 0
+    }
+
+    private void firstReleaseSurvivesRestarts() {
         File began = new File(folder.root, 'training-began')
         // The training cannot end before a second virtual machine is there.
         scenario.agent += [TRAINING_BEGAN: began.path, TRAINING_MAY_END: new File(home, 'jvm-1.log').path]
         scenario.onceThereIs = began.path
         scenario.restartAt = ['^sh .*label=mlpipeline train ', '^input ']
-        Answer answer = new Answer('carol', true, 60)
-        answer.values.WHY = 'looks right'
-        scenario.answers.add(answer)
+        approvedBy('carol')
 
         Report report = run('mlPipeline()')
 
         assert report.result == 'SUCCESS', report.log
         assert report.restarts == 2
-        assert verbs(report) == VERBS.take(7) + ['approve', 'switch', 'settle']
+        assert (verbs(report) - 'mirror') == VERBS.take(7) + ['approve', 'switch', 'settle']
         assert ledger().findAll { it.event == 'train' }.size() == 1
         assert ledger().find { it.event == 'approve' && it.facts.who == 'carol' }?.facts?.why == 'looks right'
         assert report.archived.any { it ==~ '.mlpipeline/runs/.*/report/index.html' }
         assert predicted() == 200
-        worker('stop')
-        long patience = System.nanoTime() + 60_000_000_000L
-        while (processes() && System.nanoTime() < patience) {
+        scenario.agent -= [TRAINING_BEGAN: began.path, TRAINING_MAY_END: new File(home, 'jvm-1.log').path]
+        scenario.restartAt = []
+        scenario.onceThereIs = ''
+    }
+
+    private void candidateThatDiesWhilePeopleThinkIsWithdrawn() {
+        changed(0.9, 8)
+        Thread killer = Thread.startDaemon {
+            waitedFor { home.exists() && asked() }
+            processes().findAll { told(it, 'cmdline').contains('--colour\0green') }.each { spoken(['kill', '-KILL', it]) }
+        }
+
+        Report report = run('mlPipeline()')
+
+        killer.join(60_000)
+        assert report.result == 'FAILURE', report.log
+        assert report.description.startsWith('mlApprove: the request is withdrawn: verification failed while people were asked: green ')
+        assert !verbs(report).contains('switch')
+        assert ledger().find { it.event == 'approve' && it.facts.who == 'verification' }
+        assert predicted() == 200
+    }
+
+    private void nextReleaseIsComparedWithTheChampion() {
+        changed(0.8, 9)
+        approvedBy('alice')
+
+        Report report = run('mlPipeline()')
+
+        assert report.result == 'SUCCESS', report.log
+        assert report.description.startsWith('released: ')
+        assert (verbs(report) - 'mirror') == VERBS.take(7) + ['approve', 'switch', 'verify', 'settle']
+        assert ledger().findAll { it.event == 'settled' }.size() == 2
+        assert !ledger().any { it.event in ['rolled-back', 'quarantined'] }
+        assert predicted() == 200
+    }
+
+    private void approvedBy(String who) {
+        Answer answer = new Answer(who, true, 60)
+        answer.values.WHY = 'looks right'
+        scenario.answers = [answer]
+    }
+
+    /** Another commit of the project, for a build of its own. */
+    private void changed(double strength, int build) {
+        new File(project, 'params.json').setText("{\"strength\": ${strength}}\n", 'UTF-8')
+        spoken(['git', '-C', project.path, '-c', 'user.name=T', '-c', 'user.email=t@example.org', 'commit', '--quiet', '--all', '-m', 'next'])
+        scenario.env.BUILD_NUMBER = "${build}".toString()
+        scenario.answers = []
+        home = new File(folder.root, "build-${build}")
+    }
+
+    /** Whether the worker said that people have to decide, in the build that runs now. */
+    private boolean asked() {
+        boolean found = false
+        home.eachFileRecurse { File file -> found = found || file.path ==~ '.*/results/approve.json' }
+        return found
+    }
+
+    private static void waitedFor(Closure<Boolean> there) {
+        long patience = System.nanoTime() + 600_000_000_000L
+        while (!there.call()) {
+            assert System.nanoTime() < patience
             sleep(100)
         }
-        assert processes().empty
     }
 
     /** Where the checks are the gate, a missing part is a failure; elsewhere this test is passed over. */
@@ -100,7 +177,11 @@ class RealReleaseTest extends CpsWorld {
         asking.readTimeout = 60_000
         asking.setRequestProperty('Content-Type', 'application/json')
         asking.outputStream.withStream { it.write(JsonOutput.toJson([dataframe_split: row]).getBytes('UTF-8')) }
-        return asking.responseCode
+        int code = asking.responseCode
+        if (code != 200) {
+            refused++
+        }
+        return code
     }
 
     private void worker(String verb) {

@@ -15,7 +15,7 @@ class RestartTest extends CpsWorld {
         Report report = run('mlPipeline()')
         assert report.restarts == 2
         assert report.result == 'SUCCESS', report.log
-        assert verbs(report).unique() == VERBS
+        assert verbs(report).unique() - 'mirror' == VERBS
         assert new File(answers, 'calls').list().findAll { it.startsWith('train.') } == ['train.1']
     }
 }
