@@ -1,9 +1,12 @@
-"""Classic Prometheus histograms: cumulative buckets ``le``."""
+"""Prometheus histograms: classic ones with cumulative buckets ``le``, and native ones with buckets of exponential width."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import inf, isinf, log
+from math import ceil, floor, inf, isclose, isinf, log, log2
+from typing import NamedTuple
+
+from mlpipeline.core.proportions import Bounds, RateInterval
 
 
 def bound_of(text: str) -> float:
@@ -45,3 +48,104 @@ def quantile(buckets: Mapping[float, float], share: float) -> float | None:
         if not isinf(bound):
             below, lower = max(below, count), bound
     return lower
+
+
+class NativeBucket(NamedTuple):
+    """One populated bucket of a native histogram: ``lower`` and ``upper`` bound, and how much was counted in it."""
+
+    lower: float
+    upper: float
+    counted: float
+
+
+class NativeHistogram(NamedTuple):
+    """One sample of a native histogram, as Prometheus' HTTP API answers it; only populated buckets are listed."""
+
+    total: float
+    sum: float
+    buckets: tuple[NativeBucket, ...]
+
+    def cumulative(self, bound: float) -> float | None:
+        """How much was counted up to the bound; absent where the bound lies inside a populated bucket.
+
+        Which end of a bucket is open does not matter here: a value that equals a bound is rare for a measured quantity.
+        """
+        if bound == inf:
+            return self.total
+        if any(bucket.lower < bound < bucket.upper for bucket in self.buckets):
+            return None
+        return sum(bucket.counted for bucket in self.buckets if bucket.upper <= bound)
+
+
+def parse_native(answer: object) -> NativeHistogram:
+    """Reads ``{"count": "3", "sum": "1.2", "buckets": [[0, "0.5", "1", "3"]]}``. Raises ValueError for anything else.
+
+    Source: prometheus.io/docs/prometheus/latest/querying/api, "Native histograms"; a bucket is ``[boundary rule, left bound,
+    right bound, count]``.
+    """
+    if not isinstance(answer, Mapping) or "count" not in answer:
+        raise ValueError(f"{answer!r} is no native histogram")
+    found = []
+    for bucket in answer.get("buckets") or ():
+        if not isinstance(bucket, Sequence) or len(bucket) != 4:
+            raise ValueError(f"{bucket!r} is no bucket of a native histogram")
+        found.append(NativeBucket(float(bucket[1]), float(bucket[2]), float(bucket[3])))
+    return NativeHistogram(float(answer["count"]), float(answer.get("sum", "nan")), tuple(sorted(found)))
+
+
+def native_bounds(schema: int = 2, least: float = 2.0**-10, most: float = 2.0**6) -> tuple[float, ...]:
+    """Bounds ``2^(j / 2^schema)`` that every native histogram of this or a finer schema has, within the range; in seconds
+    these are about 1 ms to a minute. Fixed, so that counts of different scrapes can be subtracted."""
+    parts = 2**schema
+    first, last = ceil(log2(least) * parts), floor(log2(most) * parts)
+    return tuple(2.0 ** (place / parts) for place in range(first, last + 1))
+
+
+def classic_of(native: NativeHistogram, bounds: Sequence[float]) -> dict[float, float]:
+    """Cumulative counts by bound, as of a classic histogram; bounds that lie inside a populated bucket are left out.
+
+    Bounds are matched within a millionth: Prometheus writes them in decimal.
+    """
+    snapped = NativeHistogram(native.total, native.sum, tuple(_snapped(bucket, bounds) for bucket in native.buckets))
+    found = {bound: snapped.cumulative(bound) for bound in (*bounds, inf)}
+    return {bound: count for bound, count in found.items() if count is not None}
+
+
+def _snapped(bucket: NativeBucket, bounds: Sequence[float]) -> NativeBucket:
+    def snap(value: float) -> float:
+        return next((bound for bound in bounds if isclose(value, bound, rel_tol=1e-6)), value)
+
+    return NativeBucket(snap(bucket.lower), snap(bucket.upper), bucket.counted)
+
+
+class QuantileInterval:
+    """Confidence sequence for a quantile from bucket counts: the true one lies between two bucket bounds at *all* looks together
+    with probability ``confidence``.
+
+    The quantile lies above a bound when the share of values up to it is shown to be smaller than ``share``, and at or below it
+    when it is shown to be at least that: a :class:`RateInterval` at each bound. Shares grow with the bounds, so an error at any
+    of them is one at the bound next to the quantile, and no correction for their number is needed. (Howard & Ramdas,
+    "Sequential estimation of quantiles", Bernoulli 2022, do the same for single values, uniformly over all quantiles.) Assumes
+    independent values of one distribution.
+
+    Args:
+        share: Of the values that lie below the quantile: 0.99.
+    """
+
+    def __init__(self, bounds: Sequence[float], share: float, confidence: float) -> None:
+        self._share = share
+        self._at = {bound: RateInterval(confidence) for bound in sorted(bounds) if not isinf(bound)}
+
+    def add(self, buckets: Mapping[float, float]) -> None:
+        """Takes in the increments of cumulative buckets, infinity among them; a bound that is absent learns nothing."""
+        total = round(buckets.get(inf, 0.0))
+        for bound, interval in self._at.items():
+            if bound in buckets:
+                interval.add(total, min(total, max(0, round(buckets[bound]))))
+
+    @property
+    def interval(self) -> Bounds:
+        """In the unit of the bounds; minus infinity and infinity where the data exclude nothing."""
+        above = [bound for bound, found in self._at.items() if found.interval.high < self._share]
+        upto = [bound for bound, found in self._at.items() if found.interval.low >= self._share]
+        return Bounds(max(above, default=-inf), min(upto, default=inf))
