@@ -200,14 +200,9 @@ class Registry:
         wanted = blob.descriptor
         answer = self._ask("POST", "blobs/uploads/")
         self._expect(answer, 202, "the registry does not take a layer")
-        place, at, stalls = self._location(answer), 0, 0
+        place = self._location(answer)
         if wanted.size > CHUNK_BYTES:
-            while at < wanted.size:
-                place, now = self._send_chunk(place, blob, at)
-                stalls = stalls + 1 if now <= at else 0
-                if stalls >= _TRIES:
-                    raise EnvironmentFault("the registry does not take more of a layer", facts=self._facts(wanted.digest))
-                at = now
+            place = self._send_chunks(place, blob)
             piece: _Piece | bytes = b""
         else:
             piece = _Piece(self, blob, 0, wanted.size)
@@ -218,17 +213,31 @@ class Registry:
         if said != wanted.digest:
             raise other_digest(wanted.digest, said, f"{self.repository}@{wanted.digest}")
 
-    def _send_chunk(self, place: str, blob: Blob, at: int) -> tuple[str, int]:
-        """Sends the next piece; returns where the one after it goes, and how much the registry has."""
-        size = min(CHUNK_BYTES, blob.descriptor.size - at)
-        headers = {"Content-Range": f"{at}-{at + size - 1}"}
-        try:
-            answer = self._send("PATCH", place, _Piece(self, blob, at, size), headers)
-            if answer.status_code not in (202, 416):
-                self._expect(answer, 202, "the registry did not accept a part of a layer")
-        except _Broken as broken:
-            answer = self._resumed(place, broken)
-        return self._location(answer, place), _received(answer, at + size if answer.status_code == 202 else at)
+    def _send_chunks(self, place: str, blob: Blob) -> str:
+        """Sends the blob piece by piece; returns where the end of the upload goes. A piece that breaks is sent from where it broke.
+
+        Raises _Broken when the registry takes no more.
+        """
+        at, stalls = 0, 0
+        while at < blob.descriptor.size:
+            size = min(CHUNK_BYTES, blob.descriptor.size - at)
+            headers = {"Content-Range": f"{at}-{at + size - 1}"}
+            fault: MlpipelineError | None = None
+            try:
+                answer = self._send("PATCH", place, _Piece(self, blob, at, size), headers)
+                if answer.status_code not in (202, 416):
+                    self._expect(answer, 202, "the registry did not accept a part of a layer")
+            except _Broken as broken:
+                fault = broken.fault
+                answer = self._resumed(place, broken)
+            place = self._location(answer, place)
+            now = _received(answer, at + size if answer.status_code == 202 else at)
+            stalls = 0 if now > at else stalls + 1
+            if stalls >= _TRIES:
+                wrong = EnvironmentFault("the registry does not take more of a layer", facts=self._facts(blob.descriptor.digest))
+                raise _Broken(fault or wrong)
+            at = now
+        return place
 
     def _resumed(self, place: str, broken: _Broken) -> requests.Response:
         """What the registry has of an upload whose connection broke. Raises the break when it does not know the upload."""
