@@ -145,7 +145,7 @@ def signed(context: Context, statement: words.Statement) -> words.Envelope:
         return bare
     from mlpipeline.adapters.signing.signer import Signer
 
-    signer = Signer(context.config.signing, context.project, trusted(context), context.environment)
+    signer = Signer(context.config.signing, context.project, trusted(context), {**context.environment, **context.secrets})
     made = signer.sign(words.pae(bare.type, bare.content), at=context.clock.now().timestamp())
     return words.enveloped(statement, [made])
 

@@ -42,6 +42,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     world: World
     actor: str = ""
     environment: Mapping[str, str] = {}
+    """Of the caller, without ``secrets``: what a training or a scanner is started with."""
+    secrets: Mapping[str, str] = {}
+    """Variables that hold keys and passwords of this worker itself; no child gets them."""
 
     @property
     def runs(self) -> RunStore:

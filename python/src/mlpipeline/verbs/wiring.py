@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,9 @@ def make_context(config: Config, project: Path, console: Console, environment: M
     """The context of one call of the worker."""
     places = Places(project=project.absolute(), home=home_folder(environment), service=config.service)
     clock = SystemClock()
+    secrets = _secrets(config, environment)
+    for name in secrets:
+        os.environ.pop(name, None)  # a training is the project's code, and would inherit it
     return Context(
         config=config,
         places=places,
@@ -27,8 +31,15 @@ def make_context(config: Config, project: Path, console: Console, environment: M
         console=console,
         world=make_world(config, places, clock, environment),
         actor=actor(environment),
-        environment=environment,
+        environment={name: value for name, value in environment.items() if name not in secrets},
+        secrets=secrets,
     )
+
+
+def _secrets(config: Config, environment: Mapping[str, str]) -> dict[str, str]:
+    """The signing key, its password, and what the address of the ledger is filled with."""
+    names = {config.signing.key_env, config.signing.password_env, *re.findall(r"\$\{?(\w+)", config.ledger.uri)}
+    return {name: environment[name] for name in sorted(names) if name in environment}
 
 
 def make_world(config: Config, places: Places, clock: Clock, environment: Mapping[str, str]) -> World:
