@@ -14,6 +14,8 @@
 # of an environment name its folder, so it cannot be moved into place: it counts only once the file "complete" is there,
 # and whoever holds the lock starts a half-made one anew.
 #
+# After an install, versions that nobody has called for MLPIPELINE_WORKERS_DAYS (default 30) and that no process runs from are removed.
+#
 # Exit 2: the version is another one; 3: it could not be installed. The words also go to CALL-FOLDER/trouble.txt.
 set -eu
 
@@ -24,6 +26,7 @@ shift 3
 root=${MLPIPELINE_WORKERS:-${HOME:?}/.mlpipeline/workers}
 place=$root/$version
 patience=${MLPIPELINE_INSTALL_PATIENCE:-1800}
+days=${MLPIPELINE_WORKERS_DAYS:-30}
 
 stop() {
     code=$1
@@ -95,11 +98,43 @@ if [ -n "${MLPIPELINE_WORKER:-}" ]; then
     exec "$MLPIPELINE_WORKER" "$@"
 fi
 
+unused() {
+    [ -z "$(find "$1/used" "$1/complete" -mtime "-$days" 2>/dev/null)" ] && ! grep -qsF "$1/" /proc/[0-9]*/cmdline
+}
+
+# A version is called complete no more before it is looked at again: who calls it at this very moment has left a fresh mark, or finds
+# it incomplete and waits at its lock.
+remove_if_unused() {
+    flock -n 8 || return 0
+    unused "$1" || return 0
+    touch -r "$1/complete" "$1/was-complete"
+    rm -f "$1/complete"
+    if unused "$1"; then
+        rm -rf "$1"
+        echo "removed a worker that nobody has called for $days days: ${1##*/}" >&2
+    else
+        mv "$1/was-complete" "$1/complete"
+    fi
+}
+
+prune() {
+    for old in "$root"/*/; do
+        old=${old%/}
+        if [ "$old" != "$place" ] && [ -f "$old/complete" ]; then
+            (remove_if_unused "$old") 8>"$old.lock"
+        fi
+    done
+}
+
 # An environment whose Python was taken away from under it, as by an upgrade of the agent, is made anew.
 usable() {
     [ -f "$place/complete" ] && "$place/bin/python" -c '' 2>/dev/null
 }
 
+# In a folder of others, where no mark can be left, nobody but them removes anything.
+mark_used() { touch "$place/used" 2>/dev/null || :; }
+
+if [ -d "$place" ]; then mark_used; fi
 if ! usable; then
     command -v flock >/dev/null || stop 3 "there is no flock on this agent ($(uname -n))" "  try  install util-linux, or set MLPIPELINE_WORKER"
     mkdir -p "$root" || stop 3 "the folder of workers cannot be made: $root"
@@ -108,7 +143,10 @@ if ! usable; then
     if ! usable; then
         rm -rf "$place"
         install
+        # An agent that cannot be tidied up is no reason to stop a build.
+        case $days in '' | *[!0-9]*) ;; *) prune || : ;; esac
     fi
+    mark_used
     # Whatever the worker starts must not keep the lock.
     exec 9>&-
 fi

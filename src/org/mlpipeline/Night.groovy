@@ -33,7 +33,7 @@ class Night implements Serializable {
             if (args.jenkins) {
                 steps.dir(args.folder ?: '.') { seen.health = health() }
             } else {
-                steps.echo('mlNightly: nobody watches whether scheduled runs happen; give jenkins: the id of a credential that may read jobs')
+                steps.echo('mlNightly: nobody watches whether scheduled runs happen; jenkins: names a credential that may read jobs')
             }
         }
         return seen

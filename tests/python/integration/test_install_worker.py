@@ -275,6 +275,54 @@ def test_an_environment_that_lost_its_python_is_made_anew(agent: Agent) -> None:
     assert len(agent.installs) == 2
 
 
+def earlier(agent: Agent, version: str, days: float) -> Path:
+    """A worker of another version that was called for the last time so long ago."""
+    place = agent.place.parent / version
+    (place / "bin").mkdir(parents=True)
+    (place / "bin/mlpipeline").write_text("#!/bin/sh\nsleep 600\n")
+    (place / "bin/mlpipeline").chmod(0o755)
+    for name in ("complete", "used"):
+        (place / name).touch()
+        os.utime(place / name, (time.time() - days * 86400,) * 2)
+    return place
+
+
+def test_old_versions_that_nobody_calls_are_removed_and_no_others(agent: Agent) -> None:
+    old, recent, called, running = (
+        earlier(agent, version, days) for version, days in (("0.9.0", 40), ("1.0.0", 20), ("1.1.0", 400), ("1.2.0", 400))
+    )
+    (called / "used").touch()
+    worker = subprocess.Popen(["sh", str(running / "bin/mlpipeline")], start_new_session=True)
+    agent.started.append(worker)  # type: ignore[arg-type]
+    half_made = agent.place.parent / "1.3.0"
+    half_made.mkdir()
+    assert agent.run() == (10, "worker: gate data\n")
+    assert [place.exists() for place in (old, recent, called, running, half_made)] == [False, True, True, True, True]
+    assert (running / "complete").exists()
+
+
+def test_an_old_version_that_is_being_installed_anew_is_left_alone(agent: Agent) -> None:
+    old = earlier(agent, "0.9.0", 40)
+    with (agent.place.parent / "0.9.0.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert agent.run()[0] == 10
+    assert old.exists()
+
+
+@pytest.mark.parametrize(("days", "left"), [("0", False), ("60", True), ("", False), ("never", True), ("-1; rm -rf /", True)])
+def test_how_long_versions_are_kept_is_said_in_days(agent: Agent, days: str, left: bool) -> None:
+    old = earlier(agent, "0.9.0", 40)
+    assert agent.run(MLPIPELINE_WORKERS_DAYS=days) == (10, "worker: gate data\n")
+    assert old.exists() == left
+
+
+def test_every_call_leaves_a_mark_that_it_is_used(agent: Agent) -> None:
+    agent.run()
+    os.utime(agent.place / "used", (0, 0))
+    agent.run()
+    assert (agent.place / "used").stat().st_mtime > time.time() - 3600
+
+
 @pytest.mark.real
 def test_real_pip_installs_from_a_folder_of_wheels_without_a_network(agent: Agent) -> None:
     wheels = agent.notes / "wheels"
