@@ -19,7 +19,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.ledger import Entry
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import FLOW, Run
-from mlpipeline.reports import plots
+from mlpipeline.reports import model_gate, plots
 from mlpipeline.reports.lineage_plot import lineage_plot
 from mlpipeline.reports.markup import Markup, element, join, text
 
@@ -27,6 +27,7 @@ TONES = {Verdict.PASS: "pass", Verdict.FAIL: "fail", Verdict.ERROR: "error", Ver
 SIGNS = {Verdict.PASS: "✓", Verdict.FAIL: "✕", Verdict.ERROR: "!", Verdict.INCONCLUSIVE: "?"}
 COLOURS = {Verdict.PASS: plots.GOOD, Verdict.FAIL: plots.BAD, Verdict.ERROR: plots.UNSURE, Verdict.INCONCLUSIVE: plots.UNSURE}
 MOST_SLICES = 200
+PLOTTED_SLICES = 20
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -101,9 +102,11 @@ def build(release: Release) -> dict[str, bytes]:
         element(
             "main",
             element("div", _models(release, files), _lineage(release), class_="columns"),
+            model_gate.changes(release.results.get("gate-model")),
+            model_gate.checks(release.results.get("gate-model"), files.plot, _badge),
             _data(release),
             _production(release, files),
-            _slices(release),
+            _slices(release, files),
             _steps(release),
             _came(release, files),
             _ledger(release),
@@ -166,6 +169,7 @@ def _banner(release: Release, standing: Standing) -> list[Markup]:
         element("p", element("strong", run.service), f" release {run.id}", class_="run"),
         element("h1", element("span", SIGNS[standing.verdict], class_="sign", aria_hidden="true"), standing.words),
         element("p", standing.reason, class_="reason"),
+        *model_gate.waivers(release.results),
         element("ol", *(_step(release, verb) for verb in FLOW), class_="flow"),
     ]
     if release.note:
@@ -284,8 +288,8 @@ def _verdict(value: object) -> Verdict:
         return Verdict.INCONCLUSIVE
 
 
-def _slices(release: Release) -> Markup:
-    """All slices, without plots: the worst of them stand with the reasons."""
+def _slices(release: Release, files: _Files) -> Markup:
+    """All slices, the worst first; these have plots."""
     result = release.results.get("gate-model")
     rows = [row for row in _metrics(result) if row.get("slice")] if result is not None else []
     if not rows:
@@ -294,6 +298,7 @@ def _slices(release: Release) -> Markup:
     rows.sort(key=lambda row: (order[_verdict(row.get("verdict"))], _float(row.get("difference"), 0.0)))
     head = [element("th", name) for name in ("slice", "metric")]
     head += [element("th", name, class_="number") for name in ("rows", "candidate", "champion", "difference", "between")]
+    head.append(element("th", "← worse · better →" if any("low" in row for row in rows) else ""))
     body = [
         element(
             "tr",
@@ -308,13 +313,30 @@ def _slices(release: Release) -> Markup:
                 f"{_number(row.get('low'), '+')} to {_number(row.get('high'), '+')}" if "low" in row else "",
                 class_="number",
             ),
+            element("td", _slice_plot(row, number, result, files)),
             element("td", _badge(_verdict(row.get("verdict")))),
         )
-        for row in rows[:MOST_SLICES]
+        for number, row in enumerate(rows[:MOST_SLICES], start=1)
     ]
     more = f"{len(rows) - MOST_SLICES} more are in results/gate-model.json." if len(rows) > MOST_SLICES else ""
     table = element("table", element("thead", element("tr", *head, element("th", ""))), element("tbody", *body))
     return element("section", element("h2", "Slices"), table, element("p", more, class_="quiet") if more else text(""))
+
+
+def _slice_plot(row: Mapping[str, Any], number: int, result: Result | None, files: _Files) -> Markup:
+    known = [row.get(key) for key in ("difference", "low", "high")]
+    difference, low, high = (_float(value, 0.0) for value in known)
+    if number > PLOTTED_SLICES or result is None or not all(isinstance(value, int | float) for value in known):
+        return text("")
+    words = f"{row['slice']}: difference {difference:+.4g}, between {low:+.4g} and {high:+.4g}"
+    margin = _margin(result, str(row.get("name", "")))
+    colour = COLOURS[_verdict(row.get("verdict"))]
+    return files.plot(
+        f"slice-{number}.svg",
+        plots.interval_plot(difference, low, high, margin=margin, colour=colour, title=words),
+        words,
+        "interval",
+    )
 
 
 # --- lineage and data ---------------------------------------------------------------------------------------------

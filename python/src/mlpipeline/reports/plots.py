@@ -124,6 +124,53 @@ def interval_plot(difference: float, low: float, high: float, *, margin: float |
     return _document(width, height, title, *parts)
 
 
+def range_plot(estimate: float, low: float, high: float, *, limit: float | None, colour: str, title: str) -> Markup:
+    """A number with its bounds on its own scale; the limit, if any, is a dashed line."""
+    width, height, pad = 240, 44, 12
+    seen = [low, high, estimate, *([limit] if limit is not None else []), 0.0]
+    least, most = min(seen), max(seen)
+    room = (most - least) * 0.08 or 1e-12
+    least, most = least - room, most + room
+
+    def place(value: float) -> float:
+        return pad + (value - least) / (most - least) * (width - 2 * pad)
+
+    middle = height / 2
+    parts = [
+        element("rect", x=0, y=0, width=width, height=height, fill="#ffffff"),
+        _stroke((pad, middle), (width - pad, middle), "#c5ced6"),
+        _stroke((place(0), 4), (place(0), height - 4), FAINT),
+    ]
+    if limit is not None:
+        parts.append(_stroke((place(limit), 4), (place(limit), height - 4), BAD, 1.5, "4 3"))
+    parts.extend(
+        [
+            _stroke((place(low), middle), (place(high), middle), colour, 5),
+            _stroke((place(low), middle - 7), (place(low), middle + 7), colour, 2),
+            _stroke((place(high), middle - 7), (place(high), middle + 7), colour, 2),
+            element("circle", cx=_px(place(estimate)), cy=_px(middle), r=6, fill="#ffffff", stroke=colour, stroke_width=3),
+        ]
+    )
+    return _document(width, height, title, *parts)
+
+
+def bar_plot(shares: Sequence[tuple[str, float]], *, title: str) -> Markup:
+    """Horizontal bars of shares from 0 to 1, named on the left."""
+    width, line, left = 720, 24, 200
+    height = line * len(shares) + 8
+    parts = [element("rect", x=0, y=0, width=width, height=height, fill="#ffffff")]
+    most = max((share for _, share in shares), default=0.0) or 1.0
+    for number, (name, share) in enumerate(shares):
+        top = 4 + number * line
+        length = (width - left - 70) * share / most
+        words = {"font_size": 13, "font_family": "system-ui, DejaVu Sans, sans-serif"}
+        shown = name if len(name) <= 26 else f"{name[:25]}…"
+        parts.append(element("text", shown, x=left - 10, y=top + 16, text_anchor="end", fill="#1f2933", **words))
+        parts.append(element("rect", x=left, y=top + 4, width=_px(max(length, 1.0)), height=line - 8, fill=CANDIDATE))
+        parts.append(element("text", f"{100 * share:.0f} %", x=_px(left + length + 8), y=top + 16, fill="#5b6874", **words))
+    return _document(width, height, title, *parts)
+
+
 def time_plot(plot: TimePlot) -> Markup:
     """Lines over the time of the release, with its stages as bands and the decision as a vertical line."""
     return _Drawing(plot).svg()

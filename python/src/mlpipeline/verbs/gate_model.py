@@ -140,8 +140,39 @@ def run(context: Context, run: Run, *, interpreter: Interpreter | None = None, p
     reasons, told = under_waivers(context, reasons, waivers, model_digest)
     if told:
         evidence["waivers"] = told
+    if changes := changes_since(context, trained, champion):
+        evidence["changes"] = changes
     facts = {"holdout": holdout.digest, "model": model_digest, **({"champion": champion.digest} if champion else {})}
     return context.finish(run, VERB, started, reasons, evidence={**evidence, "inputs": inputs}, facts=facts | judged.facts)
+
+
+def changes_since(context: Context, trained: Result, champion: Artifact | None) -> list[dict[str, str]]:
+    """What the candidate was made of that the champion was not, as far as the champion's run is in this checkout."""
+    before = context.runs.result(champion.run, "train") if champion is not None and champion.run else None
+    if before is None or before.run == trained.run:
+        return []
+    found = []
+    for what in ("commit", "model_digest"):
+        old, new = (str(one.evidence.get(what, "")).removeprefix("sha256:")[:12] for one in (before, trained))
+        if old != new:
+            found.append({"what": what.replace("_", " "), "champion": old or "-", "candidate": new or "-"})
+    for what, words in (
+        ("data_version", "data"),
+        ("params", "parameter"),
+        ("environment", "environment"),
+        ("metrics", "training metric"),
+    ):
+        was, now = (_mapping(one.evidence.get(what)) for one in (before, trained))
+        found += [
+            {"what": f"{words} {name}", "champion": str(was.get(name, "-"))[:40], "candidate": str(now.get(name, "-"))[:40]}
+            for name in sorted({*was, *now})
+            if was.get(name) != now.get(name)
+        ]
+    return found
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _by_importance(findings: list[Finding]) -> list[Finding]:
