@@ -111,8 +111,8 @@ class Calling:
             context.console.say(f"note: {warning}")
         if self._command.name == "status" and self._options.get("run"):
             own["run"] = context.runs.get(self._options["run"])
-        if self._command.run == "none":
-            return self._shown(self._module().run(context, **own), context)
+        if self._command.run == "none" or own.get("draft"):
+            return self._shown(self._only_looks(context, own), context)
         from mlpipeline.record.run import FLOW, Run
         from mlpipeline.verbs.current import Choice, choose_run
 
@@ -145,6 +145,13 @@ class Calling:
 
                 note_interrupted(context, run, self._command.name, started, str(interrupt))
             raise
+
+    def _only_looks(self, context: Context, own: dict[str, Any]) -> Any:
+        if own.get("draft"):
+            from mlpipeline.verbs.data_draft import draft
+
+            return draft(context)
+        return self._module().run(context, **own)
 
     def _context(self, loaded: Loaded, project: Path) -> Context:
         from mlpipeline.console import make_console

@@ -142,6 +142,9 @@ COMMANDS = (
         (
             _REASON,
             Option("release", "also refuse what is known now to be in vain, such as a commit that was taken back", bool),
+            Option(
+                "draft", "write a first suite for each data file that has none, from the champion's data, and judge nothing", bool
+            ),
         ),
     ),
     Command("train", "run the training command and record what it made"),
@@ -231,10 +234,10 @@ COMMANDS = (
     Command("history", "who was live when", "none", (Option("at", "a moment, such as 2026-03-01T03:12Z", metavar="TIME"),)),
     Command(
         "verify-artifact",
-        "check a package offline: every file, SBOM, provenance and signatures, gates, approvals, ledger",
+        "check a package offline, or an image in its registry: files, SBOM, provenance, signatures, gates, approvals, ledger",
         "none",
         (
-            Option("digest", "of the package, or its first 8 digits or more", metavar="DIGEST", positional=True),
+            Option("digest", "of the package, its first 8 digits or more, or an image: REPOSITORY@sha256:...", metavar="DIGEST", positional=True),
             Option("keys", "PEM file of the public keys that count (default: signing.keys)", metavar="FILE"),
         ),
     ),

@@ -255,6 +255,20 @@ def _check_file(context: Context, run: Run, name: str, checks: Sequence[Check], 
     return _Findings([*reasons, *past, *moved, *_named(name, outcomes)], facts, drift, links)
 
 
+def require(context: Context, name: str) -> None:
+    """Raises ConfigurationError or EnvironmentFault, with words on DVC, when the file is not there."""
+    from mlpipeline.adapters.duckdb.databases import is_server
+    from mlpipeline.adapters.dvc import tracked
+
+    path = context.config.data.files[name].path
+    if is_server(path):
+        return
+    root = tracked.repository(context.project)
+    outputs = tracked.tracked(context.project, root) if root else []
+    needed = {output.target: output for output in _outputs_of(context.project, path, outputs)}
+    _present(context, path, needed, tracked.default_remote(root) if root else "")
+
+
 def opened(context: Context, name: str, beside: Table | None = None) -> Table:
     """The table of one configured file. Raises Failed when it cannot be read.
 

@@ -21,6 +21,10 @@ _DEFAULTS: Mapping[str, str] = {
 }
 
 
+_ALONE: Mapping[str, str] = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+"""On one machine Spark talks to itself; the address of its network interface may lead nowhere."""
+
+
 def run(
     files: Sequence[Path], missing: Sequence[str], checks: Sequence[Check], sample_rows: int, settings: Mapping[str, str]
 ) -> list[Outcome]:
@@ -54,15 +58,16 @@ def _session(settings: Mapping[str, str]) -> Iterator[Any]:
             "data.engine is spark, but pyspark is not installed",
             tries=("pip install 'mlpipeline[spark]'", "data.engine: auto"),
         ) from error
+    chosen = {**_DEFAULTS, **settings}
     builder = SparkSession.builder
-    for name, value in {**_DEFAULTS, **settings}.items():
+    for name, value in {**(_ALONE if chosen["spark.master"].startswith("local") else {}), **chosen}.items():
         builder = builder.config(name, value)
     try:
         session = builder.getOrCreate()
     except (PySparkException, OSError) as error:
         raise EnvironmentFault(
             "Spark cannot be started",
-            facts={"master": {**_DEFAULTS, **settings}["spark.master"], "found": (str(error).splitlines() or [""])[0]},
+            facts={"master": chosen["spark.master"], "found": (str(error).splitlines() or [""])[0]},
             likely="there is no Java on this machine, or the cluster cannot be reached",
             tries=("java -version", "data.engine: auto"),
         ) from error
