@@ -205,6 +205,19 @@ def _blocks(file: Path) -> Iterator[bytes]:
             yield block
 
 
+class _Manifest(msgspec.Struct):
+    config: Descriptor
+    layers: list[Descriptor]
+
+
+class _Filesystem(msgspec.Struct):
+    diff_ids: list[str]
+
+
+class _Configuration(msgspec.Struct):
+    rootfs: _Filesystem
+
+
 class _Parts(msgspec.Struct, frozen=True):
     """Of an image in a layout: blobs, and what its layers are called without compression."""
 
@@ -214,22 +227,12 @@ class _Parts(msgspec.Struct, frozen=True):
 
 
 def _parts(layout: Path, image: ContainerImage) -> _Parts:
-    class Manifest(msgspec.Struct):
-        config: Descriptor
-        layers: list[Descriptor]
-
-    class Filesystem(msgspec.Struct):
-        diff_ids: list[str]
-
-    class Configuration(msgspec.Struct):
-        rootfs: Filesystem
-
     try:
         manifest = (layout / _place(image.digest)).read_bytes()
         if digest_of(manifest) != image.digest:
             raise ValueError("its content has another digest")
-        found = msgspec.json.decode(manifest, type=Manifest)
-        configuration = msgspec.json.decode((layout / _place(found.config.digest)).read_bytes(), type=Configuration)
+        found = msgspec.json.decode(manifest, type=_Manifest)
+        configuration = msgspec.json.decode((layout / _place(found.config.digest)).read_bytes(), type=_Configuration)
     except (OSError, ValueError) as error:
         raise EnvironmentFault(
             "an image on disk is damaged, or is no longer there",
