@@ -1,7 +1,7 @@
 """The serving process beside ``mlflow models serve``: the same model, the same requests, the same machine, one after the other.
 
 Prints the time until ready, requests per second and latencies of both, and their ratios.
-Run with the worker's Python: ``python bench/serving.py [--seconds 5] [--connections 8] [--rounds 3]``.
+Run with the worker's Python: ``python bench/serving.py [--seconds 5] [--connections 8 32] [--rounds 3]``.
 """
 
 from __future__ import annotations
@@ -105,13 +105,17 @@ async def load(port: int, seconds: float, connections: int) -> Load:
     return Load(time.perf_counter() - start, sorted(latencies), failed)
 
 
-def measure(command: list[str], port: int, folder: Path, arguments: argparse.Namespace) -> tuple[float, Load]:
-    """Seconds until ready, and the round with the median throughput after one round to warm up."""
+def measure(command: list[str], port: int, folder: Path, arguments: argparse.Namespace) -> tuple[float, dict[int, Load]]:
+    """Seconds until ready, and for each number of connections the round with the median throughput, after one to warm up."""
     with running(command, port, folder) as ready:
-        asyncio.run(load(port, 1.0, arguments.connections))
-        rounds = [asyncio.run(load(port, arguments.seconds, arguments.connections)) for _ in range(arguments.rounds)]
+        asyncio.run(load(port, 1.0, arguments.connections[0]))
+        return ready, {number: middle_round(port, arguments, number) for number in arguments.connections}
+
+
+def middle_round(port: int, arguments: argparse.Namespace, connections: int) -> Load:
+    rounds = [asyncio.run(load(port, arguments.seconds, connections)) for _ in range(arguments.rounds)]
     middle = statistics.median_low([one.per_second for one in rounds])
-    return ready, next(one for one in rounds if one.per_second == middle)
+    return next(one for one in rounds if one.per_second == middle)
 
 
 def model_alone(model: Path, seconds: float) -> float:
@@ -131,7 +135,7 @@ def model_alone(model: Path, seconds: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="of load per round")
-    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--connections", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2, help="of our server")
     arguments = parser.parse_args()
@@ -141,21 +145,25 @@ def main() -> None:
         ours, theirs = free_port(), free_port()
         own = [sys.executable, "-m", "mlpipeline.serving", "--model", str(model), "--port", str(ours), "--threads"]
         flow = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model), "--env-manager", "local", "-p", str(theirs)]
-        ready, result = measure([*own, str(arguments.threads)], ours, folder, arguments)
+        ready, ours_did = measure([*own, str(arguments.threads)], ours, folder, arguments)
         ceiling = model_alone(model, arguments.seconds)
-        other_ready, other = measure(flow, theirs, folder, arguments)
-    rows = (
-        ("ready after, s", ready, other_ready),
-        ("requests per second", result.per_second, other.per_second),
-        ("latency p50, ms", result.quantile(0.5) * 1000, other.quantile(0.5) * 1000),
-        ("latency p99, ms", result.quantile(0.99) * 1000, other.quantile(0.99) * 1000),
-        ("failed", float(result.failed), float(other.failed)),
-    )
-    print(f"serving: {arguments.connections} keep-alive connections, one row per request, median of {arguments.rounds} rounds")
-    print(f"the bare model alone, one thread: {ceiling:.0f} per second")
-    print(f"{'':22}{'mlpipeline':>12}{'mlflow':>12}{'ratio':>10}")
-    for label, mine, its in rows:
-        print(f"{label:22}{mine:12.2f}{its:12.2f}{f'{mine / its:9.2f}x' if its else '-':>10}")
+        other_ready, theirs_did = measure(flow, theirs, folder, arguments)
+    print(f"serving: keep-alive connections, one row per request, median of {arguments.rounds} rounds")
+    print(f"the bare model called with one row, one thread: {ceiling:.0f} per second")
+    print(f"{'':34}{'mlpipeline':>12}{'mlflow':>12}{'ratio':>10}")
+    show("ready after, s", ready, other_ready)
+    for connections in arguments.connections:
+        mine, its = ours_did[connections], theirs_did[connections]
+        print(f"{connections} connections")
+        show("  requests per second", mine.per_second, its.per_second)
+        show("  latency p50, ms", mine.quantile(0.5) * 1000, its.quantile(0.5) * 1000)
+        show("  latency p99, ms", mine.quantile(0.99) * 1000, its.quantile(0.99) * 1000)
+        show("  our p99 by its p50, ms", mine.quantile(0.99) * 1000, its.quantile(0.5) * 1000)
+        show("  failed", float(mine.failed), float(its.failed))
+
+
+def show(label: str, mine: float, its: float) -> None:
+    print(f"{label:34}{mine:12.2f}{its:12.2f}{f'{mine / its:9.2f}x' if its else '-':>10}")
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic, perf_counter
 from typing import Any
 
+from mlpipeline.serving.batches import BODY_LIMIT, Batcher
 from mlpipeline.serving.logs import Log
 from mlpipeline.serving.metrics import Counts, Metrics
-from mlpipeline.serving.scoring import Reply, Scorer, refusal
+from mlpipeline.serving.scoring import JSON, Reply, Scorer, refusal
 from mlpipeline.serving.settings import Settings
 
 Scope = MutableMapping[str, Any]
@@ -54,6 +55,7 @@ class App:
         self._scorer: Scorer | None = None
         self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="score")
         self._admitted = 0
+        self._batcher = Batcher(self._pool, max(1, settings.threads // 2), self._release)
         self._deadlines: set[asyncio.Timeout] = set()
         self._cut_off = False
         self._paths: dict[str, Callable[[], Reply]] = {
@@ -156,6 +158,8 @@ class App:
             return refusal(503, "RESOURCE_EXHAUSTED", f"{self._admitted} requests are already waiting for the model.")
         loop = asyncio.get_running_loop()
         self._admitted += 1
+        if scorer.batches and content_type == JSON and len(body) <= BODY_LIMIT:
+            return await self._batcher.answer(body, scorer.score_many)
         job = self._pool.submit(scorer.score, body, content_type)
         try:
             return await asyncio.wrap_future(job, loop=loop)

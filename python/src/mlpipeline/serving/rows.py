@@ -13,6 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy
     import pandas
     from mlflow.types import Schema
 
@@ -43,17 +44,39 @@ class RowReader:
         self._known = frozenset(names)
         self._accepted = tuple(PLAIN[one][0] for one in types)
         self._stored = tuple(PLAIN[one][1] for one in types)
-        self._only_numbers = set(types) == {"double"}
+        self.only_numbers = set(types) == {"double"}
         self._index = pandas.Index(self._names)
 
     def read(self, body: bytes) -> pandas.DataFrame | None:
         """The frame that MLflow would hand to the model, or nothing when the request is not a plain one."""
         try:
+            rows = self.rows(body)
+            return self.frame(rows) if rows else None
+        except (ValueError, TypeError, OverflowError):
+            return None
+
+    def rows(self, body: bytes) -> list[list[Any]] | None:
+        """The rows of a plain request, in the signature's order and of its types, or nothing when it is not one."""
+        try:
             content = json.loads(body)
             rows = self._rows(content) if type(content) is dict and len(content) == 1 else None
-            return self._frame(rows) if rows else None
+            return rows if rows and self._plain(rows) else None
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return None
+
+    def frame(self, rows: list[list[Any]]) -> pandas.DataFrame:
+        """Plain rows as the frame that MLflow would hand to the model. Raises OverflowError for numbers that fit no column."""
+        import numpy
+        import pandas
+
+        if self.only_numbers:
+            return pandas.DataFrame(numpy.array(rows, dtype="float64"), columns=self._index)
+        columns = zip(*rows, strict=True)
+        arrays = {
+            name: numpy.array(column, dtype=stored)
+            for name, column, stored in zip(self._names, columns, self._stored, strict=True)
+        }
+        return pandas.DataFrame(arrays)
 
     def _rows(self, content: dict[str, Any]) -> list[list[Any]] | None:
         """The values in the signature's order."""
@@ -76,22 +99,17 @@ class RowReader:
         order = [columns.index(name) for name in self._names]
         return [[row[place] for place in order] for row in data]
 
-    def _frame(self, rows: list[list[Any]]) -> pandas.DataFrame | None:
+    def array(self, rows: list[list[Any]]) -> numpy.ndarray[Any, Any]:
+        """Plain rows without the columns' names; only for signatures of numbers."""
         import numpy
-        import pandas
 
-        if self._only_numbers:
-            if not self._accepted[0].issuperset(map(type, chain.from_iterable(rows))):
-                return None
-            return pandas.DataFrame(numpy.array(rows, dtype="float64"), columns=self._index)
-        columns = list(zip(*rows, strict=True))
-        if not all(accepted.issuperset(map(type, column)) for accepted, column in zip(self._accepted, columns, strict=True)):
-            return None
-        arrays = {
-            name: numpy.array(column, dtype=stored)
-            for name, column, stored in zip(self._names, columns, self._stored, strict=True)
-        }
-        return pandas.DataFrame(arrays)
+        return numpy.array(rows, dtype="float64")
+
+    def _plain(self, rows: list[list[Any]]) -> bool:
+        if self.only_numbers:
+            return self._accepted[0].issuperset(map(type, chain.from_iterable(rows)))
+        columns = zip(*rows, strict=True)
+        return all(accepted.issuperset(map(type, column)) for accepted, column in zip(self._accepted, columns, strict=True))
 
 
 def reader_for(schema: Schema | None) -> RowReader | None:

@@ -131,7 +131,7 @@ class ScoringServer(Server):
         self._loading = False
         self._metrics.expect(scorer.columns, seen)
         self._app.serve(scorer)
-        self._log.event("ready", seconds=round(seconds, 3))
+        self._log.event("ready", seconds=round(seconds, 3), together=scorer.shown.together, arrays=scorer.shown.arrays)
 
     def _give_up(self) -> None:
         self._loading = False
