@@ -260,6 +260,7 @@ class DockerWorld:
             "port": free_port(),
             "ready_timeout": Duration(60),
             "drain_timeout": Duration(5),
+            "keep_images": 100,
             **settings,
         }
         self.settings = Docker(**chosen)
