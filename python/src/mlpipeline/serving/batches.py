@@ -131,10 +131,10 @@ def show(predict: Callable[[Any], Any], reader: RowReader, example: bytes, *, ar
         return Shown()
     wanted = [_bits(one) for one in alone]
     return Shown(
-        together=_alike(predict, reader.frame, rows, wanted, _PARTS, limit),
+        together=_alike(predict, reader.frame, rows, wanted, partitions=_PARTS, limit=limit),
         arrays=arrays
         and reader.only_numbers
-        and _alike(predict, reader.array, rows, wanted, ((1,) * SHOWN_ROWS, *_PARTS[:1]), limit),
+        and _alike(predict, reader.array, rows, wanted, partitions=((1,) * SHOWN_ROWS, *_PARTS[:1]), limit=limit),
     )
 
 
@@ -154,6 +154,7 @@ def _alike(
     make: Callable[[list[list[Any]]], Any],
     rows: list[list[Any]],
     wanted: Sequence[object],
+    *,
     partitions: Sequence[Sequence[int]],
     limit: _Limit,
 ) -> bool:
