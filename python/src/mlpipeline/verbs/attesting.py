@@ -136,6 +136,11 @@ def keep_approval(context: Context, run: Run, envelope: words.Envelope, *, diges
     place.keep(_record(run, context.runs.results(run.id)))
     written = place.write(approval_name(person), envelope.encoded())
     _note(context, run, envelope, digest=digest, which=f"approval by {person}", written=written)
+    packaged = context.runs.result(run.id, "package")
+    if packaged is not None and packaged.evidence.get("image"):
+        from mlpipeline.verbs.publishing import publish_again
+
+        publish_again(context, digest, run.id, packaged.evidence)
 
 
 def signed(context: Context, statement: words.Statement) -> words.Envelope:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +36,8 @@ def run(context: Context, *, digest: str = "", keys: str = "") -> Result:
     ``approval.required``, people's approvals. Changes nothing.
 
     Args:
-        digest: Of the bundle; its first 8 digits or more are enough.
+        digest: Of the bundle; its first 8 digits or more are enough. Or ``REPOSITORY@sha256:...``, an image in a registry: then
+            what stands beside it there is checked, and the ledger and the bundle as far as this machine has them.
         keys: PEM file of the public keys that count; without it, those of ``signing.keys``.
 
     Raises ConfigurationError for an unknown digest or keys that cannot be read.
@@ -44,9 +45,13 @@ def run(context: Context, *, digest: str = "", keys: str = "") -> Result:
     from mlpipeline.adapters.signing.keys import from_file
 
     started = context.clock.monotonic()
-    whole = resolved(context, digest)
     known = from_file(Path(keys)) if keys else trusted(context)
-    reasons = examine(context, whole, newest_run(context, whole), known, approval=context.config.approval.required)
+    approval = context.config.approval.required
+    if "@" in digest:
+        whole, reasons = _online(context, digest, known, approval=approval)
+    else:
+        whole = resolved(context, digest)
+        reasons = examine(context, whole, newest_run(context, whole), known, approval=approval)
     verdict = worst(reason.verdict for reason in reasons)
     first = next((reason for reason in reasons if reason.verdict is not Verdict.PASS), None)
     told = f"{first.summary}" if first else f"{whole[:19]} is what was judged, signed and approved"
@@ -62,6 +67,17 @@ def run(context: Context, *, digest: str = "", keys: str = "") -> Result:
         seconds=round(context.clock.monotonic() - started, 3),
         worker=__version__,
     )
+
+
+def _online(context: Context, reference: str, keys: tuple[Trusted, ...], *, approval: bool) -> tuple[str, list[Reason]]:
+    from mlpipeline.verbs.publishing import bundle_of, fetched
+
+    image = reference.rpartition("@")[2]
+    files = fetched(context, reference)
+    digest, run = bundle_of(files)
+    here = Reason("artifact.image", Verdict.PASS, f"the registry has {image[:19]} and {len(files)} files beside it")
+    found = _Examination(context, digest, run, keys, fetched=_Fetched(files), image=image).reasons(approval=approval)
+    return digest or image, [here, *found]
 
 
 def require_proof(context: Context, run: Run, digest: str) -> None:
@@ -92,17 +108,48 @@ def examine(context: Context, digest: str, run: str, keys: tuple[Trusted, ...], 
     return list(_Examination(context, digest, run, keys).reasons(approval=approval))
 
 
+class _Fetched:
+    """Files that came from a registry, asked as those beside a bundle are."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._files = files
+
+    def read(self, name: str) -> bytes:
+        if name not in self._files:
+            raise FileNotFoundError(name)
+        return self._files[name]
+
+    def approvals(self) -> dict[str, bytes]:
+        return {name: content for name, content in sorted(self._files.items()) if name.startswith("approval-")}
+
+    def record(self) -> dict[str, bytes]:
+        return {}
+
+
 class _Examination:
-    def __init__(self, context: Context, digest: str, run: str, keys: tuple[Trusted, ...]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        digest: str,
+        run: str,
+        keys: tuple[Trusted, ...],
+        *,
+        fetched: _Fetched | None = None,
+        image: str = "",
+    ) -> None:
         self._context = context
         self._digest = digest
         self._run = run
         self._keys = keys
-        self._place = Attestations(context.places, digest, run or "none")
+        self._place = fetched or Attestations(context.places, digest, run or "none")
+        self._online = fetched is not None
+        self._image = image
         self._manifest: Manifest | None = None
 
     def reasons(self, *, approval: bool) -> Iterator[Reason]:
-        yield self._reason("bundle", self._bundle)
+        hexes = self._digest.removeprefix("sha256:")
+        if not self._online or (hexes and (self._context.places.bundles / hexes).is_dir()):
+            yield self._reason("bundle", self._bundle)
         try:
             content = self._place.read(PROVENANCE)
             envelope, statement = words.opened(content)
@@ -117,7 +164,8 @@ class _Examination:
         for name, file in (("sbom", SBOM), ("model-card", CARD), ("model-card-page", CARD_PAGE)):
             yield self._reason(name, lambda file=file: self._file(statement, file))  # type: ignore[misc]
         yield self._reason("gates", lambda: self._gates(statement))
-        yield self._reason("ledger", lambda: self._ledger(statement, content))
+        if not self._online or self._noted(content):
+            yield self._reason("ledger", lambda: self._ledger(statement, content))
         if approval:
             yield from self._approvals()
 
@@ -174,6 +222,8 @@ class _Examination:
             raise _Broken(f"the provenance is a {statement.type}")
         if self._digest not in words.about(statement):
             raise _Broken(f"the provenance is of {', '.join(sorted(words.about(statement))) or 'nothing'}, not of this package")
+        if self._image and self._image not in words.about(statement):
+            raise _Broken(f"the provenance is of another image than {self._image[:19]}")
         if words.run_of(statement) != self._run:
             raise _Broken(f"the provenance is of run {words.run_of(statement)}, not of {self._run}")
         materials = words.materials(statement)
@@ -271,12 +321,23 @@ class _Examination:
             raise _Broken(f"the decision of {who} is about another package")
         if words.run_of(statement) != self._run:
             raise _Broken(f"the decision of {who} is about run {words.run_of(statement)}")
+        told = f"{who} decided on this evidence: {statement.predicate.get('decision')}, {statement.predicate.get('why', '')}"
+        if self._online and not self._noted(content):
+            return told
         evidence = statement.predicate.get("evidence")
-        if evidence != {"sha256": self._evidence()}:
+        if not self._online and evidence != {"sha256": self._evidence()}:
             raise _Broken(f"{who} decided on other evidence than is kept beside the package")
         if _entry(self._context.ledger.read(), EVENT, self._run, sha256=sha256(content)) is None:
             raise _Broken(f"the ledger has no entry of the decision of {who}")
-        return f"{who} decided on this evidence: {statement.predicate.get('decision')}, {statement.predicate.get('why', '')}"
+        return told
+
+    def _noted(self, content: bytes) -> bool:
+        """Whether this machine's ledger knows the statement; another machine's may."""
+        try:
+            entries = self._context.ledger.read()
+        except EnvironmentFault:
+            return True  # told by the check of the ledger
+        return any(entry.event == EVENT and entry.facts.get("sha256") == sha256(content) for entry in entries)
 
     def _evidence(self) -> str:
         """As ``approve`` computes it, over the copies beside the package."""

@@ -77,6 +77,16 @@ class Registry:
             raise other_digest(reference, digest_of(content), f"{self.repository}@{reference}")
         return content, str(answer.headers.get("Content-Type", "")).partition(";")[0].strip()
 
+    def referrers(self, digest: str) -> bytes | None:
+        """The index of what refers to a manifest; None where the registry does not know that question."""
+        answer = self._ask("GET", f"referrers/{digest}", headers={"Accept": INDEX_TYPE}, stream=True)
+        with contextlib.closing(answer):
+            if answer.status_code in (404, 405):
+                return None
+            self._expect(answer, 200, "the registry does not say what refers to the image")
+            content: bytes = answer.raw.read(_MANIFEST_BYTES + 1, decode_content=True)
+        return content
+
     def has_manifest(self, reference: str, digest: str) -> bool:
         """Whether the registry has it under this tag or digest. Raises EnvironmentFault when it says another digest."""
         answer = self._ask("HEAD", f"manifests/{reference}", headers={"Accept": _ACCEPTED})
@@ -214,7 +224,7 @@ class Registry:
             raise other_digest(wanted.digest, said, f"{self.repository}@{wanted.digest}")
 
     def _send_chunks(self, place: str, blob: Blob) -> str:
-        """Sends the blob piece by piece; returns where the end of the upload goes. A piece that breaks is sent from where it broke.
+        """Sends the blob piece by piece, a broken one from where it broke; returns where the end of the upload goes.
 
         Raises _Broken when the registry takes no more.
         """
