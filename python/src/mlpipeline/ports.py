@@ -119,6 +119,12 @@ class Target(Protocol):
     def counts(self) -> Mapping[Colour, RouterCounts]:
         """The router's own counters."""
 
+    def answers(self, colour: Colour) -> Mapping[str, str]:
+        """The newest answers that the colour keeps, by request id; none where it keeps none. Raises EnvironmentFault when it
+        does not answer."""
+        del colour
+        return {}
+
     def retire(self, colour: Colour) -> None:
         """Drains and ends the colour. Refused (EnvironmentFault) while users are routed to it."""
 

@@ -517,6 +517,18 @@ def _verify(config: Config) -> Iterator[Problem]:
             f"verify.prometheus is not an address of http or https: {verify.prometheus!r}",
             example='verify:\n  prometheus: "http://prometheus:9090"',
         )
+    if verify.disagreement.enabled and config.target.kind != "local":
+        yield Problem(
+            ("verify", "disagreement", "enabled"),
+            "only the local target's colours keep their answers, so they can be compared nowhere else",
+            example="verify:\n  disagreement:\n    enabled: false",
+        )
+    elif verify.disagreement.enabled and not config.rollout.mirror:
+        yield Problem(
+            ("verify", "disagreement", "enabled"),
+            "answers are compared while requests are copied, and rollout.mirror is 0",
+            example="rollout:\n  mirror: 60s",
+        )
     export = verify.export
     if export.textfile and not export.textfile.endswith(".prom"):
         yield Problem(

@@ -412,6 +412,9 @@ class Package(Section, frozen=True):
     """Extra requirements file for serving; empty: the model's own ``requirements.txt``."""
     wheelhouse: str = ""
     """Folder of wheels to install from without a network."""
+    lock: str = ""
+    """File of the project that keeps the lock, such as ``serving.lock``; written when it is missing or of other requirements.
+    Commit it: with it the same commit has the same environment on every machine and day. Empty: each machine locks once."""
     include: tuple[str, ...] = ()
     """Extra files or folders of the project that the model needs, placed under ``code/`` (on the import path)."""
     card: str = ""
@@ -593,6 +596,8 @@ class Local(Section, frozen=True):
     """How long requests in flight may take when a model's process is ended."""
     threads: Positive = 2
     """Worker threads of each serving process."""
+    keep_answers: Annotated[int, Meta(ge=0)] = 0
+    """How many of its newest answers each colour keeps in memory, for ``verify.disagreement``, which sets 2000 when this is 0."""
 
 
 class Docker(Section, frozen=True):
@@ -780,6 +785,17 @@ class ScoreRule(Section, frozen=True):
     """Of the interval that says which differences are significant."""
 
 
+class DisagreementRule(Section, frozen=True):
+    """While users' requests are copied: the candidate's answer against the champion's, request by request."""
+
+    enabled: bool = False
+    """Compare them. The colours of the local target then keep their newest answers in memory, joined by ``x-request-id``."""
+    allowed: Probability = 0.05
+    """Share of requests that may be answered differently; a new model is meant to differ somewhat. More is harm."""
+    tolerance: Annotated[float, Meta(ge=0, lt=1)] = 0.05
+    """Relative difference up to which two numbers are the same answer."""
+
+
 class PrometheusTls(Section, frozen=True):
     """For a Prometheus behind ``https``. The certificate is always verified. Paths start at the project."""
 
@@ -837,6 +853,8 @@ class Verify(Section, frozen=True):
     """How errors are compared."""
     latency: LatencyRule = LatencyRule()
     """How slow requests are compared."""
+    disagreement: DisagreementRule = DisagreementRule()
+    """How answers to mirrored requests are compared."""
     conditions: tuple[Condition, ...] = ()
     """PromQL conditions, besides the comparisons."""
     score: ScoreRule = ScoreRule()

@@ -21,6 +21,7 @@ from typing import Literal
 import msgspec
 
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement
+from mlpipeline.core.disagreement import NAME, WEIGHT, DisagreementPlan, DisagreementState
 from mlpipeline.core.first_rules import FirstHarmTest
 from mlpipeline.core.sequential import (
     EXCLUSION_CAUTION,
@@ -32,6 +33,7 @@ from mlpipeline.core.sequential import (
     Tick,
     closed_culprits,
     log_mean_exp,
+    log_weighted_sum,
 )
 from mlpipeline.core.verdict import Verdict, worst
 from mlpipeline.core.weighted_score import Sampled, Score, ScorePlan, check, score
@@ -83,6 +85,8 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     conditions: tuple[ConditionPlan, ...] = ()
     queries: dict[str, str] = {}
     score: ScorePlan | None = None
+    disagreement: DisagreementPlan | None = None
+    """Whether answers to mirrored requests are compared."""
     rules: Literal[1, 2] = 1
     """Which tests judge: 1, :mod:`mlpipeline.core.first_rules`, for evidence that names none; else those of today."""
 
@@ -97,6 +101,7 @@ class Look(msgspec.Struct, frozen=True, omit_defaults=True):
         missing: Metric to why it could not be read.
         conditions: What the conditions that were due measured.
         scores: What the metrics of the score answered.
+        compared: Mirrored requests that both colours answered, and the sum of their disagreements.
         users: For plots only: per colour ``requests_per_second``, ``p50_seconds``, ``p99_seconds`` and ``traffic``.
     """
 
@@ -109,6 +114,7 @@ class Look(msgspec.Struct, frozen=True, omit_defaults=True):
     conditions: dict[str, Measurement] = {}
     users: dict[str, dict[str, float]] = {}
     scores: dict[str, Sampled] = {}
+    compared: tuple[int, float] = (0, 0.0)
 
 
 class StageEnd(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -252,6 +258,7 @@ class Judge:
         self.plan = plan
         self.metrics = {metric.name: MetricState(metric, plan.rules) for metric in plan.metrics}
         self.conditions = {condition.name: ConditionState(condition) for condition in plan.conditions}
+        self.disagreement = None if plan.disagreement is None else DisagreementState(plan.disagreement, INTERVAL_CONFIDENCE)
         self.failed_at = 0.0
         self.culprits: tuple[str, ...] = ()
         self.looks = 0
@@ -270,6 +277,8 @@ class Judge:
         self.looks += 1
         for name, counts in look.counts.items():
             self.metrics[name].add(look.at, Tick(*counts))
+        if self.disagreement is not None:
+            self.disagreement.add(*look.compared)
         for condition in self.conditions.values():
             condition.start(look.at)
         for name, measurement in look.conditions.items():
@@ -309,12 +318,17 @@ class Judge:
 
     @property
     def log_evidence(self) -> float:
-        """Of the whole release now: the mean e-value's logarithm."""
-        return log_mean_exp([state.log_e for state in self.metrics.values()]) if self.metrics else 0.0
+        """Of the whole release now: the mean e-value's logarithm; half of it is the disagreement's where that is looked at."""
+        counted = log_mean_exp([state.log_e for state in self.metrics.values()]) if self.metrics else 0.0
+        if self.disagreement is None:
+            return counted
+        return log_weighted_sum([(1 - WEIGHT, counted), (WEIGHT, self.disagreement.log_e)])
 
     def judgement(self) -> Judgement:
         """The verdict over everything taken in so far."""
         metrics = tuple(self._metric(name) for name in self.metrics)
+        if self.disagreement is not None:
+            metrics = (*metrics, self._disagreement(self.disagreement))
         conditions = tuple((name, state.verdict, state.summary) for name, state in self.conditions.items())
         problems = self._problems()
         verdict, summary = self._overall(metrics, problems)
@@ -336,13 +350,20 @@ class Judge:
         self._stage = stage
 
     def _decide(self, at: float) -> None:
-        if self.failed_at or not self.metrics or self.log_evidence < -log(self.plan.false_alarm):
+        if self.failed_at or self.log_evidence < -log(self.plan.false_alarm):
             return
         self.failed_at, self._peak = at, self.log_evidence
         names = list(self.metrics)
         evidence = [state.log_e for state in self.metrics.values()]
-        named = closed_culprits(evidence, self.plan.false_alarm) or (evidence.index(max(evidence)),)
+        named = closed_culprits(evidence, self.plan.false_alarm)
         self.culprits = tuple(names[index] for index in named)
+        if self.disagreement is not None and log(WEIGHT) + self.disagreement.log_e >= -log(self.plan.false_alarm):
+            self.culprits = (*self.culprits, NAME)
+        if not self.culprits:
+            everything = dict(zip(names, evidence, strict=True))
+            if self.disagreement is not None:
+                everything[NAME] = self.disagreement.log_e
+            self.culprits = (max(everything, key=everything.__getitem__),)
 
     @property
     def _condition_verdict(self) -> Verdict:
@@ -359,13 +380,14 @@ class Judge:
             return Verdict.ERROR, f"no verdict, {problems[0]}"
         if problems:
             return Verdict.INCONCLUSIVE, f"no verdict, {problems[0]}"
-        requests = max(metric.candidate_requests for metric in metrics) if metrics else 0
+        requests = max((metric.candidate_requests for metric in metrics), default=0)
         how = "harm is excluded for every metric" if self._excluded else "the planned evidence is in and shows no harm"
         return Verdict.PASS, f"{how}: {requests} requests to the candidate in {self.looks} looks"
 
     @property
     def _excluded(self) -> bool:
-        return bool(self.metrics) and all(state.excluded for state in self.metrics.values())
+        within = self.disagreement is None or self.disagreement.within
+        return bool(self.metrics) and within and all(state.excluded for state in self.metrics.values())
 
     def _problems(self) -> tuple[str, ...]:
         found = [
@@ -384,6 +406,8 @@ class Judge:
                 found.append(
                     f"the candidate fails {state.rate:.0%} of its requests, which cannot pass whatever the champion does"
                 )
+        if self.disagreement is not None and not self.disagreement.compared:
+            found.append("no mirrored request could be compared: the answers of both colours to one request were never seen")
         if not found and not self._excluded:
             found.extend(self._missing_evidence())
         return tuple(dict.fromkeys(found))
@@ -404,11 +428,37 @@ class Judge:
         if self.metrics:
             silent = [stage for stage, both in self._answered.items() if not both]
             found.extend(f"not both colours answered requests in stage {stage}" for stage in silent)
+        if self.disagreement is not None and self.disagreement.compared < self.plan.min_requests:
+            found.append(
+                f"{self.disagreement.compared} compared answers are fewer than the {self.plan.min_requests} that a verdict needs"
+            )
         for state in self.metrics.values():
             least = min(state.totals.candidate, state.totals.champion)
             if least < self.plan.min_requests:
                 found.append(f"{least} requests of one colour are fewer than the {self.plan.min_requests} that a verdict needs")
         return found
+
+    def _disagreement(self, state: DisagreementState) -> MetricVerdict:
+        """In the form of the others: all requests are both colours', the events the candidate's, ratios are of the allowed."""
+        failed = NAME in self.culprits
+        verdict = Verdict.FAIL if failed else Verdict.PASS if state.within else Verdict.INCONCLUSIVE
+        meaning = {Verdict.FAIL: "harm", Verdict.PASS: "no more than is allowed"}.get(verdict, "neither more nor less is proven")
+        ratio, low, high = (round(share / state.plan.allowed, 4) for share in state.interval)
+        return MetricVerdict(
+            NAME,
+            verdict,
+            state.summary(meaning),
+            state.compared,
+            round(state.differing),
+            state.compared,
+            0,
+            ratio,
+            low,
+            high,
+            _number(state.log_e),
+            round(1 / self.plan.false_alarm, 6),
+            round(self.failed_at, 3) if failed else 0.0,
+        )
 
     def _metric(self, name: str) -> MetricVerdict:
         state = self.metrics[name]

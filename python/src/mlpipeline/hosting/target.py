@@ -156,6 +156,14 @@ class HostTarget:
                 facts={"alive": process.alive(), **process.words(4)},
             ) from error
 
+    def answers(self, colour: Colour) -> Mapping[str, str]:
+        """What the process tells of itself at ``/answers``, which no router passes on; nothing where it keeps none."""
+        try:
+            status, body = self._colours[colour].ask("/answers")
+            return msgspec.json.decode(body, type=dict[str, str]) if status == 200 else {}
+        except (OSError, msgspec.DecodeError) as error:
+            raise EnvironmentFault(f"{colour} does not tell its answers: {error}") from error
+
     def counts(self) -> Mapping[Colour, RouterCounts]:
         """Envoy's counters since it started; mirrored copies count only as active."""
         try:

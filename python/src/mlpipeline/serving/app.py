@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic, perf_counter
 from typing import Any
 
+from mlpipeline.serving.answers import ANSWERS_PATH, Kept, is_direct
 from mlpipeline.serving.batches import BODY_LIMIT, Batcher
 from mlpipeline.serving.logs import Log
 from mlpipeline.serving.metrics import Counts, Metrics
@@ -29,6 +30,8 @@ SCORING_PATH = "/invocations"
 MIRROR_SUFFIX = b"-shadow"
 """What Envoy appends to the host of a mirrored request."""
 REQUEST_ID_LIMIT = 128
+DISCARDED_BYTES = 4 << 30
+"""The most of a refused body that is still taken."""
 COLOUR_HEADER = b"x-mlpipeline-colour"
 """Names the colour that answered, so that a client can see a switch."""
 
@@ -58,6 +61,7 @@ class App:
         self._batcher = Batcher(self._pool, max(1, settings.threads // 2), self._release)
         self._deadlines: set[asyncio.Timeout] = set()
         self._cut_off = False
+        self._kept = Kept(settings.keep_answers) if settings.keep_answers else None
         self._paths: dict[str, Callable[[], Reply]] = {
             "/ping": self._health,
             "/health": self._health,
@@ -95,6 +99,9 @@ class App:
             counts = self._metrics.mirror if _is_mirrored(headers.get(b"host", b"")) else self._metrics.live
             await self._score(counts, self._answer(scope["method"], headers, receive), request_id, send)
             return
+        if self._kept is not None and scope["path"] == ANSWERS_PATH and is_direct(scope.get("client"), headers):
+            await self._send(send, Reply(200, self._kept.render()), request_id)
+            return
         await self._send(send, self._simple(scope["method"], scope["path"]), request_id)
 
     async def _score(self, counts: Counts, answer: Awaitable[Reply], request_id: bytes, send: Send) -> None:
@@ -106,6 +113,8 @@ class App:
             counts.answered(reply.status, perf_counter() - start)
             if reply.seen is not None:
                 counts.add(reply.seen)
+            if self._kept is not None and reply.status == 200:
+                self._kept.add(request_id, reply.body)
             if reply.problem:
                 self._tell(reply, request_id, counts)
             await self._send(send, reply, request_id)
@@ -128,6 +137,7 @@ class App:
                 self._deadlines.add(deadline)
                 body = await self._read(headers, receive)
                 if body is None:
+                    await self._discard(headers, receive)
                     return refusal(413, "BAD_REQUEST", f"The body is larger than {self._settings.body_limit} bytes.")
                 return await self._queue(scorer, body, content_type)
         except TimeoutError:
@@ -152,6 +162,20 @@ class App:
                 return None
             if not message.get("more_body", False):
                 return body
+
+    async def _discard(self, headers: dict[bytes, bytes], receive: Receive) -> None:
+        """Takes the rest of a body that is refused: whoever still sends when the connection is closed gets a reset, never the
+        answer. A client that asks before it sends is simply told; one that sends without end is not waited for."""
+        if headers.get(b"expect", b"").lower() == b"100-continue":
+            return
+        left = DISCARDED_BYTES
+        while left > 0:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            left -= len(message.get("body", b""))
+            if not message.get("more_body", False):
+                return
 
     async def _queue(self, scorer: Scorer, body: bytes, content_type: str) -> Reply:
         if self._admitted >= self._settings.threads + self._settings.queue:

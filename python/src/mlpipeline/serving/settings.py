@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ class Settings:
         drain_timeout: Seconds that requests in flight get after SIGTERM.
         time_limit: Seconds that one request may take, waiting included; later it is answered with 504.
         body_limit: Largest request body in bytes; a larger one is answered with 413.
+        keep_answers: How many answers are kept to be compared; from ``MLPIPELINE_KEEP_ANSWERS``, so that starting an older
+            bundle with it does no harm.
     """
 
     model: Path
@@ -41,6 +44,7 @@ class Settings:
     drain_timeout: float = 30.0
     time_limit: float = 60.0
     body_limit: int = 64 * MEBIBYTE
+    keep_answers: int = 0
 
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:
@@ -58,7 +62,8 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--drain-timeout", type=_seconds, default=Settings.drain_timeout, help="seconds after SIGTERM")
     parser.add_argument("--time-limit", type=_seconds, default=Settings.time_limit, help="seconds for one request")
     parser.add_argument("--body-limit", type=_at_least_one, default=Settings.body_limit, help="bytes of one request body")
-    return Settings(**vars(parser.parse_args(arguments)))
+    kept = os.environ.get("MLPIPELINE_KEEP_ANSWERS", "")
+    return Settings(**vars(parser.parse_args(arguments)), keep_answers=int(kept) if kept.isdigit() else 0)
 
 
 def _at_least_one(text: str) -> int:

@@ -12,6 +12,7 @@ from mlpipeline.clock import iso
 from mlpipeline.config.limits import LONGEST
 from mlpipeline.config.model import Condition, Config
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement, parse
+from mlpipeline.core.disagreement import DisagreementPlan, Join
 from mlpipeline.core.futility import hopeless_condition, hopeless_requests, ripe
 from mlpipeline.core.judge import RULES, Judge, Judgement, Look, MetricPlan, MetricVerdict, Plan, StageEnd, TracePoint
 from mlpipeline.core.promql import newest_scrape_query, selectors
@@ -95,6 +96,7 @@ class Watch:
         self._ends: list[StageEnd] = []
         self._silence = _Silence()
         self._exporter = Exporter(context)
+        self._join = Join(float(self._settings.disagreement.tolerance))
         if resume:
             self._resume()
 
@@ -231,6 +233,7 @@ class Watch:
             conditions=conditions(self._context.config, self._roles),
             queries=self._reader.queries,
             score=_score(self._context.config, self._roles),
+            disagreement=_disagreement(self._context.config),
             rules=RULES,
         )
 
@@ -241,6 +244,7 @@ class Watch:
 
     def _base_line(self, stage: str, traffic: Traffic) -> None:
         """Requests of the time between two stages followed another plan and count for neither."""
+        self._compared(traffic)
         try:
             self._reader.look(stage, traffic, ())
         except EnvironmentFault as fault:
@@ -255,11 +259,27 @@ class Watch:
         except EnvironmentFault as fault:
             at, out = self._context.clock.now().timestamp(), fault.what
             look = Look(round(at, 3), stage, traffic, 0.0, missing=dict.fromkeys((m.name for m in metrics), fault.what))
-        look = msgspec.structs.replace(look, conditions=self._measured(judge, look.at), scores=self._sampled(judge.plan))
+        look = msgspec.structs.replace(
+            look,
+            conditions=self._measured(judge, look.at),
+            scores=self._sampled(judge.plan),
+            compared=self._compared(traffic),
+        )
         self._looks.append(look)
         judge.add(look)
         self._write()
         return out or next(iter(look.missing.values()), "") or self._silence.add(look)
+
+    def _compared(self, traffic: Traffic) -> tuple[int, float]:
+        """New pairs of answers to one request. A colour that does not tell its answers is silence, never agreement."""
+        if not self._settings.disagreement.enabled or traffic != "mirror":
+            return 0, 0.0
+        target = self._context.world.target()
+        try:
+            return self._join.add(target.answers(self._roles.candidate), target.answers(self._roles.champion))
+        except EnvironmentFault as fault:
+            self._context.console.say(f"verify: no answers to compare, {fault.what}")
+            return 0, 0.0
 
     def _futile(self, stage: str, measured: float, seconds: float) -> str:
         """Why watching on is in vain; empty while it is not."""
@@ -358,6 +378,7 @@ class Watch:
             and known == {name: (rule.tolerate, rule.margin) for name, rule in rules.items()}
             and plan.conditions == conditions(self._context.config, self._roles)
             and plan.score == _score(self._context.config, self._roles)
+            and plan.disagreement == _disagreement(self._context.config)
             and plan.queries == self._reader.queries
             and plan.rules == RULES
         )
@@ -393,6 +414,11 @@ def asked(config: Config) -> tuple[str, ...]:
     scored = (query for metric in plan.metrics for query in metric.queries) if plan else ()
     selectors = queries(config.service, config.verify.pack).values()
     return (*selectors, *(condition.query for condition in conditions(config, roles)), *scored)
+
+
+def _disagreement(config: Config) -> DisagreementPlan | None:
+    rule = config.verify.disagreement
+    return DisagreementPlan(rule.allowed, rule.tolerance) if rule.enabled else None
 
 
 def _score(config: Config, roles: Roles) -> ScorePlan | None:

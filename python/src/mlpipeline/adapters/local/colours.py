@@ -101,6 +101,8 @@ class ColourProcess:
                 "PYTHONUNBUFFERED": "1",
                 # One thread a request: the process answers several at once, and a small prediction in parallel is slower.
                 "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+                # Not an argument: bundles of earlier versions do not know it, and are to start all the same.
+                "MLPIPELINE_KEEP_ANSWERS": str(self._settings.keep_answers),
             }
             self.process.start([*argv, "--port", str(port)], environment=environment)
             if self._wait_until_ready(port):
