@@ -235,7 +235,7 @@ def _numbers(before: Sketch, now: Sketch) -> _Judged:
     if before.edges != now.edges:
         raise ValueError("the two sides were counted over different grids")
     if not before.present or not now.present:
-        return _Judged(0.0, 1.0, {}, (), (), ())
+        return _Judged(0.0, 1.0, _psi(before, now, [before.present], [now.present]), (), (), ())
     old, new = (list(itertools.accumulate(side.counts)) for side in (before, now))
     n, m = before.present, now.present
     apart = [abs(one / n - other / m) for one, other in zip(old, new, strict=True)]
@@ -245,12 +245,19 @@ def _numbers(before: Sketch, now: Sketch) -> _Judged:
     distances = {
         "ks": distance,
         "wasserstein": _wasserstein(before, now, apart),
-        "psi": stability_index(*coarse),
+        **_psi(before, now, coarse[0], coarse[1]),
         "js": _jensen_shannon(*coarse),
     }
     labels = (*(f"up to {before.edges[cut]:.4g}" for cut in cuts), "above")
     old_shares, new_shares = (tuple(count / sum(side) for count in side) for side in coarse)
     return _Judged(distance, ks_tail(distance, n, m), distances, labels, old_shares, new_shares)
+
+
+def _psi(before: Sketch, now: Sketch, old: Sequence[int], new: Sequence[int]) -> dict[str, float]:
+    """The stability index with missing values as a bin of their own; nothing for a side without rows."""
+    if not before.rows or not now.rows:
+        return {}
+    return {"psi": stability_index([*old, before.missing], [*new, now.missing])}
 
 
 def _cuts(cumulated: Sequence[int], total: int) -> list[int]:
@@ -288,13 +295,13 @@ def _quantile(sketch: Sketch, share: float) -> float:
 
 def _categories(before: Sketch, now: Sketch) -> _Judged:
     if not before.present or not now.present:
-        return _Judged(0.0, 1.0, {}, (), (), ())
+        return _Judged(0.0, 1.0, _psi(before, now, [before.present], [now.present]), (), (), ())
     exact = before.whole and now.whole
     names = sorted({*before.values, *now.values}, key=lambda name: (-before.values.get(name, 0), name)) if exact else []
     sides = [[side.values.get(name, 0) for name in names] if exact else list(side.groups) for side in (before, now)]
     statistic, freedom = _chi_square(*sides)
     shares = [[count / sum(side) for count in side] for side in sides]
-    distances = {"psi": stability_index(*sides), "js": _jensen_shannon(*sides), "chi_square": statistic}
+    distances = {**_psi(before, now, sides[0], sides[1]), "js": _jensen_shannon(*sides), "chi_square": statistic}
     if exact:
         distances["new_share"] = math.fsum(now.values[name] for name in names if name not in before.values) / now.present
     variation = math.fsum(abs(one - other) for one, other in zip(*shares, strict=True)) / 2

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from mlpipeline.config.model import DataDrift, Decay
-from mlpipeline.core.drift import Outcome, drifted, stability_index
+from mlpipeline.core.drift import Outcome, Shift, drifted, drifting, shifts, stability_index
 from mlpipeline.core.release import Standing
+from mlpipeline.core.sketch import Sketch
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, MlpipelineError
-from mlpipeline.record.files import write_atomically
 from mlpipeline.record.result import Number
+from mlpipeline.verbs import data_reference
 from mlpipeline.verbs.context import Context
 
 _SHOWN = 5
@@ -55,6 +56,10 @@ def looks(context: Context, champion: Standing) -> dict[str, Found]:
     return found
 
 
+_FALSE_ALARMS = 0.001
+"""Probability that any column of a night counts as drifted by chance alone."""
+
+
 def data(context: Context, champion: Standing) -> Found:
     """The newest data against what the champion was trained on.
 
@@ -63,24 +68,32 @@ def data(context: Context, champion: Standing) -> Found:
     from mlpipeline.adapters.duckdb.profile import compare
 
     rule = context.config.nightly.data
-    now = context.project / rule.file
-    with tempfile.TemporaryDirectory(prefix="mlpipeline-nightly-") as folder:
-        before = _reference(context, rule, champion, Path(folder))
-        profile = compare(before, now, rule.columns)
+    profile = compare(_reference(context, rule, champion), context.project / rule.file)
     numbers: dict[str, Number] = {"rows_before": profile.rows[0], "rows_now": profile.rows[1]}
     if min(profile.rows) < rule.min_rows:
         few = f"data: {profile.rows[1]} rows now and {profile.rows[0]} before, {rule.min_rows} needed to tell"
         return Found(Outcome.UNKNOWN, f"{few} (nightly.data.min_rows)", numbers)
-    if not profile.columns and not profile.only_before:
+    if not profile.now and not profile.only_before:
         return Found(Outcome.UNKNOWN, "data: the two files share no column that can be compared", numbers)
-    index = {name: stability_index(*counts) for name, counts in profile.columns.items()}
+    return _moved(rule, profile.only_before, _unlike(profile.before, profile.now), shifts(profile.before, profile.now), numbers)
+
+
+def _unlike(before: Mapping[str, Sketch], now: Mapping[str, Sketch]) -> list[str]:
+    """Columns of numbers that became text, or the other way around; one of missing values alone is of any kind."""
+    return [name for name, one in now.items() if one.kind != before[name].kind and one.present and before[name].present]
+
+
+def _moved(
+    rule: DataDrift, gone: Sequence[str], unlike: Sequence[str], found: Sequence[Shift], numbers: Mapping[str, Number]
+) -> Found:
+    index = {one.column: one.distances.get("psi", 0.0) for one in found}
+    sure = {one.column for one in drifting(found, false_alarms=_FALSE_ALARMS, effect=0.0)}
     worst = sorted(index, key=lambda name: -index[name])
-    moved = [*profile.only_before, *(name for name in worst if drifted(*profile.columns[name], rule.limit))]
-    total = len(index) + len(profile.only_before)
+    moved = [*gone, *unlike, *(name for name in worst if index[name] >= rule.limit and name in sure)]
+    total = len(index) + len(gone) + len(unlike)
     enough = len(moved) >= max(1, math.ceil(rule.share * total))
-    named = ", ".join(
-        [*(f"{name} is gone" for name in profile.only_before), *(f"{name} {index[name]:.2f}" for name in worst)][:_SHOWN]
-    )
+    told = [*(f"{name} is gone" for name in gone), *(f"{name} changed its kind" for name in unlike)]
+    named = ", ".join([*told, *(f"{name} {index[name]:.2f}" for name in worst)][:_SHOWN])
     return Found(
         Outcome.DRIFTED if enough else Outcome.STEADY,
         f"data: {len(moved)} of {total} columns drifted (stability index at least {rule.limit:g}): {named}",
@@ -173,10 +186,12 @@ def _prometheus(context: Context) -> str:
     return context.config.verify.prometheus or context.world.target().monitoring()
 
 
-def _reference(context: Context, rule: DataDrift, champion: Standing, folder: Path) -> Path:
-    """The file the champion was trained on: as configured, or from its commit."""
+def _reference(context: Context, rule: DataDrift, champion: Standing) -> dict[str, Sketch]:
+    """Summaries of what the champion was trained on: the file as configured, or as it was in its commit, kept from then on."""
+    from mlpipeline.adapters.duckdb.profile import summed_up
+
     if rule.reference:
-        return context.project / rule.reference
+        return summed_up(context.project / rule.reference, rule.columns)
     entry = next(iter(context.config.data.files.values()), None)
     if entry is None:
         raise ConfigurationError(
@@ -185,32 +200,15 @@ def _reference(context: Context, rule: DataDrift, champion: Standing, folder: Pa
             likely="data.files is empty",
             tries=("name the data the champion was trained on: nightly.data.reference",),
         )
-    from mlpipeline.adapters import git
-
-    commit = _commit(context, champion)
-    content = git.file_at(context.project, entry.path, commit)
-    if content is not None:
-        place = folder / Path(entry.path).name
-        write_atomically(place, content)
-        return place
-    from mlpipeline.adapters.dvc.earlier import get
-
-    return get(context.project, entry.path, commit, folder)
-
-
-def _commit(context: Context, champion: Standing) -> str:
-    """The commit the champion was made of: from its run when this checkout has it, else from the registry."""
-    name, version = context.config.service, champion.version
-    known = next((run.commit for run in context.runs.all() if run.id == version.run), "")
-    if known:
+    commit = data_reference.commit_of(context, champion.version, tries=(_NAME_IT,))
+    kept = data_reference.cached(context, commit, entry.path, *rule.columns)
+    known = data_reference.summaries(kept, rule.columns)
+    if known is not None:
         return known
-    registered = context.world.registry().version(name, version.model_version) if version.model_version else None
-    commit = registered.tags.get("mlpipeline.commit", "") if registered else ""
-    if not commit:
-        raise EnvironmentFault(
-            "the commit of the champion is not known",
-            facts={"run": version.run or "none", "version": version.model_version or "none"},
-            likely="its run is of another checkout and it is not in the registry",
-            tries=("name the data it was trained on: nightly.data.reference",),
-        )
-    return commit
+    with tempfile.TemporaryDirectory(prefix="mlpipeline-nightly-") as folder:
+        found = summed_up(data_reference.at_commit(context, entry.path, commit, Path(folder)), rule.columns)
+    data_reference.keep(kept, found)
+    return found
+
+
+_NAME_IT = "name the data it was trained on: nightly.data.reference"
