@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,13 @@ def test_the_same_inputs_go_on_in_the_same_run(world: FakeWorld) -> None:
     first = current_run(world.context(), create=True)
     assert current_run(world.context(), create=True) == first
     assert current_run(world.context(), create=False) == first
+
+
+def test_verbs_that_begin_side_by_side_begin_one_run(world: FakeWorld) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda _: choose_run(world.context(), Choice.START), range(8)))
+    assert len({run.id for run in runs}) == 1
+    assert len(world.context().runs.all()) == 1
 
 
 def test_another_commit_is_another_run(world: FakeWorld) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 from mlpipeline.adapters import git
@@ -29,6 +32,13 @@ def choose_run(context: Context, choice: Choice, *, reason: str = "commit") -> R
     """
     if choice is Choice.LATEST and (latest := context.runs.latest()) is not None:
         return latest
+    if choice is Choice.CONTINUE:
+        return _chosen(context, choice, reason)
+    with _one_at_a_time(context):
+        return _chosen(context, choice, reason)
+
+
+def _chosen(context: Context, choice: Choice, reason: str) -> Run:
     wanted = described(context, reason)
     same = [run for run in context.runs.all() if run.same_inputs(wanted)]
     if same and (choice is not Choice.START or not finished(context, same[-1])):
@@ -36,6 +46,15 @@ def choose_run(context: Context, choice: Choice, *, reason: str = "commit") -> R
     if choice is Choice.CONTINUE:
         raise _no_run(context, wanted)
     return context.runs.create(wanted)
+
+
+@contextmanager
+def _one_at_a_time(context: Context) -> Iterator[None]:
+    """Verbs that begin side by side in one checkout, such as the data gate and the project's checks, begin one run."""
+    context.places.work.mkdir(parents=True, exist_ok=True)
+    with (context.places.work / "runs.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def current_run(context: Context, *, create: bool) -> Run:
