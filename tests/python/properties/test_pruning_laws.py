@@ -162,7 +162,7 @@ def test_record_of_a_removed_run_stays_for_the_audit(tmp_path: Path) -> None:
     assert (kept / "results" / "train.json").read_bytes() == content
     assert (kept / "evidence.json").exists() and not (kept / "train.log").exists()
     assert audit_verify.run(world.context()).verdict is Verdict.PASS
-    assert "commit" in "\n".join(lineage.run(world.context(), what="7777").lines())
+    assert "commit" in "\n".join(lineage.find(world.context(), what="7777").lines())
     (kept / "results" / "train.json").write_bytes(content.replace(b"well", b"good"))
     assert "the result of train in run old" in audit_verify.run(world.context()).summary
 

@@ -109,33 +109,41 @@ def proven(tmp_path: Path) -> Proven:
 
 @pytest.mark.parametrize("what", ["3", "cccc", "1111", "r1"])
 def test_each_end_of_the_line_leads_to_the_other(proven: Proven, what: str) -> None:
-    text = "\n".join(lineage.run(proven.context, what=what).lines())
+    text = "\n".join(lineage.find(proven.context, what=what).lines())
     back = {f"commit {'c' * 40}", f"data md5:{'1' * 32} (rows.csv)"} if what in {"3", "r1"} else set()
     on = {"version 3", "live entry"} | (set() if what == "3" else {"decision ada"})
     for part in {proven.digest} | back | on:
         assert part in text, (part, text)
 
 
+def test_asking_leaves_no_entry(proven: Proven) -> None:
+    entries = len(proven.context.ledger.read())
+    result = lineage.run(proven.context, what="3")
+    assert result.summary == "version 3"
+    assert {"kind": "package", "name": proven.digest, "detail": ""} in result.evidence["nodes"]  # type: ignore[operator]
+    assert len(proven.context.ledger.read()) == entries
+
+
 def test_what_pruning_removed_is_still_known(proven: Proven) -> None:
     """The copies beside the package say what the runs of the checkout said."""
-    before = lineage.run(proven.context, what=proven.digest)
+    before = lineage.find(proven.context, what=proven.digest)
     shutil.rmtree(proven.world.places.runs)
-    assert lineage.run(proven.context, what=proven.digest).edges == before.edges
+    assert lineage.find(proven.context, what=proven.digest).edges == before.edges
 
 
 def test_the_ledger_alone_still_knows_digests_and_versions(proven: Proven) -> None:
     shutil.rmtree(proven.world.places.runs)
     shutil.rmtree(proven.world.places.attestations)
-    text = "\n".join(lineage.run(proven.context, what="3").lines())
+    text = "\n".join(lineage.find(proven.context, what="3").lines())
     assert proven.digest in text and "live entry" in text
 
 
 def test_unknown_name_is_told(proven: Proven) -> None:
     with pytest.raises(ConfigurationError, match="nothing is known as 'zzzz'") as caught:
-        lineage.run(proven.context, what="zzzz")
+        lineage.find(proven.context, what="zzzz")
     assert "package sha256:" in caught.value.facts["known"]
     with pytest.raises(ConfigurationError, match="lineage of what"):
-        lineage.run(proven.context)
+        lineage.find(proven.context)
 
 
 def test_report_has_the_picture_and_what_is_said_of_the_package(proven: Proven) -> None:
