@@ -21,6 +21,8 @@ from mlpipeline.serving.requirements import REQUIREMENTS
 from mlpipeline.verbs.attesting import Packaged, attest
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.gate_security import require as require_secure
+from mlpipeline.verbs.package_versions import TrainedVersions, compared, own_lines, pinned
+from mlpipeline.verbs.publishing import publish
 from mlpipeline.verbs.train import model_folder
 
 if TYPE_CHECKING:
@@ -59,7 +61,11 @@ def run(context: Context, run: Run, image: str = "") -> Result:
     require_secure(context, run)
     environments = Environments(context.places, wheelhouse(context))
     python = python_version(model)
-    lock = environments.lock(requirements(context, model), python=python)
+    versions = TrainedVersions.of(trained)
+    wanted, pins = pinned(context, requirements(context, model), versions)
+    kept = context.project / context.config.package.lock if context.config.package.lock else None
+    lock = environments.lock(wanted, python=python, kept=kept)
+    differences = compared(context, lock.text, versions)
     digests = Digests(context.places.work / "digests-bundle.json")
     sources = _sources(context, model)
     watched = _watched(context, sources)
@@ -95,6 +101,8 @@ def run(context: Context, run: Run, image: str = "") -> Result:
     )
     # Only what can be vouched for is published.
     made = prepared.put(context) if prepared else None
+    if made and made.reference:
+        publish(context, digest, run.id, made.reference)
     previous = context.runs.result(run.id, VERB)
     same = previous is not None and previous.evidence.get("digest") == digest and _same_image(made, previous)
     if previous is not None and same and previous.verdict is Verdict.PASS and not built.made and not _moved(made):
@@ -113,7 +121,7 @@ def run(context: Context, run: Run, image: str = "") -> Result:
         run,
         VERB,
         started,
-        [reason, *([made.reason] if made else [])],
+        [reason, *([made.reason] if made else []), *pins, *differences],
         evidence={
             "digest": digest,
             "path": str(built.path),
@@ -198,7 +206,7 @@ def requirements(context: Context, model: Path) -> list[str]:
         raise ConfigurationError(
             "the requirements are not UTF-8 text", facts={"file": file, "found": error}, tries=(f"file {file}",)
         ) from error
-    return [*own, *REQUIREMENTS]
+    return [*own_lines(own), *REQUIREMENTS]
 
 
 def python_version(model: Path) -> str:

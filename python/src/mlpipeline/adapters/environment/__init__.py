@@ -28,6 +28,7 @@ from mlpipeline.record.places import Places
 _MARKER = ".mlpipeline-complete"
 _LIMIT_SECONDS = 1800.0
 _LOCK_NAME = "requirements.lock"
+_KEPT_MARK = "# locked for sha256:"
 
 
 class Lock(msgspec.Struct, frozen=True):
@@ -60,14 +61,27 @@ class Environments:
         self._locks = places.environments.parent / "locks"
         self._wheelhouse = wheelhouse
 
-    def lock(self, requirements: Sequence[str], *, python: str) -> Lock:
+    def lock(self, requirements: Sequence[str], *, python: str, kept: Path | None = None) -> Lock:
         """Resolves the requirements (lines of requirements files) for a Python version such as ``3.11``.
 
         The same input was locked before on this machine: the same lock, without a question to any index.
+
+        Args:
+            kept: A file of the project that keeps the lock for every machine and day. It is written when there is none, or when
+                it was made for other requirements.
+
         Raises ConfigurationError when they contradict each other, EnvironmentFault when the index cannot be reached.
         """
         wanted = "".join(f"{line}\n" for line in sorted({line.strip() for line in requirements if line.strip()}))
         header = f"# python {python} on {sys.platform}-{platform.machine()}\n"
+        if kept is not None:
+            mark = f"{_KEPT_MARK}{hashlib.sha256((header + wanted).encode()).hexdigest()}\n"
+            if (text := _kept_text(kept, mark)) is not None:
+                return _lock_of(text)
+            lock = self.lock(requirements, python=python)
+            write_atomically(kept, (lock.text + mark).encode())
+            kept.chmod(0o644)
+            return lock
         key = hashlib.sha256((header + wanted + self._wheels()).encode()).hexdigest()
         known = self._locks / f"{key}.txt"
         if known.is_file():
@@ -163,6 +177,19 @@ class Environments:
         return "".join(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n" for file in files)
 
 
+def _kept_text(file: Path, mark: str) -> str | None:
+    """The lock in a project's file, None when it is there for other requirements, or not at all."""
+    try:
+        text = file.read_text("utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            "the project's lock cannot be read", facts={"package.lock": file, "found": error}, tries=(f"rm {file}",)
+        ) from error
+    return text.removesuffix(mark) if text.endswith(mark) else None
+
+
 def python_for(places: Places, bundle: Path, *, wheelhouse: Path | None = None) -> Path:
     """The interpreter that runs this bundle, its environment installed if it is not there.
 
@@ -177,7 +204,8 @@ def python_for(places: Places, bundle: Path, *, wheelhouse: Path | None = None) 
 
 
 def fingerprint(environment: dict[str, str], folder: Path, *, limit_seconds: float = 30.0) -> dict[str, str]:
-    """Version of the ``python`` on this PATH and a digest of what is installed there: ``{"python", "fingerprint"}``.
+    """Version of the ``python`` on this PATH, what is installed there (``name==version``, one space between) and a digest of it:
+    ``{"python", "fingerprint", "packages"}``.
 
     Empty without a Python, or when it does not answer in time: a project need not be written in Python.
     """
@@ -199,7 +227,11 @@ def fingerprint(environment: dict[str, str], folder: Path, *, limit_seconds: flo
     except (OSError, subprocess.SubprocessError):
         return {}
     version, _, installed = answer.stdout.partition("\n")
-    return {"python": version, "fingerprint": f"sha256:{hashlib.sha256(installed.encode()).hexdigest()}"}
+    return {
+        "python": version,
+        "fingerprint": f"sha256:{hashlib.sha256(installed.encode()).hexdigest()}",
+        "packages": " ".join(installed.split()),
+    }
 
 
 _LIST_DISTRIBUTIONS = """
