@@ -54,7 +54,7 @@ def test_an_empty_repository_gets_a_file_that_loads_and_says_what_is_missing(pro
     assert "no training script was found" in (project / "mlpipeline.yaml").read_text()
 
 
-@pytest.mark.parametrize("name", ["mlpipeline.yaml", "Jenkinsfile"])
+@pytest.mark.parametrize("name", ["mlpipeline.yaml", "Jenkinsfile", "Jenkinsfile.nightly"])
 def test_nothing_is_overwritten(project: Path, name: str) -> None:
     mine = "service: mine\ntrain:\n  command: make\n"
     (project / name).write_text(mine)
@@ -105,6 +105,8 @@ def test_the_jenkinsfile_is_short(project: Path) -> None:
     assert len(lines) <= 6
     assert lines[0] == "@Library('mlpipeline@v1') _"
     assert lines[-1] == "mlPipeline()"
+    nightly = (project / "Jenkinsfile.nightly").read_text().splitlines()
+    assert (nightly[0], nightly[-1]) == (lines[0], "mlNightly()")
 
 
 def test_a_folder_that_does_not_exist_is_an_error(project: Path) -> None:

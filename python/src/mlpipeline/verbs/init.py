@@ -1,4 +1,4 @@
-"""The verb ``init``: writes mlpipeline.yaml and a Jenkinsfile that fit the repository. Never overwrites anything."""
+"""The verb ``init``: writes mlpipeline.yaml and two Jenkinsfiles that fit the repository. Never overwrites anything."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(project: Path, *, service: str = "") -> str:
     if not project.is_dir():
         raise ConfigurationError("the project folder does not exist", facts={"folder": project})
     lines = []
-    wanted = {FILE: _configuration(project, service), "Jenkinsfile": _template("Jenkinsfile")}
+    wanted = {FILE: _configuration(project, service)} | {name: _template(name) for name in ("Jenkinsfile", "Jenkinsfile.nightly")}
     for name, content in wanted.items():
         if (project / name).exists():
             lines.append(f"kept     {name} (it exists; nothing is ever overwritten)")
@@ -50,7 +50,7 @@ def run(project: Path, *, service: str = "") -> str:
         lines.append("missing  a git repository: git init")
     load(project)
     lines.append(
-        f"next     look through {FILE}, then: git add {FILE} Jenkinsfile .gitignore && git commit -m 'Release with mlPipeline'"
+        f"next     look through {FILE}, then: git add {FILE} Jenkinsfile* .gitignore && git commit -m 'Release with mlPipeline'"
     )
     lines.append("         mlpipeline doctor && mlpipeline run")
     return "\n".join(lines)
