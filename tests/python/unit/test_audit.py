@@ -310,3 +310,5 @@ def test_of_a_broken_ledger_nothing_is_exported(proven: Proven, tmp_path: Path) 
     assert not (tmp_path / "record.zip").exists()
     with pytest.raises(ConfigurationError, match="needs a file to write"):
         audit_export.run(proven.context)
+    with pytest.raises(ConfigurationError, match="this is a folder"):
+        audit_export.run(proven.context, output=str(tmp_path))

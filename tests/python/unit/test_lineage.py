@@ -40,7 +40,7 @@ def test_package_comes_from_commit_and_data_and_leads_to_users() -> None:
         f"image sha256:{'4' * 64}",
         "decision ada,",
         "live entry",
-        "end rolled-back,",
+        "event rolled-back,",
     }
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import msgspec
 
-KINDS = ("data", "commit", "run", "model", "package", "image", "version", "decision", "live", "end")
+KINDS = ("data", "commit", "run", "model", "package", "image", "version", "decision", "live", "event")
 """In the order in which they come of each other."""
 _SHORTEST = 4
 Key = tuple[str, str]
@@ -137,7 +137,7 @@ def graph(made: Iterable[Made], happened: Iterable[Happened] = ()) -> Graph:
             chain(last, node("decision", f"{person}, run {one.run}", decision))
     for event in happened:
         if event.package:
-            kind = "live" if event.event == "live" else "end"
+            kind = "live" if event.event == "live" else "event"
             words = f"entry {event.number}, {event.at}" if kind == "live" else f"{event.event}, entry {event.number}, {event.at}"
             package = node("package", event.package)
             of = node("version", event.version) if event.version else package
@@ -152,7 +152,7 @@ def matching(graph: Graph, text: str) -> list[Key]:
     exact = [key for key in graph.nodes if bare in {key[1].lower(), key[1].lower().split(":", 1)[-1]}]
     if exact or len(bare) < _SHORTEST:
         return sorted(exact, key=_rank)
-    found = [key for key in graph.nodes if key[0] not in {"live", "end", "decision"} and _begins(key[1].lower(), bare)]
+    found = [key for key in graph.nodes if key[0] not in {"live", "event", "decision"} and _begins(key[1].lower(), bare)]
     return sorted(found, key=_rank)
 
 

@@ -33,6 +33,12 @@ def run(context: Context, *, output: str = "") -> Result:
     """
     if not output:
         raise ConfigurationError("audit export needs a file to write", tries=("mlpipeline audit export --output record.zip",))
+    if Path(output).is_dir():
+        raise ConfigurationError(
+            "audit export writes a file, and this is a folder",
+            facts={"output": Path(output).absolute()},
+            tries=(f"mlpipeline audit export --output {Path(output) / 'record.zip'}",),
+        )
     started = context.clock.monotonic()
     files = contents(context)
     content = audit.archive(files)
