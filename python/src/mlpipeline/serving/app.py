@@ -137,7 +137,6 @@ class App:
                 self._deadlines.add(deadline)
                 body = await self._read(headers, receive)
                 if body is None:
-                    await self._discard(headers, receive)
                     return refusal(413, "BAD_REQUEST", f"The body is larger than {self._settings.body_limit} bytes.")
                 return await self._queue(scorer, body, content_type)
         except TimeoutError:
@@ -150,6 +149,8 @@ class App:
         limit = self._settings.body_limit
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > limit:
+            if headers.get(b"expect", b"").lower() != b"100-continue":  # a client that asks first has not sent anything
+                await self._discard(receive)
             return None
         body = b""
         while True:
@@ -159,15 +160,15 @@ class App:
             chunk: bytes = message.get("body", b"")
             body = body + chunk if body else chunk
             if len(body) > limit:
+                if message.get("more_body", False):
+                    await self._discard(receive)
                 return None
             if not message.get("more_body", False):
                 return body
 
-    async def _discard(self, headers: dict[bytes, bytes], receive: Receive) -> None:
+    async def _discard(self, receive: Receive) -> None:
         """Takes the rest of a body that is refused: whoever still sends when the connection is closed gets a reset, never the
-        answer. A client that asks before it sends is simply told; one that sends without end is not waited for."""
-        if headers.get(b"expect", b"").lower() == b"100-continue":
-            return
+        answer. One that sends without end is not waited for."""
         left = DISCARDED_BYTES
         while left > 0:
             message = await receive()
