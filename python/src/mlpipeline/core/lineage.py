@@ -9,6 +9,7 @@ import msgspec
 
 KINDS = ("data", "commit", "run", "model", "package", "image", "version", "decision", "live", "event")
 """In the order in which they come of each other."""
+_COLUMNS = (("commit", "data"), ("run",), ("model",), ("package",), ("decision", "image", "version"), ("event", "live"))
 _SHORTEST = 4
 Key = tuple[str, str]
 """Kind and name of a node."""
@@ -166,8 +167,8 @@ def told(graph: Graph, key: Key) -> Iterator[str]:
 
 
 def layers(graph: Graph) -> list[list[Node]]:
-    """Nodes by kind, in the order in which they come of each other; kinds that are not there are left out."""
-    found = [sorted(node for node in graph.nodes.values() if node.kind == kind) for kind in KINDS]
+    """Nodes by column of a picture, in the order in which they come of each other; empty columns are left out."""
+    found = [sorted(node for node in graph.nodes.values() if node.kind in kinds) for kinds in _COLUMNS]
     return [layer for layer in found if layer]
 
 

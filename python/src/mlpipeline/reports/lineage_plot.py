@@ -6,9 +6,9 @@ from mlpipeline.core.lineage import Graph, Key, Node, layers
 from mlpipeline.reports.markup import Markup, element, join
 from mlpipeline.reports.plots import CANDIDATE, CHAMPION, FAINT, FONT, GRID, INK
 
-_WIDTH, _HEIGHT, _ACROSS, _DOWN, _MARGIN = 168, 46, 44, 14, 12
+_WIDTH, _HEIGHT, _ACROSS, _DOWN, _MARGIN = 196, 46, 44, 14, 12
 _MOST = 12
-_LETTERS = 23
+_LETTERS = 25
 
 
 def lineage_plot(graph: Graph, marked: Key, title: str) -> Markup:
@@ -71,9 +71,15 @@ def _box(node: Node, place: tuple[float, float], marked: Key) -> Markup:
             stroke=edge,
             stroke_width=2 if own else 1.2,
         ),
-        _words(x + 10, y + 18, node.detail if node.kind == "data" else node.kind, FAINT, 11),
-        _words(x + 10, y + 35, _short(node), INK, 13),
+        _words(x + 10, y + 18, _title(node), FAINT, 11),
+        _words(x + 10, y + 35, _short(node), INK, 12),
     )
+
+
+def _title(node: Node) -> str:
+    if node.kind in {"data", "live", "decision"} and node.detail:
+        return f"{node.kind}: {node.detail}"
+    return node.kind
 
 
 def _words(x: float, y: float, words: str, fill: str, size: int) -> Markup:
@@ -85,4 +91,6 @@ def _short(node: Node) -> str:
     digits = node.name.split(":", 1)[-1]
     if node.kind in {"data", "model", "package", "image", "commit"} and len(digits) > 12:
         return digits[:12]
-    return node.name
+    if node.kind == "live":
+        return node.name.rpartition(", ")[2]
+    return node.name.partition(", ")[0]
