@@ -5,7 +5,7 @@ have exact (Clopper-Pearson) 95 % intervals.
 
 * speed: 10,000 paired resamples of 1,000,000 rows, from the rows' terms to the bounds, beside the plain way (draw the rows, take
   the mean), which is timed on a few resamples and scaled.
-* reuse: 50 challengers that are no better than the champion, on one holdout of 2,000 rows, of which 10 % are answered differently.
+* reuse: 50 challengers that are no better than the champion, on one holdout of 2,000 rows, 10 % of them answered differently.
   How often is at least one of them promoted as better?
 * labels: rows with labels until ``n - o > 0.02 +/- 0.01`` is decided at reliability 0.9999 over 32 steps, when the truth is one
   tolerance beyond the margin, beside Bennett's bound for the same disagreement.
@@ -25,7 +25,7 @@ from scipy import stats
 from mlpipeline.core import fairness, grammar
 from mlpipeline.core.calibration import ece_bounds
 from mlpipeline.core.holdout import Use
-from mlpipeline.core.intervals import newcombe, wilson
+from mlpipeline.core.intervals import newcombe, share_bounds
 from mlpipeline.core.resampling import Design, compare, mcnemar, of_terms, own_bounds, resampled_means
 from mlpipeline.core.scores import Answers, Truth, calibration_bins, value
 
@@ -141,7 +141,8 @@ def labels(seed: int, runs: int) -> None:
     bennett = grammar.bennett_rows(evidence, differ, tolerance)
     hoeffding = math.ceil(2 * (evidence + math.log(2)) / tolerance**2)
     print(
-        f"\nlabels until n - o > {margin} +/- {tolerance} is decided, reliability {reliability:.4f}, {steps} steps, disagreement {differ}"
+        f"\nlabels until n - o > {margin} +/- {tolerance} is decided, reliability {reliability:.4f}, {steps} steps, "
+        f"disagreement {differ}"
     )
     print(f"  Hoeffding {hoeffding:,}; Bennett {bennett:,}; to reach: at most 1/20 of Bennett = {bennett // 20:,}")
     for words, truth in (("margin + 1 tolerance", margin + tolerance), ("margin - 1 tolerance", margin - tolerance)):
@@ -153,13 +154,13 @@ def labels(seed: int, runs: int) -> None:
                 right += str(verdict) == ("pass" if truth > margin else "fail")
             mean, high = float(np.mean(needed)), float(np.quantile(needed, 0.9))
             print(
-                f"  truth at {words}, mode {mode:9}: mean {mean:7,.0f} labels (1/{bennett / mean:.0f} of Bennett), 90 % of runs under "
-                f"{high:,.0f}; right in {rate(right, runs)}"
+                f"  truth at {words}, mode {mode:9}: mean {mean:7,.0f} labels (1/{bennett / mean:.0f} of Bennett), "
+                f"90 % of runs under {high:,.0f}; right in {rate(right, runs)}"
             )
 
 
 def _until(clause: grammar.Clause, random: Random, truth: float, differ: float, evidence: float, mode: str) -> tuple[int, object]:
-    """Labels, of rows on which the models disagree, until the verdict is no longer open; looked at after every 100 rows or 2 % more."""
+    """Labels, of rows on which the models disagree, until the verdict is no longer open; a look after every 100 rows or 2 %."""
     rows = 120_000
     drawn = random.choice([1, -1, 0], rows, p=[(differ + truth) / 2, (differ - truth) / 2, 1 - differ])
     up, down = np.cumsum(drawn == 1), np.cumsum(drawn == -1)
@@ -208,8 +209,9 @@ def coverage(seed: int, trials: int) -> None:
     print(f"\ncoverage of one-sided bounds, nominal {100 * CONFIDENCE:g} %, {trials} holdouts each: lower and upper bound")
     big = flights(np.random.default_rng(seed + 7), 2_000_000)
     many = users(np.random.default_rng(seed + 8), 300_000)
-    for rows in (500, 2_000):
-        for name in ("accuracy", "roc_auc", "f1", "balanced_accuracy", "log_loss", "brier", "mae", "rmse"):
+    every = ("accuracy", "roc_auc", "f1", "balanced_accuracy", "log_loss", "brier", "mae", "rmse")
+    for rows, names in ((500, every), (2_000, ("accuracy", "roc_auc", "f1", "log_loss"))):
+        for name in names:
             truth = _difference(name, *big[:3])
             bounds = lambda random, name=name, rows=rows: _compared(name, *flights(random, rows))  # noqa: E731
             covered(f"{name}, difference, {rows} rows", truth, bounds, seed, trials)
@@ -222,14 +224,8 @@ def coverage(seed: int, trials: int) -> None:
         covered(
             f"{name}, own value, 500 rows", own, lambda random, name=name: _own(name, *flights(random, 500)[:2]), seed, trials
         )
-    for share, rows in ((0.5, 100), (0.02, 300), (0.98, 1000)):
-        covered(
-            f"Wilson, share {share}, {rows} rows",
-            share,
-            lambda random, s=share, n=rows: wilson(random.binomial(n, s), n, CONFIDENCE),
-            seed,
-            trials,
-        )
+    covered("share 0.5 of 200 rows, Wilson", 0.5, lambda random: _share(random, 0.5, 200), seed, 4 * trials)
+    covered("share 0.9 of 1,000 rows, Wilson", 0.9, lambda random: _share(random, 0.9, 1000), seed, 4 * trials)
     covered(
         "Newcombe, 0.3 of 300 - 0.2 of 150",
         0.1,
@@ -238,6 +234,9 @@ def coverage(seed: int, trials: int) -> None:
         trials,
     )
     print("  bounds that promise at least the nominal level (over pairs, sides or every number of labels):")
+    for share, rows in ((0.02, 300), (0.98, 1000)):
+        bounds = lambda random, share=share, rows=rows: _share(random, share, rows)  # noqa: E731
+        covered(f"share {share} of {rows} rows, exact", share, bounds, seed, 4 * trials)
     covered("fairness, largest of 6 gaps", 0.15, _gap, seed, trials)
     for tilt in (0.0, 0.5):
         covered(f"ECE, tilt {tilt}", _true_error(tilt), lambda random, tilt=tilt: _error(random, tilt), seed, trials)
@@ -280,6 +279,10 @@ def _own(name: str, truth: Truth, answers: Answers) -> tuple[float, float]:
     return low, high
 
 
+def _share(random: Random, share: float, rows: int) -> tuple[float, float]:
+    return share_bounds(int(random.binomial(rows, share)), rows, CONFIDENCE)[:2]
+
+
 def _gap(random: Random) -> tuple[float, float]:
     groups = {name: np.arange(start, start + 400) for name, start in (("a", 0), ("b", 400), ("c", 800), ("d", 1200))}
     shares = np.repeat([0.30, 0.35, 0.40, 0.45], 400)
@@ -314,7 +317,7 @@ def _bets(random: Random) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--trials", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="speed,reuse,labels,coverage")
     chosen = parser.parse_args()

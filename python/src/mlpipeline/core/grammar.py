@@ -192,7 +192,7 @@ def _lower(values: Mapping[float, int], least: float, greatest: float, evidence:
         return least
     estimate = sum(value * count for value, count in values.items()) / rows
     left, right = least, estimate
-    for _ in range(50):
+    for _ in range(40):
         middle = (left + right) / 2
         if log_purse(values, middle, least) >= evidence:
             left = middle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 
 
@@ -17,6 +18,47 @@ def wilson(hits: float, rows: float, confidence: float) -> tuple[float, float]:
     low = 0.0 if hits <= 0 else max(0.0, centre - reach)
     high = 1.0 if hits >= rows else min(1.0, centre + reach)
     return low, high
+
+
+FEW = 40
+"""With fewer rows of either kind Wilson's one-sided bounds hold less often than they say, so that exact ones are taken."""
+
+
+def share_bounds(hits: int, rows: int, confidence: float) -> tuple[float, float, str]:
+    """Bounds for a share, and how they were found: Wilson's, or the exact ones (Clopper and Pearson) with few rows of a kind."""
+    if rows <= 0 or min(hits, rows - hits) >= FEW:
+        return (*wilson(hits, rows, confidence), "wilson")
+    if hits > rows - hits:
+        low, high, method = share_bounds(rows - hits, rows, confidence)
+        return 1.0 - high, 1.0 - low, method
+    error = 1.0 - confidence
+    low = 0.0 if hits == 0 else _root(lambda share: 1.0 - _at_most(hits - 1, rows, share), error)
+    high = 1.0 if hits == rows else _root(lambda share: -_at_most(hits, rows, share), -error)
+    return low, high, "exact"
+
+
+def _at_most(hits: int, rows: int, share: float) -> float:
+    """Probability of at most so many hits."""
+    if share <= 0.0 or share >= 1.0:
+        return 1.0 if share <= 0.0 or hits >= rows else 0.0
+    logs = (
+        math.lgamma(rows + 1)
+        - math.lgamma(count + 1)
+        - math.lgamma(rows - count + 1)
+        + count * math.log(share)
+        + (rows - count) * math.log1p(-share)
+        for count in range(hits + 1)
+    )
+    return min(1.0, math.fsum(math.exp(log) for log in logs))
+
+
+def _root(rising: Callable[[float], float], wanted: float) -> float:
+    """Where a rising function of a share has this value."""
+    left, right = 0.0, 1.0
+    for _ in range(60):
+        middle = (left + right) / 2
+        left, right = (left, middle) if rising(middle) >= wanted else (middle, right)
+    return (left + right) / 2
 
 
 def newcombe(hits: float, rows: float, other_hits: float, other_rows: float, confidence: float) -> tuple[float, float]:

@@ -21,7 +21,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from mlpipeline.core.calibration import ece_bounds
-from mlpipeline.core.intervals import logit_bounds, wilson
+from mlpipeline.core.intervals import logit_bounds, share_bounds
 from mlpipeline.core.scores import (
     METRICS,
     OF_CONFUSION,
@@ -198,15 +198,15 @@ def own_bounds(
 ) -> tuple[float, float, str]:
     """Bounds for one model's own value, not oriented, and how they were found.
 
-    Wilson's for shares of rows, DeLong's on the scale of log odds for roc_auc, those of :mod:`mlpipeline.core.calibration` for
-    ece, the bootstrap for all others and for entities.
+    Wilson's or exact ones for shares of rows, DeLong's on the scale of log odds for roc_auc, those of
+    :mod:`mlpipeline.core.calibration` for ece, the bootstrap for all others and for entities.
 
     Raises:
         Undefined: The metric has no value, or the rows are too few.
     """
     own = value(name, truth, answers)
     if name == "accuracy" and design.plain:
-        return (*wilson(round(own * len(truth)), len(truth), confidence), "wilson")
+        return share_bounds(round(own * len(truth)), len(truth), confidence)
     if name == "roc_auc":
         return (*logit_bounds(own, delong(truth, answers, None, design), confidence), "delong")
     enough(design, len(truth))

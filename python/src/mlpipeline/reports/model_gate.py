@@ -14,12 +14,13 @@ MOST_ROWS = 30
 Plot = Callable[[str, Markup, str, str], Markup]
 """Adds a picture to the page's folder: file name, drawing, description, class."""
 Badge = Callable[[Verdict], Markup]
+NUMBERS = ("estimate", "gap", "labels of rows")
 COLOURS = {"pass": plots.GOOD, "fail": plots.BAD}
 
 
 def waivers(results: Mapping[str, Result]) -> list[Markup]:
     """What was waived, for the first screen: nobody may have to look for it."""
-    parts = []
+    parts: list[Markup] = []
     for result in results.values():
         parts.extend(_waiver(waiver) for waiver in _listed(result.evidence.get("waivers")))
         parts.extend(
@@ -162,7 +163,7 @@ def _titled(title: str, heads: Sequence[str], body: Sequence[Markup]) -> Markup:
 
 
 def _table(heads: Sequence[str], body: Sequence[Markup]) -> Markup:
-    head = element("tr", *(element("th", name) for name in heads))
+    head = element("tr", *(element("th", name, class_="number" if name in NUMBERS else "") for name in heads))
     return element("table", element("thead", head), element("tbody", *body), class_="metrics")
 
 

@@ -164,7 +164,7 @@ def bar_plot(shares: Sequence[tuple[str, float]], *, title: str) -> Markup:
         top = 4 + number * line
         length = (width - left - 70) * share / most
         words = {"font_size": 13, "font_family": "system-ui, DejaVu Sans, sans-serif"}
-        shown = name if len(name) <= 26 else f"{name[:25]}…"
+        shown = name if len(name) <= 22 else f"{name[:21]}…"
         parts.append(element("text", shown, x=left - 10, y=top + 16, text_anchor="end", fill="#1f2933", **words))
         parts.append(element("rect", x=left, y=top + 4, width=_px(max(length, 1.0)), height=line - 8, fill=CANDIDATE))
         parts.append(element("text", f"{100 * share:.0f} %", x=_px(left + length + 8), y=top + 16, fill="#5b6874", **words))

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from mlpipeline.adapters.scoring import Holdout
 from mlpipeline.core.answers import Output, missing
-from mlpipeline.core.intervals import wilson
+from mlpipeline.core.intervals import share_bounds
 from mlpipeline.core.model_gate import Finding
 from mlpipeline.core.slices import BadExpression, parse
 from mlpipeline.core.verdict import Verdict
@@ -221,7 +221,7 @@ def _judged(test: Test, said: NDArray[Any], level: NDArray[Any] | None, first: i
 
 def _share(check: str, test: Test, good: NDArray[Any]) -> Finding:
     rows, bad = len(good), int((~good).sum())
-    low, high = wilson(bad, rows, 0.95)
+    low, high, _ = share_bounds(bad, rows, 0.95)
     verdict = Verdict.PASS if bad / rows <= test.allowed else Verdict.FAIL
     kinds = {"minimum": "cases are answered wrongly", "invariance": "rows change their answer", "direction": "rows do not follow"}
     text = (
