@@ -14,7 +14,7 @@ from typing import Any
 
 from mlpipeline.core.expectation_results import plain
 from mlpipeline.core.expectations import Check, Counts, Outcome
-from mlpipeline.errors import ConfigurationError
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
 
 ENGINE = "gx"
 _PLACE = "mlpipeline_place"
@@ -43,7 +43,10 @@ def library() -> Iterator[Any]:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of its other clients, about each other's versions
-        import great_expectations as gx
+        try:
+            import great_expectations as gx
+        except SystemExit as ending:  # one of its clients ends a program that was started with -c, as if all were well
+            raise EnvironmentFault("Great Expectations cannot be imported here", facts={"found": ending}) from ending
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}

@@ -1,0 +1,129 @@
+"""Drift of two frames of 1,000,000 rows and 50 columns, beside reading both files and sorting once, and beside evidently.
+
+Every figure is a whole process. ``drift`` sums up both files and compares all columns, as the data gate does. ``read_sort``
+reads both files into memory with pyarrow and sorts each column of numbers once. evidently runs with its defaults, on frames
+that pandas read, in an environment of its own (``uv run --with evidently``); without one, its figures are left out and said to
+be missing. Taken in turns; the best of several rounds. Prints seconds, peak memory (MB) and ratios.
+
+    python bench/drift.py [--rows 1000000] [--rounds 3] [--without-evidently]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+NUMBERS, TEXTS = 40, 10
+
+DRIFT = """
+import sys
+from pathlib import Path
+from mlpipeline.adapters.duckdb.profile import compare, summed_up
+from mlpipeline.core.drift import drifting, shifts
+profile = compare(summed_up(Path("before.parquet")), Path("now.parquet"))
+found = drifting(shifts(profile.before, profile.now), false_alarms=0.01, effect=0.05)
+assert [one.column for one in found] == ["x0", "x1"], found
+"""
+
+READ_SORT = """
+import numpy, pyarrow.parquet
+tables = [pyarrow.parquet.read_table(file) for file in ("before.parquet", "now.parquet")]
+for table in tables:
+    for name in table.column_names:
+        if name.startswith("x"):
+            numpy.sort(table[name].to_numpy())
+"""
+
+READ = """
+import pyarrow.parquet
+for file in ("before.parquet", "now.parquet"):
+    pyarrow.parquet.read_table(file)
+"""
+
+EVIDENTLY = """
+import pandas
+from evidently import Report
+from evidently.presets import DataDriftPreset
+before, now = (pandas.read_parquet(file) for file in ("before.parquet", "now.parquet"))
+Report([DataDriftPreset()]).run(now, before)
+"""
+
+
+def write(folder: Path, rows: int) -> None:
+    """Two frames of the same make; the first two columns of the newer one are shifted."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for seed, name in enumerate(("before", "now")):
+        random = np.random.default_rng(seed)
+        columns: dict[str, object] = {
+            f"x{i}": random.normal(i, 1 + i, rows) + 0.25 * (1 + i) * (seed and i < 2) for i in range(NUMBERS)
+        }
+        for i in range(TEXTS):
+            words = np.array([f"value {k}" for k in range(20 + 10 * i)])
+            columns[f"c{i}"] = pa.array(words[random.integers(0, len(words), rows)])
+        pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+
+
+def process(command: Sequence[str], folder: Path, *, must: bool = True) -> tuple[float, float] | None:
+    """Seconds and peak megabytes of a whole process; None when it may fail and does."""
+    started = time.perf_counter()
+    running = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert running.stderr is not None
+    said = running.stderr.read()
+    _, status, usage = os.wait4(running.pid, 0)
+    running.returncode = os.waitstatus_to_exitcode(status)
+    if running.returncode and must:
+        raise SystemExit(f"{command[:2]} ended with {running.returncode}:\n{said.decode()[-2000:]}")
+    return None if running.returncode else (time.perf_counter() - started, usage.ru_maxrss / 1024)
+
+
+def best(command: Sequence[str], folder: Path, rounds: int) -> tuple[float, float]:
+    figures = [found for _ in range(rounds) if (found := process(command, folder))]
+    return min(seconds for seconds, _ in figures), max(memory for _, memory in figures)
+
+
+def evidently(folder: Path) -> tuple[float, float] | None:
+    """In an environment of its own, which is made, and its packages compiled, before the clock starts."""
+    base = ["uv", "run", "--no-project", "--python", sys.executable, "--with", "evidently", "--with", "pyarrow", "python", "-c"]
+    if process([*base, "import evidently, evidently.presets"], folder, must=False) is None:
+        return None
+    return process([*base, EVIDENTLY], folder, must=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--without-evidently", action="store_true")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        write(folder, chosen.rows)
+        process([sys.executable, "-c", READ], folder)  # both files into the page cache
+        figures: dict[str, tuple[float, float]] = {}
+        for name, code in (("drift", DRIFT), ("read_sort", READ_SORT), ("read", READ)):
+            figures[name] = best([sys.executable, "-c", code], folder, chosen.rounds)
+        found: dict[str, object] = {"rows": chosen.rows, "columns": NUMBERS + TEXTS}
+        for name, (seconds, memory) in figures.items():
+            found |= {f"{name}_seconds": round(seconds, 3), f"{name}_megabytes": round(memory)}
+        found["drift_over_read_sort"] = round(figures["drift"][0] / figures["read_sort"][0], 3)
+        other = None if chosen.without_evidently else evidently(folder)
+        if other:
+            found |= {"evidently_seconds": round(other[0], 1), "evidently_megabytes": round(other[1])}
+            found["evidently_over_drift"] = round(other[0] / figures["drift"][0], 1)
+        elif not chosen.without_evidently:
+            found["evidently"] = "could not be installed or run here"
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
