@@ -17,7 +17,6 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
 from mlpipeline.record.result import Number, Reason, Result
 from mlpipeline.record.run import Run
-from mlpipeline.verbs import data_drift, data_rules
 from mlpipeline.verbs.context import Context
 
 if TYPE_CHECKING:
@@ -225,6 +224,8 @@ def _version(project: Path, path: str, outputs: list[Tracked]) -> tuple[str, str
 
 
 def _check_file(context: Context, run: Run, name: str, checks: Sequence[Check], version: str) -> _Findings:
+    from mlpipeline.verbs import data_rules
+
     file = context.config.data.files[name]
     facts: dict[str, object] = {
         "path": file.path,
@@ -242,7 +243,7 @@ def _check_file(context: Context, run: Run, name: str, checks: Sequence[Check], 
         reasons += data_rules.of_rows(name, file, table, rows)
         reasons += data_rules.of_keys(name, file, table, lambda other, beside: opened(context, other, beside))
         past, remembered = data_rules.against_history(context, name, table, rows=rows, version=version, run=run.id)
-        moved, drift = data_drift.drift(context, run, name, file, table) if rows else ([], {})
+        moved, drift = _drift(context, run, name, table) if rows and file.drift else ([], {})
     except Failed as error:
         return _Findings([_unreadable(name, error)], {**facts, "failed": len(checks)})
     finally:
@@ -253,6 +254,12 @@ def _check_file(context: Context, run: Run, name: str, checks: Sequence[Check], 
     facts |= {"rows": rows, "columns": len(table.types), "failed": failed, "engine": "+".join(engines) or "duckdb", **remembered}
     links = _written(context, run, name, outcomes) if outcomes else {}
     return _Findings([*reasons, *past, *moved, *_named(name, outcomes)], facts, drift, links)
+
+
+def _drift(context: Context, run: Run, name: str, table: Table) -> tuple[list[Reason], dict[str, object]]:
+    from mlpipeline.verbs.data_drift import drift
+
+    return drift(context, run, name, context.config.data.files[name], table)
 
 
 def require(context: Context, name: str) -> None:
@@ -296,6 +303,10 @@ def _of_schema(context: Context, name: str, table: Table) -> list[Reason]:
 
 def _leaks(context: Context) -> list[Reason]:
     """What test files know from training files; each pair is opened again, on one connection."""
+    if not context.config.data.leakage:
+        return []
+    from mlpipeline.verbs import data_rules
+
     reasons: list[Reason] = []
     for rule in context.config.data.leakage:
         try:
