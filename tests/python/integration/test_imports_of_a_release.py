@@ -30,7 +30,7 @@ FLOW = {
     "gate data": {"duckdb"},
     "train": {"mlflow"},
     "gate model": set[str](),
-    "package": set[str](),
+    "package": {"cyclonedx"},
     "register": {"mlflow"},
     "deploy": set[str](),
     "approve": set[str](),

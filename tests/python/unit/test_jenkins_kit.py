@@ -49,8 +49,10 @@ def test_every_plugin_has_a_reason_and_a_consequence() -> None:
 
 
 def test_every_step_that_the_library_calls_comes_with_a_listed_plugin() -> None:
-    steps = "\n".join(path.read_text() for path in (ROOT / "vars").glob("*.groovy"))
-    used = {step for step in PLUGIN_OF if re.search(rf"(?<![.\w]){step}\(", steps)}
+    """A step calls another by its name, a class through ``steps``."""
+    sources = [*(ROOT / "vars").glob("*.groovy"), *(ROOT / "src").rglob("*.groovy")]
+    text = "\n".join(path.read_text() for path in sources)
+    used = {step for step in PLUGIN_OF if re.search(rf"((?<![.\w])|\bsteps\.){step}\(", text)}
     assert {"lock", "readJSON", "sh", "input", "junit"} <= used, "the pattern finds steps"
     assert {PLUGIN_OF[step] for step in used} <= set(plugins())
 
