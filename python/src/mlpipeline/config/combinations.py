@@ -62,6 +62,7 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _verify(config)
     yield from _nightly(config)
     yield from _security(config)
+    yield from _serving(config)
     yield from _checks(config)
     yield from _signing(config)
     yield from _image(config)
@@ -119,6 +120,19 @@ def _checks(config: Config) -> Iterator[Problem]:
             )
         if not check.timeout:
             yield Problem((*way, "timeout"), f"checks.{name}.timeout is 0, so it can never end in time", example="timeout: 10m")
+
+
+def _serving(config: Config) -> Iterator[Problem]:
+    for kind in ("local", "docker"):
+        serving = getattr(config.target, kind).serving
+        for key in ("body_limit", "sample_size"):
+            size = getattr(serving, key)
+            if not re.fullmatch(r"[1-9][0-9]{0,5}(KiB|MiB|GiB)", size):
+                way: Way = ("target", kind, "serving", key)
+                yield Problem(way, f"{'.'.join(map(str, way))} must be a size such as 64MiB", found=repr(size))
+        if not serving.time_limit:
+            way = ("target", kind, "serving", "time_limit")
+            yield Problem(way, "a time limit of 0 refuses every request", example="time_limit: 60s")
 
 
 def _is_day(text: str) -> bool:

@@ -585,6 +585,26 @@ class Ledger(Section, frozen=True):
     ``$NAME`` is replaced from the environment, so that no password stands in the file."""
 
 
+class Serving(Section, frozen=True):
+    """Limits of one serving process, and what it keeps of requests."""
+
+    queue: Annotated[int, Meta(ge=0)] = 128
+    """Requests that may wait for the model; one more is refused at once, with ``Retry-After``."""
+    when_full: Literal["unavailable", "too-many-requests"] = "unavailable"
+    """How: 503, which verification counts as a failure of the candidate, or 429, which it counts as the client's own."""
+    body_limit: str = "64MiB"
+    """Largest body of a request; a larger one is answered with 413."""
+    time_limit: Duration = Duration(60)
+    """How long one request may take, waiting included; then it is answered with 504, or 408 when it never arrived whole."""
+    log_requests: bool = False
+    """Whether every request is a line of the log (JSON, with its ``x-request-id``), not only those that fail."""
+    sample: Share = 0.0
+    """Share of the answered requests that is kept with its answers, for replays and for labels that arrive late. The file holds
+    what clients sent: think of whose data that is."""
+    sample_size: str = "64MiB"
+    """What the sample may take on the disk; the oldest is left behind."""
+
+
 class Local(Section, frozen=True):
     port: Port = 8080
     """Where users reach the service."""
@@ -596,6 +616,8 @@ class Local(Section, frozen=True):
     """How long requests in flight may take when a model's process is ended."""
     threads: Positive = 2
     """Worker threads of each serving process."""
+    serving: Serving = Serving()
+    """Limits of each serving process. A sample is kept in the service's state folder, as ``local/<colour>/requests.jsonl``."""
     keep_answers: Annotated[int, Meta(ge=0)] = 0
     """How many of its newest answers each colour keeps in memory, for ``verify.disagreement``, which sets 2000 when this is 0."""
 
@@ -620,6 +642,8 @@ class Docker(Section, frozen=True):
     """How long requests in flight may take when a model's container is ended."""
     threads: Positive = 2
     """Worker threads of each serving process."""
+    serving: Serving = Serving()
+    """Limits of each serving process. A sample is kept in its ``/tmp``, as ``requests.jsonl``, and ends with the container."""
     memory: str = ""
     """Memory of each model's container, such as ``4GiB``, swap included; empty: as much as the machine has."""
     cpus: Annotated[float, Meta(ge=0)] = 0

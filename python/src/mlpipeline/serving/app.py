@@ -18,6 +18,7 @@ from mlpipeline.serving.answers import ANSWERS_PATH, Kept, is_direct
 from mlpipeline.serving.batches import BODY_LIMIT, Batcher
 from mlpipeline.serving.logs import Log
 from mlpipeline.serving.metrics import Counts, Metrics
+from mlpipeline.serving.samples import Samples
 from mlpipeline.serving.scoring import JSON, Reply, Scorer, refusal
 from mlpipeline.serving.settings import Settings
 
@@ -59,6 +60,11 @@ class App:
         self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="score")
         self._admitted = 0
         self._batcher = Batcher(self._pool, max(1, settings.threads // 2), self._release)
+        self._samples = (
+            Samples(settings.sample_file, settings.sample_share, settings.sample_bytes, log)
+            if settings.sample_file is not None and settings.sample_share > 0
+            else None
+        )
         self._deadlines: set[asyncio.Timeout] = set()
         self._cut_off = False
         self._kept = Kept(settings.keep_answers) if settings.keep_answers else None
@@ -84,6 +90,11 @@ class App:
         """Predictions that run or wait, also those whose client was already told that it took too long."""
         return self._admitted
 
+    def close(self) -> None:
+        """Writes what is sampled and not yet on the disk."""
+        if self._samples is not None:
+            self._samples.close()
+
     def cut_off(self) -> None:
         """Answers everything in flight with 503 now: its time to finish after the stop signal is over."""
         self._cut_off = True
@@ -97,7 +108,9 @@ class App:
         request_id = _request_id(headers.get(b"x-request-id", b""))
         if scope["path"] == SCORING_PATH:
             counts = self._metrics.mirror if _is_mirrored(headers.get(b"host", b"")) else self._metrics.live
-            await self._score(counts, self._answer(scope["method"], headers, receive), request_id, send)
+            traffic = "mirror" if counts is self._metrics.mirror else "live"
+            answer = self._answer(scope["method"], headers, receive, request_id=request_id, traffic=traffic)
+            await self._score(counts, answer, request_id, send)
             return
         if self._kept is not None and scope["path"] == ANSWERS_PATH and is_direct(scope.get("client"), headers):
             await self._send(send, Reply(200, self._kept.render()), request_id)
@@ -117,13 +130,17 @@ class App:
                 self._kept.add(request_id, reply.body)
             if reply.problem:
                 self._tell(reply, request_id, counts)
+            elif self._settings.log_requests:
+                self._note(reply, request_id, counts, perf_counter() - start)
             await self._send(send, reply, request_id)
         except Gone:
             counts.answered(499, perf_counter() - start)
         finally:
             counts.in_flight -= 1
 
-    async def _answer(self, method: str, headers: dict[bytes, bytes], receive: Receive) -> Reply:
+    async def _answer(
+        self, method: str, headers: dict[bytes, bytes], receive: Receive, *, request_id: bytes, traffic: str
+    ) -> Reply:
         if method != "POST":
             return refusal(405, "BAD_REQUEST", f"{SCORING_PATH} takes POST, not {method}", allow="POST")
         scorer = self._scorer
@@ -138,7 +155,12 @@ class App:
                 body = await self._read(headers, receive)
                 if body is None:
                     return refusal(413, "BAD_REQUEST", f"The body is larger than {self._settings.body_limit} bytes.")
-                return await self._queue(scorer, body, content_type)
+                reply = await self._queue(scorer, body, content_type)
+                if self._samples is not None and reply.status == 200:
+                    self._samples.offer(
+                        request_id=request_id, traffic=traffic, content_type=content_type, body=body, answer=reply.body
+                    )
+                return reply
         except TimeoutError:
             return self._too_late(received=body is not None)
         finally:
@@ -180,7 +202,9 @@ class App:
 
     async def _queue(self, scorer: Scorer, body: bytes, content_type: str) -> Reply:
         if self._admitted >= self._settings.threads + self._settings.queue:
-            return refusal(503, "RESOURCE_EXHAUSTED", f"{self._admitted} requests are already waiting for the model.")
+            return refusal(
+                self._settings.when_full, "RESOURCE_EXHAUSTED", f"{self._admitted} requests are already waiting for the model."
+            )
         loop = asyncio.get_running_loop()
         self._admitted += 1
         if scorer.batches and content_type == JSON and len(body) <= BODY_LIMIT:
@@ -244,12 +268,22 @@ class App:
             headers.append((COLOUR_HEADER, self._settings.colour.encode()))
         if self.draining or reply.status in {408, 413}:
             headers.append((b"connection", b"close"))
-        if reply.status == 503:
+        if reply.status in {429, 503}:
             headers.append((b"retry-after", b"1"))
         if reply.allow:
             headers.append((b"allow", reply.allow.encode()))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
+
+    def _note(self, reply: Reply, request_id: bytes, counts: Counts, seconds: float) -> None:
+        self._log.event(
+            "request",
+            request_id=request_id.decode("latin-1"),
+            traffic="mirror" if counts is self._metrics.mirror else "live",
+            status=reply.status,
+            seconds=round(seconds, 6),
+            bytes=len(reply.body),
+        )
 
     def _tell(self, reply: Reply, request_id: bytes, counts: Counts) -> None:
         self._log.problem(

@@ -162,8 +162,10 @@ def main(settings: Settings) -> int:
         sys.stderr.write(f"mlpipeline.serving: {settings.host}:{settings.port} {why}\n")
         return EXIT_PORT
     metrics = Metrics(settings)
-    server = ScoringServer(settings, App(settings, metrics, log), metrics, log)
+    app = App(settings, metrics, log)
+    server = ScoringServer(settings, app, metrics, log)
     server.run(sockets=[listener])
+    app.close()
     log.event("stopped", exit_code=server.exit_code)
     if server.must_end_at_once:
         os._exit(server.exit_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ class Settings:
         drain_timeout: Seconds that requests in flight get after SIGTERM.
         time_limit: Seconds that one request may take, waiting included; later it is answered with 504.
         body_limit: Largest request body in bytes; a larger one is answered with 413.
+        when_full: Status of what the queue has no place for: 503, which counts as the server's failure, or 429.
+        log_requests: Whether every scoring request is a line of the log.
+        sample_file: Where a sample of requests is kept; none: nowhere.
+        sample_share: Of the answered requests.
+        sample_bytes: What the sample may take on the disk.
         keep_answers: How many answers are kept to be compared; from ``MLPIPELINE_KEEP_ANSWERS``, so that starting an older
             bundle with it does no harm.
     """
@@ -45,6 +51,26 @@ class Settings:
     time_limit: float = 60.0
     body_limit: int = 64 * MEBIBYTE
     keep_answers: int = 0
+    when_full: int = 503
+    log_requests: bool = False
+    sample_file: Path | None = None
+    sample_share: float = 0.0
+    sample_bytes: int = 64 * MEBIBYTE
+
+
+OPTIONS = "MLPIPELINE_SERVING"
+"""Environment variable with a JSON object of settings by name. What the command line says goes over it, and what this version
+does not know is passed over, so that a bundle of any age starts under a worker of any age."""
+_FROM_OPTIONS: dict[str, tuple[type, ...]] = {
+    "queue": (int,),
+    "time_limit": (int, float),
+    "body_limit": (int,),
+    "when_full": (int,),
+    "log_requests": (bool,),
+    "sample_file": (str,),
+    "sample_share": (int, float),
+    "sample_bytes": (int,),
+}
 
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:
@@ -62,8 +88,39 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--drain-timeout", type=_seconds, default=Settings.drain_timeout, help="seconds after SIGTERM")
     parser.add_argument("--time-limit", type=_seconds, default=Settings.time_limit, help="seconds for one request")
     parser.add_argument("--body-limit", type=_at_least_one, default=Settings.body_limit, help="bytes of one request body")
+    parser.add_argument("--when-full", type=int, choices=(429, 503), default=Settings.when_full, help="status of a full queue")
+    parser.add_argument("--log-requests", action="store_true", help="a line for every scoring request")
+    parser.add_argument("--sample-file", type=Path, help="keep a sample of requests and answers here")
+    parser.add_argument("--sample-share", type=_share, default=Settings.sample_share, help="of the answered requests, 0 to 1")
+    parser.add_argument("--sample-bytes", type=_at_least_one, default=Settings.sample_bytes, help="of the sample on the disk")
+    parser.set_defaults(**_options(parser))
     kept = os.environ.get("MLPIPELINE_KEEP_ANSWERS", "")
     return Settings(**vars(parser.parse_args(arguments)), keep_answers=int(kept) if kept.isdigit() else 0)
+
+
+def _options(parser: argparse.ArgumentParser) -> dict[str, object]:
+    text = os.environ.get(OPTIONS, "") or "{}"
+    try:
+        given = json.loads(text)
+        if not isinstance(given, dict):
+            raise ValueError("no object")
+    except ValueError as fault:
+        parser.error(f"{OPTIONS} is no JSON object: {fault}")
+    found: dict[str, object] = {}
+    for name, value in given.items():
+        if name not in _FROM_OPTIONS:
+            continue
+        if type(value) not in _FROM_OPTIONS[name]:
+            parser.error(f"{OPTIONS}: {name} cannot be {value!r}")
+        found[name] = Path(value) if name == "sample_file" else value
+    return found
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1, not {text}")
+    return number
 
 
 def _at_least_one(text: str) -> int:

@@ -11,6 +11,7 @@ from mlpipeline.adapters.docker.engine import Engine, said
 from mlpipeline.adapters.docker.images import Images
 from mlpipeline.adapters.docker.network import LOOPBACK, Network
 from mlpipeline.config.model import Docker
+from mlpipeline.config.serving import variables
 from mlpipeline.core import container as labels
 from mlpipeline.core.envoy_files import Address
 from mlpipeline.core.traffic import Colour
@@ -134,7 +135,8 @@ class ColourContainer:
         host, inside = self._network.listens(port)
         of_config, of_host = self._network.options(self._colour, {inside: (LOOPBACK, port)})
         entrypoint, user = self._images.entrypoint(image)
-        environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), **settings.environment}
+        limits = variables(settings.serving, "/tmp/requests.jsonl")  # noqa: S108 - a container's own
+        environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), **limits, **settings.environment}
         config: dict[str, object] = {
             "Image": image,
             "Cmd": self._arguments(artifact, host, inside),

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from mlpipeline.config.model import Local
+from mlpipeline.config.serving import variables
 from mlpipeline.core.envoy_files import Address
 from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import EnvironmentFault, Failed
@@ -103,6 +104,7 @@ class ColourProcess:
                 "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
                 # Not an argument: bundles of earlier versions do not know it, and are to start all the same.
                 "MLPIPELINE_KEEP_ANSWERS": str(self._settings.keep_answers),
+                **variables(self._settings.serving, str(self._folder / "requests.jsonl")),
             }
             self.process.start([*argv, "--port", str(port)], environment=environment)
             if self._wait_until_ready(port):

@@ -1,0 +1,31 @@
+"""How the limits of the serving process reach it: one environment variable, which bundles of every age may be started with."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mlpipeline.config.model import Serving
+from mlpipeline.core.gpu import bytes_of
+from mlpipeline.serving.settings import OPTIONS
+
+WHEN_FULL = {"unavailable": 503, "too-many-requests": 429}
+
+
+def variables(serving: Serving, sample_file: str) -> dict[str, str]:
+    """The environment of a serving process with these limits; empty when all of them are its own defaults.
+
+    Args:
+        sample_file: Where it may keep a sample of requests.
+    """
+    if serving == Serving():
+        return {}
+    options: dict[str, object] = {
+        "queue": serving.queue,
+        "time_limit": float(serving.time_limit),
+        "body_limit": bytes_of(serving.body_limit),
+        "when_full": WHEN_FULL[serving.when_full],
+        "log_requests": serving.log_requests,
+    }
+    if serving.sample:
+        options |= {"sample_file": sample_file, "sample_share": serving.sample, "sample_bytes": bytes_of(serving.sample_size)}
+    return {OPTIONS: msgspec.json.encode(options, order="sorted").decode()}
