@@ -12,9 +12,11 @@ import msgspec
 import pytest
 
 from mlpipeline.adapters.postgresql import TABLE, PostgresqlStore
+from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.record.ledger import GENESIS, Entry, Ledger
 from mlpipeline.record.ledger_file import SqliteStore
+from mlpipeline.verbs.context import World
 from postgresql_server import running_postgresql
 
 pytestmark = pytest.mark.real
@@ -240,3 +242,27 @@ def test_address_that_is_none_is_told(tmp_path: Path) -> None:
     assert "hunter22" not in caught.value.render()
     filled = PostgresqlStore("${ADDRESS}", "churn", {"ADDRESS": "postgresql://a:b%2Fc@db/x"})
     assert filled.place == "postgresql://db/x mlpipeline_ledger of churn"
+
+
+def test_statements_of_other_machines_leave_an_audit_open(tmp_path: Path, server: str) -> None:
+    """Each machine has what was said on it; the ledger has all of it."""
+    import shutil
+
+    from mlpipeline.verbs import audit_verify
+    from proven_release import Proven
+
+    proven = Proven(tmp_path)
+    world = proven.context.world
+
+    def here() -> World:
+        shared = Ledger(
+            tmp_path / "shared.jsonl", PostgresqlStore(server, tmp_path.name, {}), before=Ledger(proven.world.places.ledger)
+        )
+        return msgspec.structs.replace(world, ledger=lambda: shared)
+
+    proven.world.context(world=here()).note("live")
+    assert audit_verify.run(proven.world.context(world=here())).verdict is Verdict.PASS
+    shutil.rmtree(proven.world.places.attestations)
+    audited = audit_verify.run(proven.world.context(world=here()))
+    assert (audited.verdict, audited.reasons[0].check) == (Verdict.INCONCLUSIVE, "audit.elsewhere")
+    assert audit_verify.run(proven.context).verdict is Verdict.FAIL

@@ -9,6 +9,7 @@ import pytest
 
 from fakes import FakeConsole
 from mlpipeline.config.model import Config, Ledger, PublicKey, Signing, Train
+from mlpipeline.verbs import doctor
 from mlpipeline.verbs.attesting import signed
 from mlpipeline.verbs.wiring import make_context
 from proven_release import Proven
@@ -43,3 +44,19 @@ def test_the_worker_itself_still_signs(tmp_path: Path) -> None:
     proven.world.config = Config(service="iris", train=Train(command="true"), signing=signing)
     context = proven.world.context(secrets={"RELEASE_KEY": key})
     assert signed(context, Statement(subject=(), type="urn:test", predicate={})).signatures
+
+
+def test_doctor_tries_the_key_before_anything_is_trained(tmp_path: Path) -> None:
+    proven = Proven(tmp_path)
+
+    def said() -> str:
+        result = doctor.run(proven.context)
+        return next(reason.summary for reason in result.reasons if reason.check.endswith(".signing"))
+
+    assert said().startswith("signs with release (")
+    make_pair(proven.world.places.project, "stranger")
+    signing = Signing(key="stranger.key", keys=(PublicKey(file="release.pub"),))
+    proven.world.config = Config(service="iris", train=Train(command="true"), signing=signing)
+    assert "none of signing.keys" in said()
+    proven.world.config = Config(service="iris", train=Train(command="true"), signing=Signing(keys=signing.keys))
+    assert said() == "1 public keys; this machine checks and does not sign"

@@ -81,24 +81,34 @@ def unknown_results(lines: Sequence[Line], results: Mapping[tuple[str, str], str
             yield f"{what} has no entry: it was made up, or entries are missing"
 
 
+def missing_statements(lines: Sequence[Line], said: Sequence[Said]) -> Iterator[str]:
+    """Statements that an entry tells of and nobody has here."""
+    found = {(one.digest, one.run, one.statement) for one in said}
+    for key, line in _noted(lines).items():
+        if key not in found:
+            yield f"the statement that entry {line.number} tells of is missing: {key[2]} of {key[0][:19]} in run {key[1]}"
+
+
 def unfit_statements(lines: Sequence[Line], said: Sequence[Said]) -> Iterator[str]:
-    """Statements that are missing, changed, or never noted; each with its entry."""
-    noted: dict[tuple[str, str, str], Line] = {}
-    for one in lines:
-        if one.event == "attested":
-            noted[one.facts.get("digest", ""), one.run, one.facts.get("statement", "")] = one
+    """Statements that were changed or never noted; each with its entry."""
+    noted = _noted(lines)
     found = {(one.digest, one.run, one.statement): one for one in said}
     for key, line in noted.items():
         statement = found.get(key)
-        if statement is None:
-            yield f"the statement that entry {line.number} tells of is missing: {key[2]} of {key[0][:19]} in run {key[1]}"
-        elif statement.sha256 != line.facts.get("sha256"):
+        if statement is not None and statement.sha256 != line.facts.get("sha256"):
             yield f"{statement.where} is not the one that entry {line.number} tells of"
     for key, statement in found.items():
         if statement.trouble:
             yield f"{statement.where}: {statement.trouble}"
         if key not in noted:
             yield f"{statement.where} has no entry in the ledger"
+
+
+def _noted(lines: Sequence[Line]) -> dict[tuple[str, str, str], Line]:
+    """The newest entry of each statement, by digest, run and which it is."""
+    return {
+        (one.facts.get("digest", ""), one.run, one.facts.get("statement", "")): one for one in lines if one.event == "attested"
+    }
 
 
 def unsigned_after_signed(lines: Sequence[Line]) -> Iterator[str]:

@@ -118,6 +118,11 @@ class Ledger:
         """Where it is, in words."""
         return self._store.place
 
+    @property
+    def shared(self) -> bool:
+        """Whether other machines write into it too."""
+        return self._store.shared
+
     def append(self, entry: Entry) -> Entry:
         """Adds the entry; ``seq``, ``previous`` and ``hash`` are set here.
 

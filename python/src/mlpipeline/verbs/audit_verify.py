@@ -55,12 +55,23 @@ def _reasons(context: Context, *, registry: bool) -> list[Reason]:
     anchors = auditing.anchors(context) + (auditing.registry_anchors(context, lines) if registry else [])
     results = {key: sha256(content) for key, content in auditing.results(context).items()}
     said = auditing.said(context)
+    missing = list(audit.missing_statements(lines, said))
+    if context.ledger.shared and missing:
+        # Each machine has what was said on it.
+        told = f"{len(missing)} statements are not on this machine: {missing[0]}"
+        elsewhere = [Reason("audit.elsewhere", Verdict.INCONCLUSIVE, told, sample=tuple(missing[1 : _SAMPLE + 1]))]
+        missing = []
+    else:
+        elsewhere = []
     found = [
+        *elsewhere,
         Reason("audit.chain", Verdict.PASS, f"{len(lines)} entries in a whole chain{newest}"),
         _judged("audit.anchors", f"{len(anchors)} anchors name entries that are there", audit.anchored(lines, anchors)),
         _judged("audit.results", f"{len(results)} results are those that entries tell of", audit.unknown_results(lines, results)),
         _judged(
-            "audit.statements", f"{len(said)} statements are those that entries tell of", audit.unfit_statements(lines, said)
+            "audit.statements",
+            f"{len(said)} statements are those that entries tell of",
+            [*missing, *audit.unfit_statements(lines, said)],
         ),
         _judged("audit.time", "no entry is earlier than the one before", audit.back_in_time(lines, CLOCK_SLACK_SECONDS)),
     ]

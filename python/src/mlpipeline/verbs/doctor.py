@@ -53,6 +53,10 @@ def _checks(context: Context) -> Iterator[tuple[str, Check]]:
     yield "suites", _suites
     yield "dvc", _dvc
     yield "mlflow", _mlflow
+    if context.config.signing.keys:
+        yield "signing", _signing
+    if context.config.ledger.uri:
+        yield "ledger", _ledger
     yield "prometheus", _prometheus
     yield "metrics", _metrics
     yield "traffic", _traffic
@@ -80,6 +84,23 @@ def _commit(context: Context) -> str:
 
     state = git.checkout(context.project)
     return f"commit {state.commit[:12]}{' with uncommitted changes' if state.dirty else ''}"
+
+
+def _signing(context: Context) -> str:
+    """Signs something that nobody keeps, so that a wrong or expired key is told before a training."""
+    from mlpipeline.core.provenance import Statement
+    from mlpipeline.verbs.attesting import signed, signs, trusted
+
+    keys = trusted(context)
+    if not signs(context):
+        return f"{len(keys)} public keys; this machine checks and does not sign"
+    made = signed(context, Statement(subject=(), type="urn:mlpipeline:doctor", predicate={}))
+    name = next(key.name for key in keys if key.id == made.signatures[0].keyid)
+    return f"signs with {name} ({made.signatures[0].keyid[:12]})"
+
+
+def _ledger(context: Context) -> str:
+    return f"{len(context.ledger.read())} entries in {context.ledger.place}"
 
 
 def _train_command(context: Context) -> str:
