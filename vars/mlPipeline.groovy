@@ -1,6 +1,6 @@
+import org.mlpipeline.Archive
 import org.mlpipeline.Guard
 import org.mlpipeline.Plan
-import org.mlpipeline.Record
 import org.mlpipeline.Release
 import org.mlpipeline.Stages
 import org.mlpipeline.Words
@@ -13,7 +13,7 @@ Map call(Map args = [:]) {
         error(wrong)
     }
     Release release = new Release(this, Plan.of(args, env.CHANGE_ID))
-    Workspace workspace = new Workspace(this, release, new Record(this, release))
+    Workspace workspace = new Workspace(this, release, new Archive(this, release))
     Stages stages = new Stages(this, release, workspace)
     declare(args)
     Throwable stopped = Guard.ended {
@@ -21,7 +21,7 @@ Map call(Map args = [:]) {
         timeout(time: Words.seconds(release.plan.timeout), unit: 'SECONDS') {
             stages.gates()
             stages.train()
-            stages.release()
+            stages.rollOut()
         }
     }
     Throwable late = Guard.ended { conclude(release, workspace, stopped) }

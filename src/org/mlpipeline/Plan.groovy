@@ -25,8 +25,10 @@ class Plan implements Serializable {
         if (!wrong && given.get('timeout') != null && Words.seconds(given.get('timeout')) <= 0) {
             wrong = "mlPipeline: timeout must be a duration such as '12h', not '${given.get('timeout')}'".toString()
         }
-        if (!wrong && given.get('checks') != null && ((Map) given.get('checks')).containsKey('data gate')) {
-            wrong = "mlPipeline: a check may not be called 'data gate'; the gate itself runs beside the checks"
+        for (Object taken : ['data gate', 'project checks']) {
+            if (!wrong && given.get('checks') != null && ((Map) given.get('checks')).containsKey(taken)) {
+                wrong = "mlPipeline: a check may not be called '${taken}', which runs beside them".toString()
+            }
         }
         wrong = wrong ?: later('mlPipeline', given) ?: checks((Map) (given.get('checks') ?: [:]))
         String folder = given.get('folder') ?: '.'

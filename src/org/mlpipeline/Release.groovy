@@ -24,15 +24,16 @@ class Release implements Serializable {
         }
     }
 
+    /** The run is the one that the release began with, whatever begins beside it. */
     void keep(Map result) {
-        state.run = result.run ?: state.run
+        state.run = state.run ?: result.run ?: ''
         state.service = result.service ?: state.service
         state.results[result.verb] = result
     }
 
     /** One verb that has no step of its own. */
-    Map worked(String verb) {
-        return steps.mlWorker(Keys.forWorker(plan, false) + [verb: verb, args: Keys.run(state)])
+    Map worked(String verb, Map options = [:]) {
+        return steps.mlWorker(Keys.forWorker(plan, false) + [verb: verb, args: Keys.run(state) + options])
     }
 
     /** What every step is given; required: false, because a refusal is judged here, after its run is known. */
@@ -40,10 +41,15 @@ class Release implements Serializable {
         return Keys.forWorker(plan, false) + Keys.run(state) + [required: false]
     }
 
-    /** What the data gate is told of the release that begins with it; jobs that are started from outside carry why as REASON. */
+    /** What the data gate is told of the release that begins with it. */
     Map begun() {
+        return [kind: 'data'] + why() + (releases() ? [release: true] : [:])
+    }
+
+    /** Why the release was started; jobs that are started from outside carry it as the parameter REASON. */
+    Map why() {
         String reason = plan.reason ?: steps.params.REASON
-        return [kind: 'data'] + (reason ? [reason: reason] : [:]) + (releases() ? [release: true] : [:])
+        return reason ? [reason: reason] : [:]
     }
 
     boolean releases() {
@@ -53,7 +59,7 @@ class Release implements Serializable {
     /** The verdicts that people decide on. */
     List lines() {
         List lines = []
-        for (String verb : ['gate-data', 'gate-model', 'deploy']) {
+        for (String verb : ['gate-data', 'checks', 'gate-security', 'gate-model', 'deploy']) {
             lines << "${verb}: ${state.results[verb].verdict}: ${state.results[verb].summary}".toString()
         }
         return lines

@@ -18,8 +18,11 @@ class Stages implements Serializable {
     /** Data gate and the project's own checks, side by side on one checkout. */
     void gates() {
         Map checks = release.plan.checks
-        workspace.onAgent(['gate-data']) {
-            Map branches = ['data gate': { steps.stage('Data gate') { release.judge(steps.mlGate(release.passed() + release.begun())) } }]
+        workspace.onAgent(['gate-data', 'checks']) {
+            Map branches = [
+                'data gate': { steps.stage('Data gate') { release.judge(steps.mlGate(release.passed() + release.begun())) } },
+                'project checks': { steps.stage('Checks') { release.judge(release.worked('checks', release.why())) } },
+            ]
             for (String name : checks.keySet()) {
                 String check = name
                 branches[check] = { steps.stage(check) { perform(checks[check], check) } }
@@ -37,7 +40,7 @@ class Stages implements Serializable {
         }
     }
 
-    /** Trains and judges the model on one agent: with leased GPUs where the plan wants them. */
+    /** Trains, scans and judges the model on one agent: with leased GPUs where the plan wants them. */
     void train() {
         Map plan = release.plan
         String where = release.state.branch ?: 'this commit'
@@ -47,19 +50,20 @@ class Stages implements Serializable {
         }
         Closure body = {
             steps.stage('Train') { release.judge(steps.mlTrain(release.passed())) }
+            steps.stage('Security') { release.judge(steps.mlGate(release.passed() + [kind: 'security'])) }
             steps.stage('Model gate') { release.judge(steps.mlGate(release.passed() + [kind: 'model'])) }
         }
         if (plan.gpu) {
             Map wanted = (plan.agent ? [agent: plan.agent] : [:]) + (plan.gpu instanceof Map ? plan.gpu : [:])
-            release.state.gpu = steps.mlGpu(wanted) { workspace.inside(['train', 'gate-model'], body) }
+            release.state.gpu = steps.mlGpu(wanted) { workspace.inside(['train', 'gate-security', 'gate-model'], body) }
         } else {
-            workspace.onAgent(['train', 'gate-model'], body)
+            workspace.onAgent(['train', 'gate-security', 'gate-model'], body)
         }
         release.state.decision = "gates passed on ${where}: ${release.state.results['gate-model'].summary}".toString()
     }
 
     /** Newest wins: of the builds that wait for a service the newest goes on, and the older ones end. */
-    void release() {
+    void rollOut() {
         if (!release.releases()) {
             return
         }

@@ -7,12 +7,12 @@ class Workspace implements Serializable {
 
     final Object steps
     final Release release
-    final Record record
+    final Archive archive
 
-    Workspace(Object steps, Release release, Record record) {
+    Workspace(Object steps, Release release, Archive archive) {
         this.steps = steps
         this.release = release
-        this.record = record
+        this.archive = archive
     }
 
     void onAgent(List verbs, Closure body) {
@@ -26,7 +26,7 @@ class Workspace implements Serializable {
             steps.dir(release.plan.folder) { body() }
         }
         Throwable late = Guard.ended {
-            steps.dir(release.plan.folder) { record.collect(verbs, stopped != null || last(verbs)) }
+            steps.dir(release.plan.folder) { archive.collect(verbs, stopped != null || last(verbs)) }
         }
         stopped = stopped ?: late
         if (stopped != null) {
@@ -62,7 +62,7 @@ class Workspace implements Serializable {
                 steps.timeout(time: 10, unit: 'MINUTES') {
                     steps.node(release.plan.agent) {
                         bringBack()
-                        steps.dir(release.plan.folder) { record.collect(['approve'], true) }
+                        steps.dir(release.plan.folder) { archive.collect(['approve'], true) }
                     }
                 }
             }

@@ -13,7 +13,7 @@ import org.mlpipeline.cps.Scenario
 abstract class CpsWorld {
 
     static final File ROOT = new File(System.getProperty('repository.root')).canonicalFile
-    static final List<String> VERBS = ['gate-data', 'train', 'gate-model', 'package', 'register', 'deploy', 'approve', 'switch', 'verify', 'settle']
+    static final List<String> VERBS = ['gate-data', 'checks', 'train', 'gate-security', 'gate-model', 'package', 'register', 'deploy', 'approve', 'switch', 'verify', 'settle']
 
     private static final Map<String, String> NOT_ASKED = [digest: 'sha256:abcd', evidence_hash: 'ef01']
 

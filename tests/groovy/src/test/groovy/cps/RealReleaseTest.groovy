@@ -75,7 +75,7 @@ class RealReleaseTest extends CpsWorld {
 
         assert report.result == 'SUCCESS', report.log
         assert report.restarts == 2
-        assert (verbs(report) - 'mirror') == VERBS.take(7) + ['approve', 'switch', 'settle']
+        assert (verbs(report) - 'mirror') == VERBS.take(9) + ['approve', 'switch', 'settle']
         assert ledger().findAll { it.event == 'train' }.size() == 1
         assert ledger().find { it.event == 'approve' && it.facts.who == 'carol' }?.facts?.why == 'looks right'
         assert report.archived.any { it ==~ '.mlpipeline/runs/.*/report/index.html' }
@@ -110,7 +110,7 @@ class RealReleaseTest extends CpsWorld {
 
         assert report.result == 'SUCCESS', report.log
         assert report.description.startsWith('released: ')
-        assert (verbs(report) - 'mirror') == VERBS.take(7) + ['approve', 'switch', 'verify', 'settle']
+        assert (verbs(report) - 'mirror') == VERBS.take(9) + ['approve', 'switch', 'verify', 'settle']
         assert ledger().findAll { it.event == 'settled' }.size() == 2
         assert !ledger().any { it.event in ['rolled-back', 'quarantined'] }
         assert predicted() == 200

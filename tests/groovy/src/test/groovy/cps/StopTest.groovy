@@ -52,6 +52,31 @@ class StopTest extends CpsWorld {
     }
 
     @Test
+    void test_stop_in_each_other_stage_surfaces_as_it_was_and_frees_the_service() {
+        for (String verb : ['package', 'register', 'verify', 'settle']) {
+            home = new File(folder.root, "build-${verb}")
+            Report report = stoppedIn(verb)
+            assert report.result == 'ABORTED': verb
+            assert report.error.contains('FlowInterruptedException: Aborted by Bob Example'): verb
+            assert report.description == 'aborted: Bob Example': verb
+            assert verbs(report).last() == verb: verb
+            assert report.held.empty && report.archived.any { it.startsWith('.mlpipeline/runs/r1/') }: verb
+            new File(answers, "${verb}.sh").delete()
+            new File(folder.root, 'begun').delete()
+        }
+    }
+
+    @Test
+    void test_stop_in_a_check_of_the_project_ends_the_data_gate_beside_it() {
+        File begun = new File(folder.root, 'begun')
+        scenario.abortAt = '^sh script=touch'
+        scenario.onceThereIs = begun.path
+        Report report = run("mlPipeline(checks: [tests: 'touch ${begun}; exec sleep 3600'])")
+        abortedBeforeSwitch(report)
+        assert !verbs(report).contains('train')
+    }
+
+    @Test
     void test_stop_in_the_switch_is_not_swallowed() {
         Report report = stoppedIn('switch')
         assert report.result == 'ABORTED', report.log
@@ -68,6 +93,20 @@ class StopTest extends CpsWorld {
         assert report.result == 'NOT_BUILT', report.log
         assert report.error.contains('Superseded by')
         assert !verbs(report).contains('package')
+    }
+
+    @Test
+    void test_of_two_builds_at_once_the_newer_one_waits_for_the_service_and_goes_on() {
+        scenario.env.BUILD_NUMBER = '8'
+        scenario.heldElsewhere.add('mlpipeline-flights')
+        scenario.freedAfter = 1800
+        Report report = run('mlPipeline()')
+        assert report.result == 'SUCCESS', report.log
+        assert verbs(report) == VERBS
+        assert report.calls.any { it ==~ 'lock .*resource=mlpipeline-flights.*' && it.contains('inversePrecedence=true') }
+        List<String> order = report.calls.findAll { it ==~ '(milestone|lock|end of lock) .*' }*.tokenize()*.first()
+        assert order == ['milestone', 'lock', 'milestone', 'end']
+        assert report.held.empty
     }
 
     @Test

@@ -71,7 +71,7 @@ class ExamplesTest extends JenkinsWorld {
     void test_release() {
         example('release')
         assert release() == MlPipelineTest.WHOLE
-        assert of('branch') == ['branch data gate', 'branch unit tests', 'branch lint', 'branch security']
+        assert of('branch') == ['branch data gate', 'branch project checks', 'branch unit tests', 'branch lint', 'branch security']
     }
 
     @Test
@@ -83,7 +83,7 @@ class ExamplesTest extends JenkinsWorld {
     @Test
     void test_scripted() {
         example('scripted')
-        assert release() == MlPipelineTest.WHOLE
+        assert release() == MlPipelineTest.WHOLE - 'checks'
         assert of('mail').size() == 1
     }
 
@@ -103,14 +103,14 @@ class ExamplesTest extends JenkinsWorld {
     @Test
     void test_declarative() {
         example('declarative')
-        assert release() == MlPipelineTest.WHOLE - 'verify'
+        assert release() == MlPipelineTest.WHOLE - ['checks', 'verify']
         assert of('node').findAll { it != 'node ends' } == ['node linux'] * 4
     }
 
     @Test
     void test_declarative_gpu() {
         example('declarative-gpu')
-        assert release() == MlPipelineTest.GATES
+        assert release() == MlPipelineTest.GATES - 'checks'
         assert calls.find { it.verb == 'train' }.visible == '0'
     }
 

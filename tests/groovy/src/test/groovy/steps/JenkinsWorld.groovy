@@ -66,7 +66,7 @@ abstract class JenkinsWorld extends BasePipelineTest {
         binding.setVariable('scm', [kind: 'scm'])
         binding.setVariable('params', [:])
         binding.setVariable('env', new Env(BUILD_NUMBER: '7', JOB_NAME: 'flights', BRANCH_NAME: 'main', BUILD_URL: 'https://jenkins.example/job/flights/7/'))
-        for (String verb : ['gate-data', 'train', 'gate-model', 'package', 'register', 'deploy', 'switch', 'settle', 'verify', 'mirror', 'report', 'history', 'rollback']) {
+        for (String verb : ['gate-data', 'checks', 'train', 'gate-security', 'gate-model', 'package', 'register', 'deploy', 'switch', 'settle', 'verify', 'mirror', 'report', 'history', 'rollback']) {
             answers[verb] = [verdict: 'pass', summary: "${verb} is well".toString()]
         }
         answers.train.evidence = [model: 'model']

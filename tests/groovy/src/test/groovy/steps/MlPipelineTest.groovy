@@ -4,7 +4,7 @@ import org.junit.Test
 
 class MlPipelineTest extends JenkinsWorld {
 
-    static final List<String> GATES = ['gate-data', 'train', 'gate-model']
+    static final List<String> GATES = ['gate-data', 'checks', 'train', 'gate-security', 'gate-model']
     static final List<String> WHOLE = GATES + ['package', 'register', 'deploy', 'approve', 'switch', 'verify', 'settle']
 
     /** The verbs of the release, without those that only collect. */
@@ -16,7 +16,7 @@ class MlPipelineTest extends JenkinsWorld {
     void test_green_path_runs_every_verb_once_and_in_order() {
         pipeline('mlPipeline()')
         assert release() == WHOLE
-        assert of('stage') == ['Data gate', 'Train', 'Model gate', 'Package', 'Register', 'Deploy', 'Approve', 'Switch', 'Verify', 'Settle'].collect { "stage $it" }
+        assert of('stage') == ['Data gate', 'Checks', 'Train', 'Security', 'Model gate', 'Package', 'Register', 'Deploy', 'Approve', 'Switch', 'Verify', 'Settle'].collect { "stage $it" }
         assert build.description == 'released: settle is well'
         assert build.result == null
     }
@@ -25,14 +25,14 @@ class MlPipelineTest extends JenkinsWorld {
     void test_all_verbs_after_the_first_work_on_the_same_run() {
         pipeline('mlPipeline()')
         assert calls[0].args == [release: true]
-        assert calls.findAll { it.verb != 'gate-data' }.every { it.args.run == 'r1' || it.verb == 'history' }
+        assert calls.findAll { !(it.verb in ['gate-data', 'checks']) }.every { it.args.run == 'r1' || it.verb == 'history' }
         assert calls.find { it.verb == 'verify' }.args.replay == '.mlpipeline/runs/r1/evidence.json'
     }
 
     @Test
     void test_reason_is_recorded_where_the_release_begins() {
         pipeline("mlPipeline(reason: 'retrain: drift')")
-        assert calls.findAll { it.args.reason }*.verb == ['gate-data']
+        assert calls.findAll { it.args.reason }*.verb == ['gate-data', 'checks']
         calls.clear()
         binding.setVariable('params', [REASON: 'asked for from outside'])
         pipeline('mlPipeline()')
@@ -57,7 +57,7 @@ class MlPipelineTest extends JenkinsWorld {
         assert archived.any { it ==~ '.mlpipeline/calls/7-gate-data-.*/result.json' }
         assert archived.contains('.mlpipeline/runs/r1/results/settle.json')
         assert of('junit').size() == 4
-        assert of('junit')[0] == 'junit .mlpipeline/runs/r1/junit/gate-data.xml'
+        assert of('junit')[0] == 'junit .mlpipeline/runs/r1/junit/gate-data.xml,.mlpipeline/runs/r1/junit/checks.xml'
         assert of('publishHTML') == ['publishHTML .mlpipeline/runs/r1/report']
         assert verbs().count('history') == 4
     }
@@ -67,7 +67,7 @@ class MlPipelineTest extends JenkinsWorld {
         answers.'gate-data' = [verdict: 'fail', summary: 'column age: 7 nulls']
         Throwable stopped = broken('mlPipeline()')
         assert stopped.message == 'gate-data: fail: column age: 7 nulls'
-        assert release() == ['gate-data']
+        assert release() == ['gate-data', 'checks']
         assert of('publishHTML').size() == 1
         assert build.description == stopped.message
     }
@@ -78,7 +78,7 @@ class MlPipelineTest extends JenkinsWorld {
             args.release ? [verdict: 'fail', summary: 'this very commit and data was taken back before'] : [verdict: 'pass', summary: 'good']
         }
         assert broken('mlPipeline(gpu: true)').message == 'gate-data: fail: this very commit and data was taken back before'
-        assert release() == ['gate-data']
+        assert release() == ['gate-data', 'checks']
         assert of('lock').empty
         env().BRANCH_NAME = 'feature/better'
         calls.clear()
@@ -92,6 +92,27 @@ class MlPipelineTest extends JenkinsWorld {
         assert broken('mlPipeline()').message.contains('champion 0.70')
         assert release() == GATES
         assert of('lock').empty
+    }
+
+    @Test
+    void test_model_file_that_runs_code_is_judged_before_it_is_loaded() {
+        answers.'gate-security' = [verdict: 'fail', summary: 'model.pkl runs os.system']
+        assert broken('mlPipeline()').message == 'gate-security: fail: model.pkl runs os.system'
+        assert release() == ['gate-data', 'checks', 'train', 'gate-security']
+    }
+
+    @Test
+    void test_failed_tests_of_the_project_cost_no_training() {
+        answers.checks = [verdict: 'fail', summary: '1 of 2 checks failed: tests: test_fares']
+        assert broken('mlPipeline()').message.contains('test_fares')
+        assert release() == ['gate-data', 'checks']
+    }
+
+    @Test
+    void test_run_of_the_data_gate_is_the_run_of_the_release() {
+        answers.checks = [verdict: 'pass', summary: 'passed', run: 'r2']
+        pipeline('mlPipeline()')
+        assert calls.find { it.verb == 'train' }.args.run == 'r1'
     }
 
     @Test
@@ -115,7 +136,7 @@ class MlPipelineTest extends JenkinsWorld {
     void test_branch_build_may_stop_after_the_data_gate() {
         env().BRANCH_NAME = 'feature/better'
         pipeline("mlPipeline(until: 'gate-data')")
-        assert release() == ['gate-data']
+        assert release() == ['gate-data', 'checks']
         assert of('publishHTML').size() == 1
     }
 
@@ -181,6 +202,8 @@ class MlPipelineTest extends JenkinsWorld {
     @Test
     void test_abort_in_each_stage_surfaces_and_leaves_nothing_held() {
         for (String verb : WHOLE) {
+            // One branch after the other here: what the first one throws does not keep the second from beginning.
+            List<String> done = verb == 'gate-data' ? ['gate-data', 'checks'] : WHOLE.subList(0, WHOLE.indexOf(verb) + 1)
             Stopped aborted = new Stopped('Aborted by bob')
             Object before = answers[verb]
             answers[verb] = { Map args -> throw aborted }
@@ -188,9 +211,9 @@ class MlPipelineTest extends JenkinsWorld {
             happened.clear()
             assert broken("mlPipeline(gpu: true)").is(aborted): verb
             assert held.empty && env().WORKSPACE == null: verb
-            assert release() == WHOLE.subList(0, WHOLE.indexOf(verb) + 1): verb
+            assert release() == done: verb
             assert build.description == 'aborted: bob': verb
-            assert verb == 'gate-data' || verbs().findAll { it != 'doctor-gpu' }.last() == 'history': verb
+            assert verbs().findAll { it != 'doctor-gpu' }.last() == 'history': verb
             answers[verb] = before
         }
     }
@@ -215,7 +238,7 @@ class MlPipelineTest extends JenkinsWorld {
     void test_worker_that_crashes_without_a_result_ends_the_build() {
         answers.train = [silent: true, exitCode: 0]
         assert broken('mlPipeline()').message.contains('the worker left no result (it ended with 0)')
-        assert release() == ['gate-data', 'train']
+        assert release() == ['gate-data', 'checks', 'train']
     }
 
     @Test
@@ -240,6 +263,7 @@ class MlPipelineTest extends JenkinsWorld {
         assert broken("mlPipeline(until: 'train')").message.contains('must be one of gate-data, gate-model')
         assert broken("mlPipeline(folder: '../other')").message.contains('must lie inside the repository')
         assert broken("mlPipeline(checks: ['data gate': 'true'])").message.contains("may not be called 'data gate'")
+        assert broken("mlPipeline(checks: ['project checks': 'true'])").message.contains("may not be called 'project checks'")
         assert broken("mlPipeline(approve: [submiters: 'a'])").message == "mlPipeline: approve: unknown key 'submiters'; did you mean 'submitters'?"
         assert broken("mlPipeline(gpu: [cuont: 2])").message.contains("gpu: unknown key 'cuont'")
         assert broken("mlPipeline(notify: [slak: 'x'])").message.contains("notify: unknown key 'slak'")
@@ -250,7 +274,7 @@ class MlPipelineTest extends JenkinsWorld {
     @Test
     void test_checks_of_the_project_run_beside_the_data_gate() {
         pipeline("mlPipeline(checks: [tests: 'make test', lint: { echo 'linted' }])")
-        assert of('branch') == ['branch data gate', 'branch tests', 'branch lint']
+        assert of('branch') == ['branch data gate', 'branch project checks', 'branch tests', 'branch lint']
         assert happened.contains('sh make test') && happened.contains('echo linted')
         assert happened.indexOf('sh make test') < happened.indexOf('stage Train')
     }
@@ -258,7 +282,7 @@ class MlPipelineTest extends JenkinsWorld {
     @Test
     void test_failed_check_stops_before_training() {
         assert broken("mlPipeline(checks: [lint: { error('two findings') }])").message == 'two findings'
-        assert release() == ['gate-data']
+        assert release() == ['gate-data', 'checks']
     }
 
     @Test

@@ -65,8 +65,8 @@ class VerbStepsTest extends JenkinsWorld {
 
     @Test
     void test_gate_wants_to_know_which() {
-        assert brokenInNode('mlGate()').message == 'mlGate: kind must be one of data, model, not missing'
-        assert brokenInNode("mlGate(kind: 'date')").message == "mlGate: kind must be one of data, model, not 'date'"
+        assert brokenInNode('mlGate()').message == 'mlGate: kind must be one of data, security, model, not missing'
+        assert brokenInNode("mlGate(kind: 'date')").message == "mlGate: kind must be one of data, security, model, not 'date'"
     }
 
     @Test

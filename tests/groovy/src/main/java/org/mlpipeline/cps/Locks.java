@@ -64,6 +64,16 @@ final class Locks {
     /** Frees what a block held and lets the next thread try. */
     static void give(Program program, Frame frame) {
         frame.held.forEach(program.locks::remove);
+        offer(program);
+    }
+
+    /** The other build ends. */
+    static void freedElsewhere(Program program) {
+        program.scenario.heldElsewhere.clear();
+        offer(program);
+    }
+
+    private static void offer(Program program) {
         for (Head head : new ArrayList<>(program.heads)) {
             if (head.pending != null && head.pending.frame && "lock".equals(head.pending.name)) {
                 Frame next = new Frame(program.numbers++, "lock", head.pending.parameters);

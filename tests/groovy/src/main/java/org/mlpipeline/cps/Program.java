@@ -232,7 +232,8 @@ final class Program implements Serializable {
 
     /** Moves the clock to the next thing that time brings. Returns false when time brings nothing more. */
     boolean timePasses() {
-        long next = Long.MAX_VALUE;
+        boolean waits = scenario.freedAfter >= 0 && !scenario.heldElsewhere.isEmpty();
+        long next = waits ? scenario.freedAfter : Long.MAX_VALUE;
         for (Head head : heads) {
             next = head.wakeAt >= 0 ? Math.min(next, head.wakeAt) : next;
             for (Frame frame : head.frames) {
@@ -243,6 +244,9 @@ final class Program implements Serializable {
             return false;
         }
         clock = Math.max(clock, next);
+        if (waits && clock >= scenario.freedAfter) {
+            Locks.freedElsewhere(this);
+        }
         timeouts();
         for (Head head : new ArrayList<>(heads)) {
             if (head.wakeAt >= 0 && head.wakeAt <= clock) {

@@ -35,8 +35,10 @@ public class Scenario implements Serializable {
     public Map<String, List<String>> resources = new LinkedHashMap<>();
     /** Properties of resources, by name. */
     public Map<String, Map<String, String>> resourceProperties = new LinkedHashMap<>();
-    /** Resources that another build holds for ever. */
+    /** Resources that another build holds. */
     public Set<String> heldElsewhere = new LinkedHashSet<>();
+    /** Second of the program's clock at which that build lets them go; negative for never. */
+    public long freedAfter = -1;
     /** Steps of plugins that are not installed. */
     public Set<String> missingSteps = new LinkedHashSet<>();
     /** What is done to the build below is done only once this file is there; empty for at once. */

@@ -1,14 +1,14 @@
 package org.mlpipeline
 
 /** What a release leaves behind in Jenkins: report, JUnit, archive, and the run's record for the next agent. */
-class Record implements Serializable {
+class Archive implements Serializable {
 
     private static final long serialVersionUID = 1L
 
     final Object steps
     final Release release
 
-    Record(Object steps, Release release) {
+    Archive(Object steps, Release release) {
         this.steps = steps
         this.release = release
     }
