@@ -13,13 +13,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import pytest
 
-from mlpipeline.adapters.oci.blobs import TarBlob, measured
+from mlpipeline.adapters.oci.blobs import FileBlob, TarBlob, measured
 from mlpipeline.adapters.oci.image import Image
-from mlpipeline.adapters.oci.layout import write_layout
+from mlpipeline.adapters.oci.layout import write_archive, write_layout
 from mlpipeline.core.image import CONFIG_TYPE, EPOCH, LAYER_TYPE, Descriptor, Entry, Layer, encoded, manifest, with_folders
 
 TOOLS = Path(__file__).resolve().parents[2] / ".tools" / "images"
@@ -32,6 +33,11 @@ def need(*parts: Path) -> None:
     missing = [part for part in parts if not part.exists()]
     if missing:
         pytest.skip(f"missing: {missing[0].name}; run tools/setup_images.sh")
+
+
+def not_allowed(what: str) -> NoReturn:
+    """No part is missing that could be fetched: this user of this machine may not do it, and the report of the tests says so."""
+    pytest.xfail(f"this machine does not let us {what}")
 
 
 def small_base(folder: Path, files: Mapping[str, str] | None = None, *, python: str = "3.11") -> str:
@@ -143,7 +149,7 @@ class Engine:
     def __init__(self) -> None:
         need(PROGRAMS / "sbin" / "dockerd")
         if os.geteuid() != 0:
-            pytest.skip("missing: root, without which a container engine cannot be started")
+            not_allowed("start a container engine, which needs root")
         self.folder = Path(tempfile.mkdtemp(prefix="engine-", dir="/var/tmp"))
         self.host = f"unix://{self.folder}/socket"
         self.environment = {
@@ -205,7 +211,7 @@ def container_engine() -> Iterator[Engine]:
     engine = Engine()
     try:
         if not engine.started():
-            pytest.skip(f"missing: a container engine that starts here: {(engine.folder / 'log').read_text()[-300:]}")
+            not_allowed(f"start a container engine: {(engine.folder / 'log').read_text()[-300:]}")
         yield engine
     finally:
         engine.stop()
@@ -228,6 +234,24 @@ def layout_config(folder: Path, name: str = "") -> dict[str, object]:
 
 def blob(folder: Path, digest: str) -> bytes:
     return (folder / "blobs" / "sha256" / digest.removeprefix("sha256:")).read_bytes()
+
+
+def write_docker_archive(layout: Path, file: Path, tag: str) -> None:
+    """The one image of a layout as ``docker load`` reads it."""
+    found = layout_manifest(layout)
+    layers, config = found["layers"], found["config"]
+    assert isinstance(layers, list)
+    assert isinstance(config, dict)
+    content = blob(layout, config["digest"])
+    contents = msgspec.json.decode(content)["rootfs"]["diff_ids"]
+    described = [msgspec.convert(layer, Descriptor) for layer in layers]
+    image = Image(
+        content,
+        b"{}",
+        tuple(Layer(one, diff_id) for one, diff_id in zip(described, contents, strict=True)),
+        tuple(FileBlob(one, layout / "blobs" / "sha256" / one.digest.removeprefix("sha256:")) for one in described),
+    )
+    write_archive(image, file, tag)
 
 
 def unpack_layers(folder: Path, layout: Path, name: str, *, first: int = 0) -> Path:

@@ -216,3 +216,43 @@ def test_broken_memory_is_no_trouble(project: Path, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "digests.json").write_text("{")
     assert make(project, tmp_path / "home").made
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("/etc/hostname", "leads out of the folder"),
+        ("../../../home", "leads out"),
+        ("nothing", "leads nowhere"),
+        ("..", "in circles"),
+    ],
+)
+def test_links_that_mean_something_else_elsewhere_are_refused(project: Path, target: str, message: str) -> None:
+    (project.parent / "home").mkdir(exist_ok=True)
+    (project / "model" / "data" / "link").symlink_to(target)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        files_under(project / "model", "model")
+    assert "link" in caught.value.render()
+
+
+def test_links_within_the_folder_stand_for_what_they_lead_to(project: Path, tmp_path: Path) -> None:
+    (project / "model" / "same").symlink_to("data")
+    (project / "model" / "same.bin").symlink_to("data/weights.bin")
+    found = files_under(project / "model", "model")
+    assert {"model/same/weights.bin", "model/same.bin"} <= set(found)
+    bundle = make(project, tmp_path / "home").path
+    assert not (bundle / "model" / "same.bin").is_symlink()
+    assert (bundle / "model" / "same.bin").read_bytes() == (bundle / "model" / "data" / "weights.bin").read_bytes()
+
+
+def test_a_file_name_that_is_not_text_is_told_in_words_that_can_be_printed(project: Path) -> None:
+    os.close(os.open(os.fsencode(project / "model" / "w") + b"\xff\xfe", os.O_CREAT | os.O_WRONLY))
+    with pytest.raises(ConfigurationError, match="not UTF-8") as caught:
+        files_under(project / "model", "model")
+    assert "xff" in caught.value.render().encode("ascii", "strict").decode()
+
+
+def test_what_is_no_file_is_refused(project: Path) -> None:
+    os.mkfifo(project / "model" / "pipe")
+    with pytest.raises(ConfigurationError, match="neither a file nor a folder"):
+        files_under(project / "model", "model")

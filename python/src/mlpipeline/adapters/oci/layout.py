@@ -26,6 +26,7 @@ from mlpipeline.core.image import (
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.record.files import sync_folder, write_atomically, write_blocks
 
+_LAYOUT = {"blobs", "oci-layout", "index.json"}
 _VERSION = encoded({"imageLayoutVersion": "1.0.0"})
 
 
@@ -36,7 +37,7 @@ def write_layout(image: Image, folder: Path, name: str, annotations: Mapping[str
     what no other one shares. Raises ConfigurationError when the folder is something else.
     """
     index = _index(folder)
-    if folder.exists() and index is None and any(folder.iterdir()):
+    if folder.exists() and index is None and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= _LAYOUT):
         raise ConfigurationError(
             "the folder for the image holds something else", facts={"image.layout": folder}, tries=("choose an empty folder",)
         )
