@@ -19,7 +19,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.ledger import Entry
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import FLOW, Run
-from mlpipeline.reports import model_gate, plots
+from mlpipeline.reports import drift, model_gate, plots
 from mlpipeline.reports.lineage_plot import lineage_plot
 from mlpipeline.reports.markup import Markup, element, join, text
 
@@ -104,7 +104,7 @@ def build(release: Release) -> dict[str, bytes]:
             element("div", _models(release, files), _lineage(release), class_="columns"),
             model_gate.changes(release.results.get("gate-model")),
             model_gate.checks(release.results.get("gate-model"), files.plot, _badge),
-            _data(release),
+            _data(release, files),
             _production(release, files),
             _slices(release, files),
             _steps(release),
@@ -402,7 +402,7 @@ def short_digest(value: object) -> str:
     return str(value or "").rpartition(":")[2][:12]
 
 
-def _data(release: Release) -> Markup:
+def _data(release: Release, pictures: _Files) -> Markup:
     result = release.results.get("gate-data")
     heading = element("h2", "Data gate")
     if result is None:
@@ -426,6 +426,9 @@ def _data(release: Release) -> Markup:
             if isinstance(facts, Mapping)
         ]
         parts.append(element("table", element("thead", element("tr", *head)), element("tbody", *body)))
+    moved = drift.drift(result, pictures.plot)
+    if moved is not None:
+        parts.append(moved)
     return element("section", heading, *parts)
 
 
