@@ -6,7 +6,21 @@ import msgspec
 import pytest
 
 from mlpipeline.config.combinations import problems
-from mlpipeline.config.model import Config, ScoredMetric, ScoreRule, Train, Verify
+from mlpipeline.config.model import (
+    AccuracyRule,
+    Config,
+    DisagreementRule,
+    Duration,
+    PrometheusLogin,
+    PrometheusTls,
+    Rollout,
+    ScoredMetric,
+    ScoreRule,
+    Target,
+    Train,
+    VerdictExport,
+    Verify,
+)
 
 GOOD = ScoredMetric("errors", 'failures{colour="{{colour}}"}')
 
@@ -32,3 +46,27 @@ def test_a_score_of_one_metric_needs_no_groups() -> None:
 def test_a_score_that_would_mean_nothing_is_a_configuration_error(score: ScoreRule, words: str) -> None:
     (problem,) = found(Verify(score=score))
     assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("verify", "words"),
+    [
+        (Verify(login=PrometheusLogin(password="$WORD")), "a password but no user"),
+        (Verify(tls=PrometheusTls(key="own.key")), "a key but no certificate"),
+        (Verify(accuracy=AccuracyRule(enabled=True, wrong_query="x")), "needs both"),
+        (Verify(accuracy=AccuracyRule(enabled=True)), "needs either"),
+        (Verify(export=VerdictExport(textfile="verdict.txt")), "end in .prom"),
+        (Verify(export=VerdictExport(pushgateway="pushgateway:9091")), "not an address"),
+    ],
+)
+def test_ways_to_a_prometheus_that_lead_nowhere(verify: Verify, words: str) -> None:
+    (problem,) = found(verify)
+    assert words in problem
+
+
+def test_answers_can_only_be_compared_where_requests_are_copied() -> None:
+    verify = Verify(disagreement=DisagreementRule(enabled=True))
+    for config in ({"rollout": Rollout(mirror=Duration(0))}, {"target": Target(kind="docker")}):
+        whole = Config(service="iris", train=Train(command="true"), verify=verify, **config)  # type: ignore[arg-type]
+        assert any(problem.way[:2] == ("verify", "disagreement") for problem in problems(whole))
+    assert found(verify) == []

@@ -12,7 +12,9 @@ import pytest
 
 from fakes import START, FakeClock, FakeMetrics, FakeWorld
 from mlpipeline.config.model import (
+    AccuracyRule,
     Condition,
+    DisagreementRule,
     Duration,
     ErrorRule,
     LatencyRule,
@@ -434,6 +436,96 @@ def test_a_later_stage_with_more_traffic_is_waited_for(tmp_path: Path) -> None:
     metrics.colours["green"].requests = 1
     watch = watching(context)
     assert watch.watch("step-1", 300, traffic="mirror").verdict is Verdict.PASS
+
+
+def answering(world: FakeWorld, differing: int) -> None:
+    """Ten requests a second are copied, of each hundred so many answered differently."""
+
+    def answers(colour: Colour) -> dict[str, str]:
+        newest = int(10 * world.clock.passed)
+        wrong = "b" if colour is Colour.GREEN else "a"
+        return {
+            str(number): json.dumps({"predictions": [wrong if number % 100 < differing else "a"]})
+            for number in range(max(0, newest - 200), newest)
+        }
+
+    world.target.answers = answers  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("differing", "verdict"), [(0, Verdict.PASS), (40, Verdict.FAIL)])
+def test_answers_to_mirrored_requests_take_part_in_the_verdict(tmp_path: Path, differing: int, verdict: Verdict) -> None:
+    world, _, context = make(tmp_path, disagreement=DisagreementRule(enabled=True))
+    answering(world, differing)
+    watch = watching(context)
+    watch.watch("mirror", 60, traffic="mirror")
+    judged = watch.conclude()
+    assert judged.verdict is verdict
+    assert "verify.disagreement" in {reason.check for reason in judged.reasons}
+    assert verify.replay(evidence(context)) == judged
+
+
+def test_a_colour_that_keeps_no_answers_makes_no_agreement(tmp_path: Path) -> None:
+    _, _, context = make(tmp_path, disagreement=DisagreementRule(enabled=True))
+    watch = watching(context)
+    watch.watch("mirror", 60, traffic="mirror")
+    assert watch.conclude().verdict is Verdict.INCONCLUSIVE
+
+
+def labelling(world: FakeWorld, context: Context, wrong: dict[str, int]) -> None:
+    """Before each look ten more answers of each colour have their label; so many of every ten are wrong."""
+    context.project.mkdir(parents=True, exist_ok=True)
+
+    def write() -> None:
+        lines = ["request_id,colour,prediction,label"]
+        for number in range(int(world.clock.passed) * 5):
+            for colour, bad in wrong.items():
+                said = "b" if number % 10 < bad else "a"
+                lines.append(f"{number},{colour},{said},{'' if number % 2 else 'a'}")
+        (context.project / "answers.csv").write_text("\n".join(lines) + "\n")
+
+    world.clock.on_sleep = write
+    write()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "verdict"), [({"green": 2, "blue": 2}, Verdict.PASS), ({"green": 8, "blue": 2}, Verdict.FAIL), ({}, Verdict.PASS)]
+)
+def test_late_labels_take_part_in_the_verdict_and_missing_ones_do_not(
+    tmp_path: Path, wrong: dict[str, int], verdict: Verdict
+) -> None:
+    rule = AccuracyRule(enabled=True, predictions="answers.csv", interval=Duration(10))
+    world, _, context = make(tmp_path, accuracy=rule)
+    labelling(world, context, wrong)
+    watch = watching(context)
+    watch.check()
+    watch.watch("mirror", 200, traffic="mirror")
+    judged = watch.conclude()
+    assert judged.verdict is verdict, judged
+    reason = next(reason for reason in judged.reasons if reason.check == "verify.accuracy")
+    assert (reason.numbers["candidate_requests"] > 0) is bool(wrong)
+    assert verify.replay(evidence(context)) == judged
+
+
+def test_late_labels_as_counters_of_prometheus(tmp_path: Path) -> None:
+    rule = AccuracyRule(enabled=True, labelled_query="n{c='{{colour}}'}", wrong_query="k{c='{{colour}}'}", interval=Duration(2))
+    world, metrics, context = make(tmp_path, accuracy=rule)
+
+    def advance() -> None:
+        for colour, wrong in (("green", 9), ("blue", 2)):
+            metrics.instants[f"n{{c='{colour}'}}"] = [Sample({}, 10 * world.clock.passed, 0.0)]
+            metrics.instants[f"k{{c='{colour}'}}"] = [Sample({}, wrong * world.clock.passed, 0.0)]
+
+    world.clock.on_sleep = advance
+    watch = watching(context)
+    outcome = watch.watch("bake", 120, traffic="mirror")
+    assert outcome.verdict is Verdict.FAIL
+    assert outcome.reasons[0].check == "verify.accuracy"
+
+
+def test_labels_that_cannot_be_read_are_told_before_traffic_moves(tmp_path: Path) -> None:
+    _, _, context = make(tmp_path, accuracy=AccuracyRule(enabled=True, predictions="none.csv"))
+    with pytest.raises(ConfigurationError, match="predictions do not exist"):
+        watching(context).check()
 
 
 def exported(text: str) -> dict[str, float]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from datetime import date, datetime
 
-from mlpipeline.config.model import Condition, Config, Expectation, MetricGate, ScoreRule
+from mlpipeline.config.model import Condition, Config, Expectation, MetricGate, ScoreRule, Verify
 from mlpipeline.config.shape import Problem, closest
 from mlpipeline.config.text import Way
 
@@ -154,7 +154,14 @@ def _nightly(config: Config) -> Iterator[Problem]:
     decay = nightly.accuracy
     if decay.query and decay.labels:
         yield Problem(("nightly", "accuracy", "labels"), "nightly.accuracy has a query and a file of labels; choose one")
-    if (decay.query or decay.labels) and decay.at_least is None and decay.at_most is None:
+    if decay.drop is not None and not decay.labels:
+        yield Problem(
+            ("nightly", "accuracy", "drop"),
+            "nightly.accuracy.drop compares answers with their labels, and labels is not set",
+            example="nightly:\n  accuracy:\n    labels: labels.parquet",
+        )
+    limits = (decay.at_least, decay.at_most, decay.drop)
+    if (decay.query or decay.labels) and all(limit is None for limit in limits):
         yield Problem(
             ("nightly", "accuracy"),
             "nightly.accuracy measures something, but has no limit",
@@ -531,6 +538,27 @@ def _verify(config: Config) -> Iterator[Problem]:
             f"verify.prometheus is not an address of http or https: {verify.prometheus!r}",
             example='verify:\n  prometheus: "http://prometheus:9090"',
         )
+    yield from _answers(config)
+    yield from _prometheus(verify)
+    yield from _score(verify.score)
+    if not (verify.errors.enabled or verify.latency.enabled or verify.conditions or verify.score.metrics):
+        yield Problem(
+            ("verify",),
+            "errors and latency are off and there are no conditions and no score: verification would have nothing to look at",
+            example="verify:\n  errors:\n    enabled: true",
+        )
+    seen: set[str] = set()
+    for index, condition in enumerate(verify.conditions):
+        way: Way = ("verify", "conditions", index)
+        yield from _condition(way, condition)
+        if condition.name in seen:
+            yield Problem((*way, "name"), f"two conditions have the name {condition.name!r}", example="name: another-one")
+        seen.add(condition.name)
+
+
+def _answers(config: Config) -> Iterator[Problem]:
+    """What is compared answer by answer."""
+    verify = config.verify
     if verify.disagreement.enabled and config.target.kind != "local":
         yield Problem(
             ("verify", "disagreement", "enabled"),
@@ -543,6 +571,23 @@ def _verify(config: Config) -> Iterator[Problem]:
             "answers are compared while requests are copied, and rollout.mirror is 0",
             example="rollout:\n  mirror: 60s",
         )
+    accuracy = verify.accuracy
+    if accuracy.enabled and bool(accuracy.wrong_query) != bool(accuracy.labelled_query):
+        yield Problem(
+            ("verify", "accuracy"),
+            "verify.accuracy needs both labelled_query and wrong_query",
+            example='labelled_query: sum(labelled_total{colour="{{colour}}"})',
+        )
+    elif accuracy.enabled and bool(accuracy.wrong_query) == bool(accuracy.predictions):
+        yield Problem(
+            ("verify", "accuracy"),
+            "verify.accuracy needs either predictions, with labels, or labelled_query and wrong_query",
+            example="accuracy:\n  predictions: answers/*.parquet\n  labels: labels.parquet",
+        )
+
+
+def _prometheus(verify: Verify) -> Iterator[Problem]:
+    """The ways to it and from us."""
     export = verify.export
     if export.textfile and not export.textfile.endswith(".prom"):
         yield Problem(
@@ -564,20 +609,6 @@ def _verify(config: Config) -> Iterator[Problem]:
         yield Problem(
             ("verify", "tls"), "verify.tls has a key but no certificate", example="tls: {certificate: me.pem, key: me.key}"
         )
-    yield from _score(verify.score)
-    if not (verify.errors.enabled or verify.latency.enabled or verify.conditions or verify.score.metrics):
-        yield Problem(
-            ("verify",),
-            "errors and latency are off and there are no conditions and no score: verification would have nothing to look at",
-            example="verify:\n  errors:\n    enabled: true",
-        )
-    seen: set[str] = set()
-    for index, condition in enumerate(verify.conditions):
-        way: Way = ("verify", "conditions", index)
-        yield from _condition(way, condition)
-        if condition.name in seen:
-            yield Problem((*way, "name"), f"two conditions have the name {condition.name!r}", example="name: another-one")
-        seen.add(condition.name)
 
 
 def _condition(way: Way, condition: Condition) -> Iterator[Problem]:

@@ -820,6 +820,41 @@ class DisagreementRule(Section, frozen=True):
     """Relative difference up to which two numbers are the same answer."""
 
 
+class AccuracyRule(Section, frozen=True):
+    """Who was wrong more often, by labels that arrive while the release is watched: files or tables joined by request id, or
+    counters of Prometheus. Without a label nothing is said for or against the candidate."""
+
+    enabled: bool = False
+    predictions: str = ""
+    """Parquet, CSV, or a file of DuckDB or SQLite with one row per answer: what was predicted, by which colour."""
+    labels: str = ""
+    """The same with one row per label; empty: it stands beside the prediction."""
+    predictions_table: str = ""
+    """Of a database, which table or view."""
+    labels_table: str = ""
+    """Of a database, which table or view."""
+    request: str = "request_id"
+    """Column that joins them."""
+    colour: str = "colour"
+    """Column of ``predictions`` with ``blue`` or ``green``."""
+    prediction: str = "prediction"
+    truth: str = "label"
+    time: str = ""
+    """Column with the moment of the answer, so that answers of an earlier release are left out."""
+    tolerance: Annotated[float, Meta(ge=0)] = 0.0
+    """Relative difference up to which a number is right."""
+    labelled_query: str = ""
+    """PromQL of how many answers of ``{{colour}}`` have their label so far: a counter, in place of files."""
+    wrong_query: str = ""
+    """PromQL of how many of these were wrong."""
+    interval: Duration = Duration(30)
+    """Between two looks for labels."""
+    margin: Annotated[float, Meta(gt=1)] = 1.5
+    """Harm: the candidate is wrong at least this many times as often as the champion."""
+    tolerate: Share = 0.0
+    """Share of wrong answers below which a difference never fails a release."""
+
+
 class PrometheusTls(Section, frozen=True):
     """For a Prometheus behind ``https``. The certificate is always verified. Paths start at the project."""
 
@@ -879,6 +914,8 @@ class Verify(Section, frozen=True):
     """How slow requests are compared."""
     disagreement: DisagreementRule = DisagreementRule()
     """How answers to mirrored requests are compared."""
+    accuracy: AccuracyRule = AccuracyRule()
+    """How answers are compared with labels that arrive later."""
     conditions: tuple[Condition, ...] = ()
     """PromQL conditions, besides the comparisons."""
     score: ScoreRule = ScoreRule()
@@ -928,6 +965,20 @@ class Decay(Section, frozen=True):
     at_least: float | None = None
     at_most: float | None = None
     min_rows: Positive = 200
+    predictions: str = ""
+    """Where the predictions stand when ``labels`` has only the truth: Parquet, CSV, or a file of DuckDB or SQLite."""
+    predictions_table: str = ""
+    labels_table: str = ""
+    request: str = "request_id"
+    """Column that joins the two."""
+    version: str = "model_version"
+    """Column with the version that answered; only the champion's rows count, for ``drop``."""
+    time: str = "time"
+    """Column with the moment of the answer, for ``drop``."""
+    recent: Duration = Duration(7 * 24 * 3600)
+    """The newest answers, which are compared with all the champion's earlier ones, for ``drop``."""
+    drop: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    """Decay: the champion's share of wrong answers has grown by this much since before, and chance does not explain it."""
 
 
 class Prune(Section, frozen=True):

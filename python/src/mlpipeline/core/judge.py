@@ -59,6 +59,7 @@ class MetricPlan(msgspec.Struct, frozen=True, omit_defaults=True):
         tolerate: Rate of the candidate below which no difference is harm.
         margin: Ratio that is harm.
         bound: Seconds; the bucket bound that stands for the latency objective, 0 for other metrics.
+        late: Its events become known later, perhaps after the release: without any it is left out.
     """
 
     name: str
@@ -69,6 +70,7 @@ class MetricPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     effect: float = EFFECT
     bound: float = 0.0
     calibration: Calibration = Calibration()
+    late: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -298,7 +300,7 @@ class Judge:
 
     def answered(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Requests of candidate and champion, of the metric that counted fewest: in the whole release, in the present stage."""
-        states = self.metrics.values()
+        states = self._prompt
         whole = min((state.totals for state in states), key=lambda tick: min(tick.candidate, tick.champion))
         stage = min((state.stage for state in states), key=lambda tick: min(tick.candidate, tick.champion))
         return (whole.candidate, whole.champion), (stage.candidate, stage.champion)
@@ -306,7 +308,12 @@ class Judge:
     @property
     def both_answered(self) -> bool:
         """Whether both colours answered requests, by every metric, in the present stage."""
-        return bool(self.metrics) and all(state.stage.candidate and state.stage.champion for state in self.metrics.values())
+        return bool(self._prompt) and all(state.stage.candidate and state.stage.champion for state in self._prompt)
+
+    @property
+    def _prompt(self) -> list[MetricState]:
+        """The metrics that have to have evidence at once."""
+        return [state for state in self.metrics.values() if not state.plan.late]
 
     @property
     def failed(self) -> bool:
@@ -387,7 +394,8 @@ class Judge:
     @property
     def _excluded(self) -> bool:
         within = self.disagreement is None or self.disagreement.within
-        return bool(self.metrics) and within and all(state.excluded for state in self.metrics.values())
+        needed = [state for state in self.metrics.values() if not state.plan.late or state.totals.candidate]
+        return bool(self._prompt) and within and all(state.excluded for state in needed)
 
     def _problems(self) -> tuple[str, ...]:
         found = [
@@ -397,7 +405,7 @@ class Judge:
             found.append("there is no score: no stage was watched to its end")
         elif self.score is not None and self.score.verdict is not Verdict.PASS:
             found.append(self.score.summary)
-        for state in self.metrics.values():
+        for state in self._prompt:
             totals = state.totals
             if not totals.candidate or not totals.champion:
                 who = "candidate" if not totals.candidate else "champion"
@@ -425,14 +433,14 @@ class Judge:
             for end in self._ends.values()
             if not end.watched
         ]
-        if self.metrics:
+        if self._prompt:
             silent = [stage for stage, both in self._answered.items() if not both]
             found.extend(f"not both colours answered requests in stage {stage}" for stage in silent)
         if self.disagreement is not None and self.disagreement.compared < self.plan.min_requests:
             found.append(
                 f"{self.disagreement.compared} compared answers are fewer than the {self.plan.min_requests} that a verdict needs"
             )
-        for state in self.metrics.values():
+        for state in self._prompt:
             least = min(state.totals.candidate, state.totals.champion)
             if least < self.plan.min_requests:
                 found.append(f"{least} requests of one colour are fewer than the {self.plan.min_requests} that a verdict needs")

@@ -11,7 +11,9 @@ import msgspec
 
 from mlpipeline.config.model import DataDrift, Decay
 from mlpipeline.core.drift import Outcome, Shift, drifted, drifting, shifts, stability_index
+from mlpipeline.core.proportions import DifferenceInterval
 from mlpipeline.core.release import Standing
+from mlpipeline.core.sequential import Tick
 from mlpipeline.core.sketch import Sketch
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, MlpipelineError
 from mlpipeline.record.result import Number
@@ -19,6 +21,7 @@ from mlpipeline.verbs import data_reference
 from mlpipeline.verbs.context import Context
 
 _SHOWN = 5
+_DECAY_CONFIDENCE = 0.99
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -132,6 +135,8 @@ def live(context: Context, champion: Standing) -> Found:
 def accuracy(context: Context, champion: Standing) -> Found:
     """How right the champion is. Raises ConfigurationError or EnvironmentFault when that cannot be asked."""
     rule = context.config.nightly.accuracy
+    if rule.drop is not None:
+        return _decayed(context, rule, rule.drop, champion)
     value, rows = _measured(context, rule, champion)
     numbers: dict[str, Number] = {"value": value, "rows": rows} if rows else {"value": value}
     name = rule.metric if rule.labels else "the query"
@@ -149,6 +154,42 @@ def accuracy(context: Context, champion: Standing) -> Found:
         Outcome.DRIFTED if low or high else Outcome.STEADY,
         f"accuracy: {name} is {value:.4g}{over}, {' and '.join(limits)} wanted",
         numbers,
+    )
+
+
+def _decayed(context: Context, rule: Decay, drop: float, champion: Standing) -> Found:
+    """The champion's newest answers against its own earlier ones, by their labels."""
+    from mlpipeline.adapters.duckdb.labels import LabelFiles, labelled, newest
+
+    wanted = LabelFiles(
+        predictions=rule.predictions or rule.labels,
+        labels=rule.labels if rule.predictions else "",
+        predictions_table=rule.predictions_table,
+        labels_table=rule.labels_table,
+        request=rule.request,
+        group=rule.version,
+        prediction=rule.prediction,
+        truth=rule.truth,
+        time=rule.time,
+    )
+    last = newest(context.project, wanted)
+    since = (last or 0.0) - rule.recent
+    version = champion.version.model_version
+    rows, wrong = labelled(context.project, wanted, since=since).get(version, (0, 0))
+    old_rows, old_wrong = labelled(context.project, wanted, until=since).get(version, (0, 0))
+    numbers: dict[str, Number] = {"rows": rows, "wrong": wrong, "rows_before": old_rows, "wrong_before": old_wrong}
+    if min(rows, old_rows) < rule.min_rows:
+        few = f"accuracy: {rows} recent and {old_rows} earlier answers of version {version} have their truth"
+        return Found(Outcome.UNKNOWN, f"{few}, {rule.min_rows} of each needed to tell (nightly.accuracy.min_rows)", numbers)
+    difference = DifferenceInterval(_DECAY_CONFIDENCE)
+    difference.add(Tick(rows, wrong, old_rows, old_wrong))
+    low, high = difference.interval
+    return Found(
+        Outcome.DRIFTED if low > 0 and difference.estimate >= drop else Outcome.STEADY,
+        f"accuracy: version {version} was wrong in {wrong / rows:.2%} of {rows} recent answers, in {old_wrong / old_rows:.2%} of "
+        f"{old_rows} before; growth {difference.estimate:.2%}, {_DECAY_CONFIDENCE:.0%} interval {low:.2%} to {high:.2%}; "
+        f"{drop:.2%} is decay",
+        {**numbers, "growth": round(difference.estimate, 6), "low": round(low, 6), "high": round(high, 6)},
     )
 
 

@@ -27,6 +27,8 @@ from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.exporting import Exporter
+from mlpipeline.verbs.late_labels import NAME as ACCURACY
+from mlpipeline.verbs.late_labels import LateLabels
 from mlpipeline.verbs.looking import Reader, Roles, queries
 
 __all__ = ["JudgedRelease", "Roles", "StageOutcome", "Watch", "asked", "conditions", "replay", "run"]
@@ -97,6 +99,7 @@ class Watch:
         self._silence = _Silence()
         self._exporter = Exporter(context)
         self._join = Join(float(self._settings.disagreement.tolerance))
+        self._labels: LateLabels | None = None
         if resume:
             self._resume()
 
@@ -104,6 +107,8 @@ class Watch:
         """Raises EnvironmentFault when Prometheus cannot be reached or does not see both colours within
         ``rollout.hold``, ConfigurationError for conditions or an objective it cannot answer. Moves nothing."""
         self._check_settings()
+        if self._settings.accuracy.enabled:
+            LateLabels(self._context, self._roles, self._source, self._context.clock.now().timestamp()).check()
         for condition in conditions(self._context.config, self._roles):
             self._source.instant(condition.query)
         plan = _score(self._context.config, self._roles)
@@ -124,8 +129,9 @@ class Watch:
     def _expected(self, plan: Plan, now: float) -> tuple[Reason, ...]:
         from mlpipeline.verbs.verify_planning import expectation, unfinished
 
-        usual = {metric.name: self._reader.usual(metric, now) for metric in plan.metrics}
-        found = tuple(expectation(self._context.config, plan, metric, usual[metric.name]) for metric in plan.metrics)
+        prompt = [metric for metric in plan.metrics if not metric.late]
+        usual = {metric.name: self._reader.usual(metric, now) for metric in prompt}
+        found = tuple(expectation(self._context.config, plan, metric, usual[metric.name]) for metric in prompt)
         return (*found, *unfinished(self._context.config, plan.conditions))
 
     def watch(self, stage: str, seconds: float, *, traffic: Traffic) -> StageOutcome:
@@ -218,6 +224,14 @@ class Watch:
                     "latency", f"slower than {bound:g} s{moved}", self._reader.main, latency.tolerate, latency.margin, bound=bound
                 )
             )
+        calibrated = [
+            msgspec.structs.replace(metric, calibration=self._reader.calibration(metric, now, self._settings.interval))
+            for metric in metrics
+        ]
+        accuracy = self._settings.accuracy
+        if accuracy.enabled:
+            event = "answered wrongly, as their labels say"
+            calibrated.append(MetricPlan(ACCURACY, event, "labels", accuracy.tolerate, accuracy.margin, late=True))
         return Plan(
             service=self._context.config.service,
             run=self._run.id,
@@ -226,10 +240,7 @@ class Watch:
             false_alarm=self._settings.false_alarm,
             interval=float(self._settings.interval),
             min_requests=self._settings.min_requests,
-            metrics=tuple(
-                msgspec.structs.replace(metric, calibration=self._reader.calibration(metric, now, self._settings.interval))
-                for metric in metrics
-            ),
+            metrics=tuple(calibrated),
             conditions=conditions(self._context.config, self._roles),
             queries=self._reader.queries,
             score=_score(self._context.config, self._roles),
@@ -245,6 +256,9 @@ class Watch:
     def _base_line(self, stage: str, traffic: Traffic) -> None:
         """Requests of the time between two stages followed another plan and count for neither."""
         self._compared(traffic)
+        if self._settings.accuracy.enabled and self._labels is None:
+            self._labels = LateLabels(self._context, self._roles, self._source, self._context.clock.now().timestamp())
+            self._labels.new()
         try:
             self._reader.look(stage, traffic, ())
         except EnvironmentFault as fault:
@@ -253,14 +267,16 @@ class Watch:
     def _look(self, stage: str, traffic: Traffic) -> str:
         """One look; returns why it was an outage, or nothing."""
         judge = self._judging()
-        metrics, out = judge.plan.metrics, ""
+        metrics, out = [metric for metric in judge.plan.metrics if not metric.late], ""
         try:
             look = self._reader.look(stage, traffic, metrics)
         except EnvironmentFault as fault:
             at, out = self._context.clock.now().timestamp(), fault.what
             look = Look(round(at, 3), stage, traffic, 0.0, missing=dict.fromkeys((m.name for m in metrics), fault.what))
+        labelled = self._labels.new() if self._labels is not None else None
         look = msgspec.structs.replace(
             look,
+            counts=look.counts if labelled is None else {**look.counts, ACCURACY: labelled},
             conditions=self._measured(judge, look.at),
             scores=self._sampled(judge.plan),
             compared=self._compared(traffic),
@@ -369,7 +385,8 @@ class Watch:
 
     def _same_rules(self, plan: Plan) -> bool:
         settings = self._settings
-        rules = {name: rule for name, rule in (("errors", settings.errors), ("latency", settings.latency)) if rule.enabled}
+        named = (("errors", settings.errors), ("latency", settings.latency), (ACCURACY, settings.accuracy))
+        rules = {name: rule for name, rule in named if rule.enabled}
         known = {metric.name: (metric.tolerate, metric.margin) for metric in plan.metrics}
         return (
             plan.run == self._run.id
