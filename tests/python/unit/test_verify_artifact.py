@@ -15,6 +15,7 @@ import pytest
 from mlpipeline.config.model import Approval, PublicKey, Signing
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, MlpipelineError
+from mlpipeline.record.result import Reason
 from mlpipeline.record.run import encode
 from mlpipeline.verbs import approve, verify_artifact
 from mlpipeline.verbs.attesting import refresh
@@ -148,6 +149,22 @@ def test_gate_that_did_not_pass_is_no_proof(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(Proven, "passed", failing)
     assert verified(Proven(tmp_path)) == (Verdict.FAIL, "artifact.gates", "gate-model did not pass: fail, worse")
+
+
+def test_what_is_told_besides_the_gates_stops_nothing(proven: Proven) -> None:
+    """The project's own checks are no gate of the release, and watching the candidate later is none of the package."""
+    for verb in ("checks", "mirror"):
+        reason = Reason(verb, Verdict.FAIL, "red")
+        proven.context.finish(proven.run, verb, 0.0, [reason])
+    refresh(proven.context, proven.run, proven.digest)
+    assert verified(proven)[0] is Verdict.PASS
+    stated = json.loads(base64.b64decode(json.loads((proven.place / "provenance.dsse.json").read_bytes())["payload"]))
+    told = {
+        one["name"]: one["annotations"]["verdict"]
+        for one in stated["predicate"]["runDetails"]["byproducts"]
+        if "annotations" in one and "verdict" in one["annotations"]
+    }
+    assert told["checks"] == "fail" and "mirror" not in told
 
 
 def with_keys(proven: Proven, *keys: PublicKey, key: str = "release.key") -> None:
