@@ -345,3 +345,37 @@ def test_the_command_line_knows_the_verb() -> None:
         [sys.executable, "-m", "mlpipeline", "gate", "security", "--help"], capture_output=True, text=True, check=True
     )
     assert "vulnerabilities" in done.stdout
+
+
+def said_by_pip_audit(monkeypatch: pytest.MonkeyPatch, *dependencies: Mapping[str, object]) -> Scan:
+    said = json.dumps({"dependencies": dependencies, "fixes": []}).encode()
+    monkeypatch.setattr("mlpipeline.adapters.scanners.dependencies.answer", lambda *_, **__: said)
+    return Dependencies().scan(Scanned(project=Path("/"), locked=("a==1", "b==2")))
+
+
+def test_pip_audit_that_looked_up_nothing_has_not_run_although_it_says_that_nothing_was_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it really answers, with exit code 0, where an index keeps no advisories."""
+    unknown = [{"name": name, "skip_reason": "Dependency not found on PyPI"} for name in "ab"]
+    with pytest.raises(NotRun, match="looked up none of 2 packages: Dependency not found"):
+        said_by_pip_audit(monkeypatch, *unknown)
+
+
+def test_what_pip_audit_passed_over_is_counted_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"name": "a", "version": "1", "vulns": [{"id": "PYSEC-1", "fix_versions": ["2"], "aliases": ["CVE-1"]}]}
+    scan = said_by_pip_audit(monkeypatch, known, {"name": "b", "skip_reason": "not found"})
+    assert (scan.targets, scan.skipped) == (1, 1)
+    assert {(one.id, one.where) for one in scan.findings} == {("PYSEC-1", "a==1"), ("not-audited", "b")}
+
+
+def test_a_gate_that_looked_at_another_model_does_not_count(world: World) -> None:
+    """Somebody put a clean model there for the gate, and the one that was trained back for the package."""
+    world.secure(**{name: ScannerRule(policy="off") for name in ("picklescan", "modelscan", "secrets")})
+    (world.model / "notes.txt").write_text("not there when it was trained")
+    looked_at = world.gate().evidence["model_digest"]
+    (world.model / "notes.txt").unlink()
+    gate_security.require(world.project.context(), world.run)
+    again = world.project.context().runs.result(world.run.id, "gate-security")
+    assert again is not None
+    assert again.evidence["model_digest"] != looked_at

@@ -95,17 +95,16 @@ def judge(name: str, scan: Scan, rule: Rule, exceptions: Sequence[Accepted], tod
         if covering:
             expired.append(Ignored(finding, max(covering, key=lambda one: one.expires)))
         (stopping if rule.policy == "fail" and at_least(finding.level, rule.fail_at) else told).append(finding)
-    parts = [f"{name}: {_count(scan.targets, 'target')} looked at by {_tool(scan)}"]
-    if scan.skipped:
-        parts.append(f"{scan.skipped} could not be")
-    parts.append(_found(stopping, told))
+    parts = [f"{name}: {_found(stopping, told)}"]
     if ignored:
         parts.append(f"{len(ignored)} ignored by name")
     if expired:
         parts.append("; ".join(dict.fromkeys(_lapsed(one.by) for one in expired)))
+    skipped = f", {scan.skipped} could not be" if scan.skipped else ""
+    parts.append(f"{_count(scan.targets, 'target')} looked at by {_tool(scan)}{skipped}")
     return Judged(
         Verdict.FAIL if stopping else Verdict.PASS,
-        ", ".join(parts),
+        "; ".join(parts),
         tuple(stopping),
         tuple(told),
         tuple(ignored),

@@ -115,7 +115,7 @@ def _scanned(context: Context, run: Run) -> tuple[Scanned, str]:
     from mlpipeline.adapters.scanners.tracked import tracked_files
     from mlpipeline.verbs.train import model_folder
 
-    trained = context.needed(run, "train", VERB)
+    context.needed(run, "train", VERB)
     model = model_folder(context)
     if not model.is_dir():
         raise ConfigurationError("the trained model is not there any more", facts={"missing": model}, tries=("mlpipeline train",))
@@ -141,7 +141,20 @@ def _scanned(context: Context, run: Run) -> tuple[Scanned, str]:
         database=project / security.database if security.database else None,
         environment=context.environment or _surroundings(),
     )
-    return scanned, str(trained.evidence.get("model_digest", ""))
+    return scanned, _digest(context, model)
+
+
+def _digest(context: Context, model: Path) -> str:
+    """Of what is looked at now, which may not be what was trained; empty where files cannot be read, which is a finding."""
+    from mlpipeline.adapters.bundle import Digests, folder_digest
+
+    digests = Digests(context.places.work / "digests-model.json")
+    try:
+        digest = folder_digest(model, digests)
+        digests.save()
+    except (OSError, MlpipelineError):
+        return ""
+    return digest
 
 
 def _surroundings() -> Mapping[str, str]:

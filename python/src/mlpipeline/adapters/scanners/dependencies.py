@@ -76,7 +76,8 @@ def _online(scanned: Scanned, pinned: dict[str, str], loose: list[str]) -> Scan:
     said = msgspec.json.decode(output)["dependencies"]
     audited = [one for one in said if "skip_reason" not in one]
     if not audited:
-        raise NotRun(f"pip-audit looked up none of {len(pinned)} packages")
+        why = next((f": {one['skip_reason']}"[:200] for one in said), "")
+        raise NotRun(f"pip-audit looked up none of {len(pinned)} packages{why}")
     findings = [_advisory(one, vulnerability) for one in audited for vulnerability in one.get("vulns", ())]
     unaudited = sorted(set(pinned) - {_normal(one["name"]) for one in audited})
     return _scan("pip-audit", version, len(audited), [*unaudited, *loose], findings)
