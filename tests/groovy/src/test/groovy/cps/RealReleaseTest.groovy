@@ -53,6 +53,7 @@ class RealReleaseTest extends CpsWorld {
         Thread users = Thread.startDaemon { while (!over) { predicted(); sleep(20) } }
         try {
             candidateThatDiesWhilePeopleThinkIsWithdrawn()
+            stoppedBuildLeavesUsersWhereTheyAre()
             nextReleaseIsComparedWithTheChampion()
         } finally {
             over = true
@@ -102,8 +103,21 @@ class RealReleaseTest extends CpsWorld {
         assert predicted() == 200
     }
 
-    private void nextReleaseIsComparedWithTheChampion() {
+    private void stoppedBuildLeavesUsersWhereTheyAre() {
         changed(0.8, 9)
+        scenario.abortAt = '^sh .*label=mlpipeline train '
+
+        Report report = run('mlPipeline()')
+
+        scenario.abortAt = ''
+        assert report.result == 'ABORTED', report.log
+        assert report.error.contains('FlowInterruptedException: Aborted by Bob Example')
+        assert predicted() == 200
+    }
+
+    private void nextReleaseIsComparedWithTheChampion() {
+        scenario.env.BUILD_NUMBER = '10'
+        home = new File(folder.root, 'build-10')
         approvedBy('alice')
 
         Report report = run('mlPipeline()')
