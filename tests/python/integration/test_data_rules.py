@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,21 @@ def test_drift_against_last_week_and_the_last_run_uses_what_those_kept(tmp_path:
     later = gated(tmp_path, data)
     assert reason_of(later, "data.trips.drift.7d").verdict is FAIL
     assert reason_of(later, "data.trips.drift.last").verdict is FAIL
+
+
+def test_evidently_judges_nothing_and_says_when_it_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows(tmp_path / "before.parquet", 300)
+    rows(tmp_path / "now.parquet", 300)
+    rule = {"path": "now.parquet", "drift": {"reference": "before.parquet", "evidently": True}}
+    monkeypatch.setitem(sys.modules, "evidently", None)
+    absent = gated(tmp_path, {"files": {"t": rule}})
+    assert (absent.verdict, "evidently is not installed" in reason_of(absent, "data.t.drift.evidently").summary) == (PASS, True)
+    seen: list[int] = []
+    monkeypatch.setattr(
+        "mlpipeline.adapters.evidently.write", lambda before, now, place: seen.extend((before.num_rows, now.num_rows))
+    )
+    assert gated(tmp_path, {"files": {"t": rule}}).verdict is PASS
+    assert seen == [300, 300]
 
 
 def test_too_few_rows_and_changed_kinds(tmp_path: Path) -> None:

@@ -125,6 +125,8 @@ class FileDrift(Section, frozen=True):
     """What a reference that is not there yet makes of it, such as a first release."""
     min_rows: Positive = 100
     """Rows that each side needs to be compared."""
+    evidently: bool = False
+    """Also write evidently's own page, where it is installed, for the first reference that has rows. It judges nothing."""
 
 
 class Leakage(Section, frozen=True):
@@ -809,6 +811,16 @@ class ScoreRule(Section, frozen=True):
     """Of the interval that says which differences are significant."""
 
 
+class PredictionsRule(Section, frozen=True):
+    """How often each class is predicted, by candidate and champion over the same seconds; of our own server only."""
+
+    enabled: bool = False
+    effect: Annotated[float, Meta(gt=1)] = 1.25
+    """A class that is predicted up to so many times as often, or as seldom, is no harm: a new model is meant to differ somewhat."""
+    margin: Annotated[float, Meta(gt=1)] = 2.0
+    """A difference that has to be excluded before the release may pass early; more than ``effect``."""
+
+
 class DisagreementRule(Section, frozen=True):
     """While users' requests are copied: the candidate's answer against the champion's, request by request."""
 
@@ -912,6 +924,8 @@ class Verify(Section, frozen=True):
     """How errors are compared."""
     latency: LatencyRule = LatencyRule()
     """How slow requests are compared."""
+    predictions: PredictionsRule = PredictionsRule()
+    """How the distribution of predicted classes is compared."""
     disagreement: DisagreementRule = DisagreementRule()
     """How answers to mirrored requests are compared."""
     accuracy: AccuracyRule = AccuracyRule()

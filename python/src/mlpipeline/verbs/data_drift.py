@@ -16,7 +16,7 @@ from mlpipeline.core.drift import Shift, drifting, shifts
 from mlpipeline.core.expectations import nearest
 from mlpipeline.core.sketch import Sketch
 from mlpipeline.core.verdict import Verdict
-from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.errors import ConfigurationError, EnvironmentFault, MlpipelineError
 from mlpipeline.record.result import Number, Reason
 from mlpipeline.record.run import Run
 from mlpipeline.verbs import data_reference
@@ -63,6 +63,8 @@ def drift(context: Context, run: Run, name: str, file: DataFile, table: Table) -
         reason, facts = _judged(check, name, rule, reference, now)
         reasons.append(reason)
         found[named] = facts
+    if rule.evidently:
+        reasons.append(_page(context, run, (name, file), table, columns))
     data_reference.keep(data_reference.summaries_file(context, run.id, name), kept or sketches.sketch(table, columns))
     return reasons, found
 
@@ -83,7 +85,7 @@ def _reference(context: Context, run: Run, entry: tuple[str, DataFile], named: s
     name, file = entry
     if named == _CHAMPION:
         return _of_champion(context, name, file, columns)
-    if named == _LAST or re.fullmatch(r"\d+(\.\d+)?[smhd]", named):
+    if named == _LAST or _AGE.fullmatch(named):
         age = 0.0 if named == _LAST else float(parse_duration(named))
         known = data_reference.earlier_run(context, run, name, older_than=age)
         if known is None:
@@ -119,6 +121,15 @@ def _of_champion(context: Context, name: str, file: DataFile, columns: Sequence[
 
 def _sketched(place: Path, file: DataFile, columns: Sequence[str]) -> dict[str, Sketch]:
     from mlpipeline.adapters.duckdb import sketches
+
+    table = _opened(place, file)
+    try:
+        return sketches.sketch(table, [name for name in columns if name in table.types])
+    finally:
+        table.close()
+
+
+def _opened(place: Path, file: DataFile) -> Table:
     from mlpipeline.adapters.duckdb.files import find, open_table
 
     files = find(place.parent, place.name)
@@ -126,11 +137,47 @@ def _sketched(place: Path, file: DataFile, columns: Sequence[str]) -> dict[str, 
         raise ConfigurationError(
             "the data to compare with does not exist", facts={"file": place}, tries=(f"ls {place.parent}", "reference: champion")
         )
-    table = open_table(files, str(place), table=file.table)
+    return open_table(files, str(place), table=file.table)
+
+
+_SAMPLE = 50_000
+"""Rows of each side that evidently is given: its time grows with them, and its tests call everything drifted."""
+
+
+def _page(context: Context, run: Run, entry: tuple[str, DataFile], table: Table, columns: Sequence[str]) -> Reason:
+    """evidently's page beside the result. Whatever becomes of it, it judges nothing."""
+    from mlpipeline.adapters import evidently
+
+    name, file = entry
+    check = f"data.{name}.drift.evidently"
+    place = context.runs.folder(run.id) / "drift" / f"{name}.html"
     try:
-        return sketches.sketch(table, [name for name in columns if name in table.types])
-    finally:
-        table.close()
+        with tempfile.TemporaryDirectory(prefix="mlpipeline-drift-") as folder:
+            before = _opened(_rows(context, name, file, Path(folder)), file)
+            try:
+                both = [column for column in columns if column in before.types]
+                sample = f"USING SAMPLE reservoir({_SAMPLE} ROWS) REPEATABLE (7)"
+                evidently.write(before.arrow_of(both, sample), table.arrow_of(both, sample), place)
+            finally:
+                before.close()
+    except MlpipelineError as error:
+        return Reason(check, Verdict.PASS, f"{name}: evidently's page was not written: {error.what}")
+    return Reason(check, Verdict.PASS, f"{name}: evidently's page is drift/{name}.html in the run's folder")
+
+
+def _rows(context: Context, name: str, file: DataFile, folder: Path) -> Path:
+    """The rows of the first reference that has any: a file, or the champion's data."""
+    rule = file.drift
+    named = () if rule is None else (rule.reference,) if isinstance(rule.reference, str) else rule.reference
+    for one in named:
+        if one == _CHAMPION and (version := data_reference.champion(context)) is not None:
+            return data_reference.at_commit(context, file.path, data_reference.commit_of(context, version, tries=()), folder)
+        if one not in {_CHAMPION, _LAST} and not _AGE.fullmatch(one):
+            return context.project / one
+    raise EnvironmentFault(f"no reference of {name} has rows, only summaries")
+
+
+_AGE = re.compile(r"\d+(\.\d+)?[smhd]")
 
 
 def _judged(
