@@ -53,9 +53,13 @@ def enter(namespace: int) -> None:
 
 
 class OwnEngine:
-    """``dockerd`` with storage, socket and network of its own; ended with this process, however it ends."""
+    """``dockerd`` with storage and socket of its own; ended with this process, however it ends.
 
-    def __init__(self) -> None:
+    Args:
+        apart: In a network of its own; else in that of the machine, of which it changes nothing as long as nobody makes a bridge.
+    """
+
+    def __init__(self, *, apart: bool = True) -> None:
         need(PROGRAMS / "sbin" / "dockerd", ROOT)
         if os.geteuid() != 0:
             pytest.skip("missing: root, without which a container engine cannot be started")
@@ -69,7 +73,7 @@ class OwnEngine:
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 [
-                    *("setpriv", "--pdeathsig", "TERM", "unshare", "--net", "--"),
+                    *("setpriv", "--pdeathsig", "TERM", *(("unshare", "--net", "--") if apart else ())),
                     *(PROGRAMS / "sbin" / "dockerd", "--host", self.host, "--data-root", self.folder / "data"),
                     *("--exec-root", self.folder / "exec", "--pidfile", self.folder / "pid"),
                     *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"),
@@ -80,19 +84,20 @@ class OwnEngine:
                 start_new_session=True,
             )
         try:
-            self._await()
+            self._await(apart)
         except BaseException:
             self.stop()
             raise
 
-    def _await(self) -> None:
+    def _await(self, apart: bool) -> None:
         until(lambda: self._process.poll() is not None or self._answers(), "the engine answers")
         if self._process.poll() is not None:
             pytest.skip(f"missing: a container engine that starts here: {(self.folder / 'log').read_text()[-300:]}")
-        with self.network(), socket.socket() as control:
-            import fcntl
+        if apart:
+            with self.network(), socket.socket() as control:
+                import fcntl
 
-            fcntl.ioctl(control, SET_FLAGS, struct.pack("16sh", b"lo", UP_AND_RUNNING))
+                fcntl.ioctl(control, SET_FLAGS, struct.pack("16sh", b"lo", UP_AND_RUNNING))
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
@@ -145,7 +150,15 @@ class OwnEngine:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        for mount in sorted(_mounts(self.folder), reverse=True):
+            subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _mounts(folder: Path) -> list[str]:
+    """What an engine leaves mounted: networks of containers."""
+    found = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    return [place for place in found if Path(place).is_relative_to(folder)]
 
 
 @functools.cache
