@@ -81,7 +81,7 @@ def _written(folder: Path, entries: list[Entry]) -> str:
             "architecture": "amd64",
             "os": "linux",
             "created": EPOCH,
-            "config": {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"], "Cmd": ["sh"], "User": "root"},
+            "config": {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"], "Cmd": ["sh"], "User": "0:0"},
             "rootfs": {"type": "layers", "diff_ids": [digest]},
             "history": [{"created": EPOCH, "created_by": "debian"}],
         }

@@ -18,9 +18,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from image_parts import Engine, container_engine, debian_base, free_port, layout_config, unpack_layers, until
+from image_parts import (
+    Engine,
+    container_engine,
+    debian_base,
+    free_port,
+    layout_config,
+    not_allowed,
+    unpack_layers,
+    until,
+    write_docker_archive,
+)
 from mlpipeline.adapters.environment import Environments
 from mlpipeline.config.model import Image, Package
+from mlpipeline.errors import EnvironmentFault, Failed
 from mlpipeline.record.places import Places
 from mlpipeline.record.result import Result
 from mlpipeline.verbs import package, train
@@ -142,7 +153,7 @@ def first(place: Path, base: str) -> Result:
 def root(place: Path, first: Result) -> Path:
     """Base and dependencies, unpacked."""
     if os.geteuid() != 0:
-        pytest.skip("missing: root, without which nothing can be run inside of an image")
+        not_allowed("run something inside of an image, which needs root")
     return unpack_layers(place / "root", place / "layout", "1.0.0-sklearn")
 
 
@@ -249,3 +260,45 @@ def test_an_engine_loads_the_archive_and_runs_the_image(first: Result, place: Pa
     assert engine.run("exec", container, "id", "-u").stdout.strip() == "10001"
     engine.run("stop", "--time", "60", container)
     assert engine.run("inspect", "--format", "{{.State.ExitCode}}", container).stdout.strip() == "0"
+
+
+_DOCKERFILE = """
+FROM mlpipeline-test-base
+COPY model /served/model
+COPY lib code /served/lib/
+RUN test -f /served/model/MLmodel && echo built > /served/built
+LABEL own=yes
+USER 4711
+"""
+
+
+def test_an_engine_builds_the_projects_own_dockerfile_once(place: Path, base: str, engine: Engine, tmp_path: Path) -> None:
+    archive = tmp_path / "base.tar"
+    write_docker_archive(place / "base", archive, "mlpipeline-test-base:latest")
+    engine.run("load", "--input", archive)
+    image = Image(dockerfile="Dockerfile", layout="image")
+    project = SmallProject(tmp_path, image=image)
+    (project.folder / "Dockerfile").write_text(_DOCKERFILE)
+    run = project.run()
+    digest = train.run(project.context(), run).evidence["model_digest"]
+    project.passed(run, "gate-security", model_digest=digest)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Environments, "install", lambda self, lock: Path("/not/installed"))
+        patch.setenv("DOCKER_HOST", engine.host)
+        first = package.run(project.context(), run)
+        patch.setenv("DOCKER_HOST", "unix:///nowhere")
+        assert package.run(project.context(), run) == first, "nothing changed, so no engine is needed"
+        (project.folder / "Dockerfile").write_text(f"{_DOCKERFILE}RUN false\n")
+        with pytest.raises(EnvironmentFault, match="no container engine"):
+            package.run(project.context(), run)
+        patch.setenv("DOCKER_HOST", engine.host)
+        with pytest.raises(Failed, match="the Dockerfile does not build"):
+            package.run(project.context(), run)
+    made = first.evidence["image"]
+    assert isinstance(made, dict)
+    assert made["labels"]["own"] == "yes" and made["labels"]["mlpipeline.digest"] == first.evidence["digest"]
+    config = layout_config(project.folder / "image")
+    assert config["config"]["User"] == "4711"  # type: ignore[index]
+    root = unpack_layers(tmp_path / "root", project.folder / "image", "")
+    assert (root / "served" / "built").read_text() == "built\n"
+    assert (root / "served" / "model" / "MLmodel").read_bytes() == (project.folder / "model" / "MLmodel").read_bytes()

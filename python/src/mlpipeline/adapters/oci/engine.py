@@ -122,7 +122,8 @@ class _Context:
         with tempfile.TemporaryDirectory() as folder:
             dockerfile = Path(folder, "Dockerfile")
             dockerfile.write_bytes(self._text)
-            entries = [Entry(_DOCKERFILE, size=len(self._text), source=str(dockerfile))]
+            # Every Dockerfile may copy code/, also that of a project that includes none.
+            entries = [Entry("code", kind="folder", mode=0o755), Entry(_DOCKERFILE, size=len(self._text), source=str(dockerfile))]
             entries += [Entry(one.path, mode=one.mode, size=one.size, source=str(one.source)) for one in self._contents]
             yield from tar_blocks(with_folders(entries))
 
