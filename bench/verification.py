@@ -10,6 +10,9 @@ of the champion alone, on which our test calibrates itself as it does in a relea
 * hard: besides, AR(1) 0.6 of its own for each colour, Pareto bursts in 1 % of the ticks, and retry clusters.
 * hard2: as hard with AR(1) 0.9 of its own for each colour.
 
+Latency: two-component lognormal answers (body and tail) in the buckets of our own server; slower than the bucket nearest to the
+champion's p99 counts. Wrong predictions: disagreement on mirrored requests, each a draw of its own.
+
 The peers' rules are written from their documentation: error thresholds with a failure limit, a ratio with a limit, a
 z-test at each look, and a two-sided Mann-Whitney test at 98 % with an effect size of 1.2, at each minute, on the rates
 of the ticks.
@@ -25,8 +28,18 @@ from math import log
 import numpy as np
 from scipy import stats
 
+from mlpipeline.core.disagreement import WEIGHT
 from mlpipeline.core.judge import PASS_ERROR, Judge, Look, MetricPlan, Plan
-from mlpipeline.core.sequential import EXCLUSION_CAUTION, HarmTest, RestartedHarmTest, Tick, calibrate, log_mean_exp
+from mlpipeline.core.proportions import AboveTest
+from mlpipeline.core.sequential import (
+    EXCLUSION_CAUTION,
+    HarmTest,
+    RestartedHarmTest,
+    Tick,
+    calibrate,
+    log_mean_exp,
+    log_weighted_sum,
+)
 
 REGIMES = ("iid", "shared", "hard", "hard2")
 TICK_SECONDS = 10
@@ -145,6 +158,66 @@ RULES: dict[str, Rule] = {
 }
 
 
+WITHIN = {2.0: 780, 5.0: 240, 20.0: 150}
+"""Seconds within which errors so many times as frequent are to be found."""
+LATENCY_WITHIN = {1.3: 120, 2.0: 60}
+BUCKETS = np.array([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10])
+
+
+def slow_releases(rng: np.random.Generator, regime: str, runs: int, factor: float) -> tuple[Counts, Counts]:
+    """As ``releases`` at 50 requests/s, events being answers above the bucket nearest to the champion's p99; the candidate's
+    latencies are multiplied by ``factor``. Common and own wander shift the logarithm of the latency by a quarter."""
+    ticks = HISTORY + TICKS
+    common = np.zeros((runs, ticks)) if regime == "iid" else autoregression(rng, runs, ticks, 0.9, 0.4)
+    own_memory = {"iid": 0.0, "shared": 0.0, "hard": 0.6, "hard2": 0.9}[regime]
+    deviation, centre = 0.7, log(0.1) - 0.7 * float(stats.norm.ppf(0.99))
+    bound = float(BUCKETS[np.argmin(np.abs(np.log(BUCKETS / 0.1)))])
+    columns = []
+    for times in (factor, 1.0):
+        own = autoregression(rng, runs, ticks, own_memory, 0.3) if own_memory else np.zeros((runs, ticks))
+        requests = rng.poisson(50 * TICK_SECONDS * np.exp(0.3 * common))
+        above = stats.norm.sf((log(bound) - centre - log(times) - 0.25 * (common + own)) / deviation)
+        columns += [requests, rng.binomial(requests, above)]
+    found = np.stack(columns, axis=-1)
+    return found[:, :HISTORY, 2:], found[:, HISTORY:]
+
+
+def within(found: Sequence[int | None], seconds: int) -> str:
+    hits = sum(tick is not None and tick * TICK_SECONDS <= seconds for tick in found)
+    return f"{described(found)}; within {seconds} s {exact(hits, len(found))}"
+
+
+def deadlines(rng: np.random.Generator, runs: int, judges: dict[str, Rule]) -> None:
+    print("\nDetection in 30 minutes, its median time, and how much of it comes in time, hard, 50 requests/s")
+    for harm, seconds in WITHIN.items():
+        case = releases(rng, "hard", runs, per_second=50, harm=harm)
+        for name, rule in judges.items():
+            print(
+                f"  errors x{harm:<4g} {name:32} {within([rule(*one) for one in zip(*case, strict=True)], seconds)}", flush=True
+            )
+    for factor, seconds in LATENCY_WITHIN.items():
+        case = slow_releases(rng, "hard", runs, factor)
+        for name, rule in judges.items():
+            print(f"  p99 x{factor:<7g} {name:32} {within([rule(*one) for one in zip(*case, strict=True)], seconds)}", flush=True)
+
+
+def disagreement(rng: np.random.Generator, runs: int) -> None:
+    """In a judge beside two quiet metrics, so with half the budget of 1 %."""
+    print("\nWrong predictions on mirrored traffic, 5 % disagreement allowed: caught within 1000 requests, median, within 100")
+    for true in (0.05, 0.1, 0.15, 0.3):
+        caught: list[int | None] = []
+        for _ in range(runs):
+            test, number = AboveTest(0.05), 0
+            while number < 1000 and log_weighted_sum([(1 - WEIGHT, 0.0), (WEIGHT, test.log_e)]) < -log(ALPHA):
+                number += 1
+                test.add(1, int(rng.random() < true))
+            caught.append(number if number < 1000 else None)
+        hits = [number for number in caught if number is not None]
+        median = f"{np.median(hits):5.0f} requests" if hits else "    -"
+        soon = sum(number <= 100 for number in hits)
+        print(f"  {true:5.0%} differ: {exact(len(hits), runs)} {median}, within 100 {exact(soon, runs)}", flush=True)
+
+
 def exact(hits: int, runs: int) -> str:
     low = stats.beta.ppf(0.025, hits, runs - hits + 1) if hits else 0.0
     high = stats.beta.ppf(0.975, hits + 1, runs - hits) if hits < runs else 1.0
@@ -185,6 +258,16 @@ def speed() -> None:
         judge.add(Look(2.0 * number, "bake", "live", 2.0, counts))
     judge.judgement()
     print(f"\nOne look of 10 metrics after 900 looks: {(time.perf_counter() - began) * 10:.2f} ms")
+    many = tuple(MetricPlan(f"metric-{number}", "bad", "simulation", 0.001, 2.0) for number in range(100))
+    judge, counts = (
+        Judge(Plan("s", "r", "green", "blue", ALPHA, 2.0, 50, many, rules=2)),
+        {m.name: (100, 3, 100, 2) for m in many},
+    )
+    began = time.perf_counter()
+    for number in range(180):
+        judge.add(Look(2.0 * number, "bake", "live", 2.0, counts))
+    judge.judgement()
+    print(f"100 metrics over 180 looks: {time.perf_counter() - began:.2f} s")
 
 
 def main() -> None:
@@ -203,6 +286,8 @@ def main() -> None:
     for regime in ("hard", "hard2"):
         harmed = {f"x{harm:g}": releases(rng, regime, chosen.runs, per_second=50, harm=harm) for harm in (1.5, 2, 5, 20)}
         table(f"Detection in 30 minutes and its median time, {regime}, 50 requests/s", judges, harmed)
+    deadlines(rng, chosen.runs, judges)
+    disagreement(rng, chosen.runs)
     for harm, what in ((1.0, "a good release"), (2.0, "harm at the margin")):
         cases = {regime: releases(rng, regime, chosen.runs, per_second=50, harm=harm) for regime in REGIMES}
         table(f"Early pass of {what} (x{harm:g}, margin 2) and its median time, 50 requests/s", {"ours": promoted}, cases)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from math import log
+
 import msgspec
+import numpy as np
 import pytest
 
 from mlpipeline.core.conditions import ConditionPlan, Measurement
@@ -167,3 +170,27 @@ def test_the_trace_shows_how_the_decision_came_about() -> None:
     assert len(trace) == 10
     assert evidence == sorted(evidence)
     assert trace[-1].low > 1
+
+
+def test_all_classes_of_predictions_together_weigh_as_one_metric() -> None:
+    """Otherwise a model of many classes would drown its errors in them."""
+    classes = tuple(MetricPlan(f"predictions.{name}", "so", "predictions", 0.0, 2.0, 1.25, label=name) for name in "abcdefgh")
+    errors = MetricPlan("errors", "failed", "router", 0.001, 2.0)
+    judge = Judge(Plan("s", "r", "green", "blue", 0.01, 2.0, 50, (errors, *classes), rules=2))
+    calm = {metric.name: (100, 12, 100, 12) for metric in classes}
+    for number in range(10):
+        judge.add(Look(2.0 * number, "bake", "live", 2.0, {**calm, "errors": (100, 9, 100, 1)}))
+    alone = judge.metrics["errors"].log_e
+    assert judge.log_evidence == pytest.approx(alone - log(2), abs=0.05)
+
+
+@pytest.mark.parametrize("shares", [(0.25, 0.5), (0.5, 0.25), (0.3, 0.3)])
+def test_the_share_of_a_class_is_compared_in_both_directions(shares: tuple[float, float]) -> None:
+    rng, plan = np.random.default_rng(1), MetricPlan("predictions.a", "as a", "predictions", 0.0, 2.0, 1.25, label="a")
+    judge = Judge(Plan("s", "r", "green", "blue", 0.01, 2.0, 50, (plan,), rules=2))
+    for number in range(150):
+        ours, theirs = (int(rng.binomial(20, share)) for share in shares)
+        judge.add(Look(2.0 * number, "bake", "live", 2.0, {"predictions.a": (20, ours, 20, theirs)}))
+    same = shares[0] == shares[1]
+    assert judge.failed is not same
+    assert judge.metrics["predictions.a"].excluded is same

@@ -18,6 +18,7 @@ from mlpipeline.config.model import (
     Duration,
     ErrorRule,
     LatencyRule,
+    PredictionsRule,
     Rollout,
     ScoredMetric,
     ScoreRule,
@@ -47,6 +48,7 @@ class Behaviour:
     requests: int = 20
     errors: int = 0
     slow: int = 0
+    late: int = 5
     traffic: str = "live"
     scraped: bool = True
 
@@ -89,6 +91,9 @@ class Simulated(FakeMetrics):
             served = behaviour.requests if on else 0
             for code, number in (("2xx", served - behaviour.errors * on), ("5xx", behaviour.errors * on)):
                 self._add(number, "mlpipeline_requests_total", colour=colour, traffic=traffic, code=code, instance=colour)
+            for label, number in (("late", behaviour.late * on), ("punctual", served - behaviour.late * on)):
+                name = "mlpipeline_predictions_total"
+                self._add(number, name, colour=colour, traffic=traffic, label=label, instance=colour)
             for bound in BOUNDS:
                 fast = served if bound == 0.5 else served - behaviour.slow * on
                 self._add(
@@ -525,6 +530,31 @@ def test_late_labels_as_counters_of_prometheus(tmp_path: Path) -> None:
 def test_labels_that_cannot_be_read_are_told_before_traffic_moves(tmp_path: Path) -> None:
     _, _, context = make(tmp_path, accuracy=AccuracyRule(enabled=True, predictions="none.csv"))
     with pytest.raises(ConfigurationError, match="predictions do not exist"):
+        watching(context).check()
+
+
+@pytest.mark.parametrize(("late", "verdict"), [(5, Verdict.PASS), (18, Verdict.FAIL), (0, Verdict.FAIL)])
+def test_the_distribution_of_predictions_takes_part_in_the_verdict_both_ways(tmp_path: Path, late: int, verdict: Verdict) -> None:
+    _, metrics, context = make(tmp_path, predictions=PredictionsRule(enabled=True))
+    metrics.colours["green"].late = late
+    watch = watching(context)
+    watch.watch("mirror", 300, traffic="mirror")
+    judged = watch.conclude()
+    assert judged.verdict is verdict, judged
+    assert {"verify.predictions.late", "verify.predictions.punctual"} <= {reason.check for reason in judged.reasons}
+    if verdict is Verdict.FAIL:
+        assert "another share than the champion's" in judged.summary
+    assert verify.replay(evidence(context)) == judged
+
+
+def test_a_champion_that_predicts_no_classes_is_told_before_traffic_moves(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path, predictions=PredictionsRule(enabled=True))
+    for key in [key for key in metrics._totals if "predictions" in dict(key)["__name__"]]:
+        metrics._totals[key] = 0.0
+    metrics.colours["blue"].requests = metrics.colours["blue"].late = 0
+    metrics._scrapes.clear()
+    metrics.clock.sleep(5)
+    with pytest.raises(ConfigurationError, match="predicted no class"):
         watching(context).check()
 
 

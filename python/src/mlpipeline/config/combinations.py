@@ -557,8 +557,20 @@ def _verify(config: Config) -> Iterator[Problem]:
 
 
 def _answers(config: Config) -> Iterator[Problem]:
-    """What is compared answer by answer."""
+    """What is compared of the answers themselves."""
     verify = config.verify
+    if verify.predictions.enabled and verify.pack != "serving":
+        yield Problem(
+            ("verify", "predictions", "enabled"),
+            f"the pack {verify.pack} does not know what its runtime predicts",
+            example="verify:\n  pack: serving",
+        )
+    if verify.predictions.margin <= verify.predictions.effect:
+        yield Problem(
+            ("verify", "predictions", "margin"),
+            "margin must be more than effect",
+            example="predictions: {effect: 1.25, margin: 2}",
+        )
     if verify.disagreement.enabled and config.target.kind != "local":
         yield Problem(
             ("verify", "disagreement", "enabled"),

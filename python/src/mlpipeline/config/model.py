@@ -454,6 +454,8 @@ class Image(Section, frozen=True):
     """Environment variables of the serving process. No secrets: whoever has the image reads them."""
     gpus: Annotated[int, Meta(ge=0)] = 0
     """Devices that a container needs; 0: none."""
+    warm_up_rows: Annotated[int, Meta(ge=0)] = 0
+    """Rows of the largest request: so many are scored before a container is ready; 0: only the model's input example."""
     arguments: tuple[str, ...] = ()
     """More arguments of the serving process, such as ``--threads 8``; each word an entry."""
     plain_http: bool = False

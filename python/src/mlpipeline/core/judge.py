@@ -59,6 +59,7 @@ class MetricPlan(msgspec.Struct, frozen=True, omit_defaults=True):
         tolerate: Rate of the candidate below which no difference is harm.
         margin: Ratio that is harm.
         bound: Seconds; the bucket bound that stands for the latency objective, 0 for other metrics.
+        label: The predicted class whose share is compared, in both directions; empty for other metrics.
         late: Its events become known later, perhaps after the release: without any it is left out.
     """
 
@@ -71,6 +72,7 @@ class MetricPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     bound: float = 0.0
     calibration: Calibration = Calibration()
     late: bool = False
+    label: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -151,6 +153,7 @@ class MetricState:
         self.plan = plan
         self.totals = Tick(0, 0, 0, 0)
         self.stage = Tick(0, 0, 0, 0)
+        self._fewer = _tests(plan, rules) if plan.label else None
         self.trace: list[TracePoint] = []
         self.excluded = False
         self._recent: deque[Tick] = deque(maxlen=_RECENT_LOOKS)
@@ -160,6 +163,8 @@ class MetricState:
 
     def next_stage(self) -> None:
         self._harm.next_stage()
+        if self._fewer is not None:
+            self._fewer[0].next_stage()
         self.stage = Tick(0, 0, 0, 0)
 
     def add(self, at: float, tick: Tick) -> None:
@@ -169,6 +174,9 @@ class MetricState:
             self._recent.append(tick)
         self._harm.add(tick)
         self._benign.add(tick.swapped)
+        if self._fewer is not None:
+            self._fewer[0].add(tick.swapped)
+            self._fewer[1].add(tick)
         if self._level is not None:
             self._level.add(tick.candidate, tick.candidate_events)
         self._interval.add(tick)
@@ -194,17 +202,22 @@ class MetricState:
 
     @property
     def tolerated(self) -> bool:
-        return self.rate <= self.plan.tolerate
+        return not self.plan.label and self.rate <= self.plan.tolerate
 
     @property
     def log_e(self) -> float:
         """Evidence of harm; at most 0 (an e-value of 1) while the rate is tolerated."""
         found = self._harm.log_e
+        if self._fewer is not None:
+            found = log_mean_exp([found, self._fewer[0].log_e])
         return min(0.0, found) if self.tolerated else found
 
     @property
     def log_excluded(self) -> float:
-        """Evidence that harm of the margin is excluded, by the ratio or because the rate itself is negligible."""
+        """Evidence that harm of the margin is excluded, by the ratio or because the rate itself is negligible; of a class, in
+        the direction that is excluded less."""
+        if self._fewer is not None:
+            return min(self._benign.log_e, self._fewer[1].log_e)
         return log_mean_exp([self._benign.log_e, self._level.log_e]) if self._level is not None else self._benign.log_e
 
     @property
@@ -325,8 +338,12 @@ class Judge:
 
     @property
     def log_evidence(self) -> float:
-        """Of the whole release now: the mean e-value's logarithm; half of it is the disagreement's where that is looked at."""
-        counted = log_mean_exp([state.log_e for state in self.metrics.values()]) if self.metrics else 0.0
+        """Of the whole release now: the mean e-value's logarithm. All classes of predictions together count as one metric; half
+        of the whole is the disagreement's where that is looked at."""
+        single = [state.log_e for state in self.metrics.values() if not state.plan.label]
+        classes = [state.log_e for state in self.metrics.values() if state.plan.label]
+        parts = [*single, log_mean_exp(classes)] if classes else single
+        counted = log_mean_exp(parts) if parts else 0.0
         if self.disagreement is None:
             return counted
         return log_weighted_sum([(1 - WEIGHT, counted), (WEIGHT, self.disagreement.log_e)])
@@ -498,8 +515,8 @@ def _describe(state: MetricState, verdict: Verdict) -> str:
     estimate, low, high = state.interval
     upper = "no upper bound" if high == inf else f"{high:.3g}"
     meaning = {
-        Verdict.FAIL: "harm",
-        Verdict.PASS: f"{plan.margin:g} times worse is excluded",
+        Verdict.FAIL: "another share than the champion's" if plan.label else "harm",
+        Verdict.PASS: f"{plan.margin:g} times {'more or less' if plan.label else 'worse'} is excluded",
         Verdict.INCONCLUSIVE: "within what is tolerated" if state.tolerated else "neither harm nor its absence is proven",
     }.get(verdict, "")
     return (

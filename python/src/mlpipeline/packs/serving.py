@@ -12,4 +12,5 @@ PACK = Pack(
     about="mlpipeline.serving, see mlpipeline/serving/metrics.py",
     errors=Counted((_series("mlpipeline_requests_total"),), (_series("mlpipeline_requests_total", code="5xx"),)),
     latency=Buckets(_series("mlpipeline_request_seconds_bucket")),
+    predictions=_series("mlpipeline_predictions_total"),
 )

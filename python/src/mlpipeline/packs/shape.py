@@ -74,6 +74,7 @@ class Pack(msgspec.Struct, frozen=True):
         colour_label: Label whose value is the colour; set by the scrape configuration unless the runtime sets it.
         present: Further series that show the runtime is scraped, before it answered any request.
         requests_from: The packs that count requests, for one that only watches the hardware.
+        predictions: Predictions by class, in the label ``label``; absent where the runtime counts none.
         settings: ``verify`` settings that suit this runtime, below the library's and the project's own.
     """
 
@@ -85,6 +86,7 @@ class Pack(msgspec.Struct, frozen=True):
     present: tuple[str, ...] = ()
     conditions: tuple[PackCondition, ...] = ()
     requests_from: str = ""
+    predictions: Series | None = None
     settings: Mapping[str, Mapping[str, float | str | bool]] = {}
 
     @property

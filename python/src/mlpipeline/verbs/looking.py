@@ -20,6 +20,9 @@ from mlpipeline.packs.shape import Buckets, Pack, Series, Traffic
 from mlpipeline.ports import MetricSource
 
 ROUTER = "router"
+PREDICTIONS = "predictions"
+MOST_CLASSES = 8
+"""Of the champion's predictions, the most frequent ones are compared."""
 _OWN = "serving"
 _HISTORY_SECONDS = 600.0
 
@@ -45,9 +48,13 @@ def sources(pack: str) -> dict[str, Pack]:
     return {_OWN: find(_OWN), ROUTER: find("envoy")} if name == _OWN else {name: find(name)}
 
 
-def queries(service: str, pack: str) -> dict[str, str]:
+def queries(service: str, pack: str, *, predictions: bool = False) -> dict[str, str]:
     """The selectors everything is counted from, by source; their raw scrapes are read."""
-    return {name: source.selector(service) for name, source in sources(pack).items()}
+    found = {name: source.selector(service) for name, source in sources(pack).items()}
+    counted = find(pack).predictions
+    if predictions and counted is not None:
+        found[PREDICTIONS] = f'{counted.name}{{service="{service}",{find(pack).colour_label}=~"blue|green"}}'
+    return found
 
 
 class Reader:
@@ -56,16 +63,26 @@ class Reader:
     Args:
         interval: Seconds between looks, on which it depends when a scrape counts as stale.
         pack: Name of the metric pack.
+        predictions: Whether predictions are counted by class too.
     """
 
-    def __init__(self, source: MetricSource, service: str, roles: Roles, interval: float, pack: str = _OWN) -> None:
+    def __init__(
+        self,
+        source: MetricSource,
+        service: str,
+        roles: Roles,
+        interval: float,
+        pack: str = _OWN,
+        *,
+        predictions: bool = False,
+    ) -> None:
         self._source = source
         self._service = service
         self._roles = roles
         self._packs = sources(pack)
         self.main = next(iter(self._packs))
-        self.queries = queries(service, pack)
-        self._counters = {name: Counters() for name in self._packs}
+        self.queries = queries(service, pack, predictions=predictions)
+        self._counters = {name: Counters() for name in self.queries}
         self._read_at = 0.0
         self._until = 0.0
         self.stale_after = max(10.0, 5 * interval)
@@ -103,7 +120,7 @@ class Reader:
         missing: dict[str, str] = {}
         until = self._common(scrapes[self.main])
         increments = {
-            name: counters.take(scrapes[name], until if name == self.main else newest_scrape(scrapes[name]) or 0.0)
+            name: counters.take(scrapes[name], newest_scrape(scrapes[name]) or 0.0 if name == ROUTER else until)
             for name, counters in self._counters.items()
         }
         for metric in metrics:
@@ -131,7 +148,7 @@ class Reader:
         return until
 
     def _reason(self, metric: MetricPlan, scrapes: Mapping[str, Scrapes], now: float) -> str:
-        if metric.source != self.main:
+        if metric.source == ROUTER:
             newest = newest_scrape(scrapes[metric.source])
             return _age(f"the {metric.source}", newest, now, self.stale_after)
         return self.absent(scrapes, now)
@@ -141,7 +158,7 @@ class Reader:
 
     def _of(self, series: Mapping[Labels, _Value], colour: Colour, source: str = "") -> dict[Labels, _Value]:
         """The series of one colour of a source, the main one unless named."""
-        label = self._packs[source or self.main].colour_label
+        label = self._packs.get(source or self.main, self._packs[self.main]).colour_label
         return {labels: value for labels, value in series.items() if dict(labels).get(label) == colour}
 
     def _count(
@@ -151,8 +168,11 @@ class Reader:
         for role, colour in self._roles.named().items():
             kind: Traffic = traffic if role == "candidate" else "live"
             found = self._of(increments[metric.source], colour, metric.source)
-            pack = self._packs[metric.source]
-            if metric.bound and pack.latency:
+            pack = self._packs.get(metric.source, self._packs[self.main])
+            if metric.label and pack.predictions:
+                total = _sum(found, (pack.predictions,), kind)
+                numbers.extend((total, min(total, _sum(_labelled(found, metric.label), (pack.predictions,), kind))))
+            elif metric.bound and pack.latency:
                 numbers.extend(slower_than(_buckets(found, pack.latency, kind), metric.bound))
             elif pack.errors:
                 total, errors = (_sum(found, series, kind) for series in (pack.errors.total, pack.errors.errors))
@@ -178,6 +198,15 @@ class Reader:
     def error_source(self, scrapes: Mapping[str, Scrapes]) -> str:
         """Where errors are counted: at the router when it is seen, since it sees those of a crashed colour too."""
         return ROUTER if scrapes.get(ROUTER) else self.main
+
+    def classes(self, scrapes: Mapping[str, Scrapes]) -> tuple[str, ...]:
+        """The classes that the champion predicted most often so far, the most frequent first. None where it predicts numbers."""
+        totals: dict[str, float] = defaultdict(float)
+        for labels, points in self._of(scrapes.get(PREDICTIONS, {}), self._roles.champion).items():
+            if points:
+                totals[dict(labels).get("label", "")] += points[-1].value
+        named = sorted((label for label in totals if label and totals[label]), key=lambda label: (-totals[label], label))
+        return tuple(named[:MOST_CLASSES])
 
     def counts(self, what: Literal["errors", "latency"]) -> bool:
         """Whether the runtime of the pack counts this at all."""
@@ -224,14 +253,18 @@ class Reader:
 
     def _history_queries(self, metric: MetricPlan) -> tuple[str, str, bool]:
         """All requests of the champion, and its events or (False) its requests without them. No series is read as 0."""
-        pack = self._packs[metric.source]
+        pack = self._packs.get(metric.source, self._packs[self.main])
+        if metric.label and pack.predictions:
+            value = metric.label.replace("\\", "\\\\").replace('"', '\\"')
+            series = (pack.predictions,)
+            return self._selected(pack, series), self._selected(pack, series, f'label="{value}"'), True
         if metric.bound and pack.latency:
             raw = metric.bound / pack.latency.seconds
             texts = sorted({f"{raw:.12g}", repr(float(f"{raw:.12g}")), f"{raw:.6g}"})
-            series = pack.latency.series
+            buckets = pack.latency.series
             return (
-                self._selected(pack, (series,), 'le="+Inf"'),
-                self._selected(pack, (series,), f'le=~"{"|".join(texts)}"'),
+                self._selected(pack, (buckets,), 'le="+Inf"'),
+                self._selected(pack, (buckets,), f'le=~"{"|".join(texts)}"'),
                 False,
             )
         counted = pack.errors
@@ -264,6 +297,10 @@ def _buckets(increments: Mapping[Labels, float], latency: Buckets, traffic: Traf
         if latency.series.matches(named, traffic):
             buckets[round(bound_of(named["le"]) * latency.seconds, 12)] += increment
     return dict(buckets)
+
+
+def _labelled(increments: Mapping[Labels, float], label: str) -> dict[Labels, float]:
+    return {labels: value for labels, value in increments.items() if dict(labels).get("label") == label}
 
 
 def _sum(increments: Mapping[Labels, float], wanted: Sequence[Series], traffic: Traffic) -> int:

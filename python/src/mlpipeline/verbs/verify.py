@@ -29,7 +29,7 @@ from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.exporting import Exporter
 from mlpipeline.verbs.late_labels import NAME as ACCURACY
 from mlpipeline.verbs.late_labels import LateLabels
-from mlpipeline.verbs.looking import Reader, Roles, queries
+from mlpipeline.verbs.looking import PREDICTIONS, Reader, Roles, Scrapes, queries
 
 __all__ = ["JudgedRelease", "Roles", "StageOutcome", "Watch", "asked", "conditions", "replay", "run"]
 
@@ -90,7 +90,14 @@ class Watch:
         self._roles = roles
         self._settings = context.config.verify
         self._source = context.world.metrics(prometheus)
-        self._reader = Reader(self._source, context.config.service, roles, self._settings.interval, self._settings.pack)
+        self._reader = Reader(
+            self._source,
+            context.config.service,
+            roles,
+            self._settings.interval,
+            self._settings.pack,
+            predictions=self._settings.predictions.enabled,
+        )
         self._name = file
         self._path = context.runs.folder(run.id) / file
         self._judge: Judge | None = None
@@ -129,7 +136,7 @@ class Watch:
     def _expected(self, plan: Plan, now: float) -> tuple[Reason, ...]:
         from mlpipeline.verbs.verify_planning import expectation, unfinished
 
-        prompt = [metric for metric in plan.metrics if not metric.late]
+        prompt = [metric for metric in plan.metrics if not metric.late and not metric.label]
         usual = {metric.name: self._reader.usual(metric, now) for metric in prompt}
         found = tuple(expectation(self._context.config, plan, metric, usual[metric.name]) for metric in prompt)
         return (*found, *unfinished(self._context.config, plan.conditions))
@@ -224,6 +231,7 @@ class Watch:
                     "latency", f"slower than {bound:g} s{moved}", self._reader.main, latency.tolerate, latency.margin, bound=bound
                 )
             )
+        metrics.extend(self._classes(scrapes))
         calibrated = [
             msgspec.structs.replace(metric, calibration=self._reader.calibration(metric, now, self._settings.interval))
             for metric in metrics
@@ -247,6 +255,23 @@ class Watch:
             disagreement=_disagreement(self._context.config),
             rules=RULES,
         )
+
+    def _classes(self, scrapes: dict[str, Scrapes]) -> list[MetricPlan]:
+        rule = self._settings.predictions
+        if not rule.enabled:
+            return []
+        found = self._reader.classes(scrapes)
+        if not found:
+            raise ConfigurationError(
+                "the champion has predicted no class yet, so no distribution can be compared",
+                facts={"query": self._reader.queries[PREDICTIONS]},
+                likely="it answers numbers, or nothing has been asked of it since it started",
+                tries=("verify.predictions.enabled: false",),
+            )
+        return [
+            MetricPlan(f"predictions.{label}", f"predicted as {label}", PREDICTIONS, 0.0, rule.margin, rule.effect, label=label)
+            for label in found
+        ]
 
     def _judging(self) -> Judge:
         if self._judge is None:
@@ -387,7 +412,9 @@ class Watch:
         settings = self._settings
         named = (("errors", settings.errors), ("latency", settings.latency), (ACCURACY, settings.accuracy))
         rules = {name: rule for name, rule in named if rule.enabled}
-        known = {metric.name: (metric.tolerate, metric.margin) for metric in plan.metrics}
+        known = {metric.name: (metric.tolerate, metric.margin) for metric in plan.metrics if not metric.label}
+        classes = {(metric.effect, metric.margin) for metric in plan.metrics if metric.label}
+        predictions = {(settings.predictions.effect, settings.predictions.margin)} if settings.predictions.enabled else set()
         return (
             plan.run == self._run.id
             and (plan.candidate, plan.champion) == (self._roles.candidate, self._roles.champion)
@@ -395,6 +422,7 @@ class Watch:
             and known == {name: (rule.tolerate, rule.margin) for name, rule in rules.items()}
             and plan.conditions == conditions(self._context.config, self._roles)
             and plan.score == _score(self._context.config, self._roles)
+            and classes == predictions
             and plan.disagreement == _disagreement(self._context.config)
             and plan.queries == self._reader.queries
             and plan.rules == RULES
@@ -429,7 +457,7 @@ def asked(config: Config) -> tuple[str, ...]:
     roles = Roles(candidate=Colour.GREEN, champion=Colour.BLUE)
     plan = _score(config, roles)
     scored = (query for metric in plan.metrics for query in metric.queries) if plan else ()
-    selectors = queries(config.service, config.verify.pack).values()
+    selectors = queries(config.service, config.verify.pack, predictions=config.verify.predictions.enabled).values()
     return (*selectors, *(condition.query for condition in conditions(config, roles)), *scored)
 
 
