@@ -71,7 +71,7 @@ def packaged(project: SmallProject, run: Run, image: str = "") -> Result:
 
 
 def test_the_image_is_layers_of_base_dependencies_code_model_and_manifest(project: SmallProject, tmp_path: Path) -> None:
-    configured(project, tmp_path, version="1.4.0", labels={"team": "fraud"}, gpus=2)
+    configured(project, tmp_path, version="1.4.0", labels={"team": "fraud"}, gpus=2, warm_up_rows=512)
     run = trained(project)
     result = packaged(project, run)
     made = result.evidence["image"]
@@ -87,6 +87,7 @@ def test_the_image_is_layers_of_base_dependencies_code_model_and_manifest(projec
     assert inner["Entrypoint"][:5] == [
         *("/opt/mlpipeline/environment/bin/python", "-m", "mlpipeline.serving", "--model", "/opt/mlpipeline/model")
     ]
+    assert inner["Entrypoint"][-2:] == ["--warm-up-rows", "512"] and "NVIDIA_VISIBLE_DEVICES=all" in inner["Env"]
     assert config["created"] == "1970-01-01T00:00:00Z"
     labels = inner["Labels"]
     assert labels["org.opencontainers.image.revision"] == run.commit == labels["mlpipeline.commit"]

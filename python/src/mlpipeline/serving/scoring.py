@@ -116,22 +116,33 @@ class Scorer:
         """What the model has shown of itself."""
         return self._shown
 
-    def warm_up(self) -> Seen:
+    def warm_up(self, rows: int = 0) -> Seen:
         """Scores the model's own input example as if a client had sent it, when it has one.
+
+        Args:
+            rows: Then so many rows of it in one request, the largest that is to come.
 
         Returns:
             What the model's predictions look like, with every class that it names.
 
         Raises:
-            RuntimeError: The model does not answer its own example; the message says why.
+            RuntimeError: The model does not answer its own example, or not so many rows at once; the message says why.
         """
         labels = dict.fromkeys(_classes(self._model), 0)
         example = self._folder / "serving_input_example.json"
         if not example.is_file():
+            if rows:
+                raise RuntimeError("the model was saved without an input example, so there are no rows to warm it up with")
             return Seen(labels=labels)
         reply = self.score(example.read_bytes(), JSON)
         if reply.status != 200:
             raise RuntimeError(f"the model does not answer its own input example: {reply.problem}\n{reply.details}".rstrip())
+        if rows:
+            largest = self.score(_repeated(example.read_bytes(), rows), JSON)
+            if largest.status != 200:
+                raise RuntimeError(
+                    f"the model does not answer {rows} rows at once: {largest.problem}\n{largest.details}".rstrip()
+                )
         seen = reply.seen or Seen()
         self._shown = self._show(example.read_bytes())
         if self._shown.arrays:
@@ -325,6 +336,23 @@ def _splits(raw: Any, rows: int) -> bool:
     import numpy
 
     return isinstance(raw, numpy.ndarray) and raw.ndim in {1, 2} and len(raw) == rows and raw.dtype.kind in "biufUO"
+
+
+def _repeated(example: bytes, rows: int) -> bytes:
+    """A request of so many rows: those of the example, over and over."""
+
+    def filled(values: Any) -> Any:
+        if isinstance(values, dict):
+            return {name: filled(column) for name, column in values.items()}
+        return [values[index % len(values)] for index in range(rows)] if isinstance(values, list) and values else values
+
+    request = json.loads(example)
+    for name, value in request.items():
+        if name == "dataframe_split":
+            request[name] = {"columns": value["columns"], "data": filled(value["data"])}
+        elif name != "params":
+            request[name] = filled(value)
+    return json.dumps(request).encode()
 
 
 def _media_type(content_type: str) -> str:

@@ -118,7 +118,7 @@ class ScoringServer(Server):
         try:
             scorer = load(self._settings.model)
             take_over_library_logs(self._log)
-            seen = scorer.warm_up()
+            seen = scorer.warm_up(self._settings.warm_up_rows)
         except (Exception, SystemExit) as fault:  # noqa: BLE001 - a model's code may raise anything while it is loaded
             self._log.event("model cannot be loaded", model=str(self._settings.model), message=f"{type(fault).__name__}: {fault}")
             outcome = self._give_up

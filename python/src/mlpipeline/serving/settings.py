@@ -29,6 +29,8 @@ class Settings:
         drain_timeout: Seconds that requests in flight get after SIGTERM.
         time_limit: Seconds that one request may take, waiting included; later it is answered with 504.
         body_limit: Largest request body in bytes; a larger one is answered with 413.
+        warm_up_rows: So many rows are scored at once before the process is ready, so that the largest request to come finds its
+            memory taken and its kernels compiled; 0: only the model's input example.
         when_full: Status of what the queue has no place for: 503, which counts as the server's failure, or 429.
         log_requests: Whether every scoring request is a line of the log.
         sample_file: Where a sample of requests is kept; none: nowhere.
@@ -50,6 +52,7 @@ class Settings:
     drain_timeout: float = 30.0
     time_limit: float = 60.0
     body_limit: int = 64 * MEBIBYTE
+    warm_up_rows: int = 0
     keep_answers: int = 0
     when_full: int = 503
     log_requests: bool = False
@@ -88,6 +91,7 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--drain-timeout", type=_seconds, default=Settings.drain_timeout, help="seconds after SIGTERM")
     parser.add_argument("--time-limit", type=_seconds, default=Settings.time_limit, help="seconds for one request")
     parser.add_argument("--body-limit", type=_at_least_one, default=Settings.body_limit, help="bytes of one request body")
+    parser.add_argument("--warm-up-rows", type=_not_negative, default=Settings.warm_up_rows, help="rows of the largest request")
     parser.add_argument("--when-full", type=int, choices=(429, 503), default=Settings.when_full, help="status of a full queue")
     parser.add_argument("--log-requests", action="store_true", help="a line for every scoring request")
     parser.add_argument("--sample-file", type=Path, help="keep a sample of requests and answers here")

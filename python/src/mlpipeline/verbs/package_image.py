@@ -164,6 +164,7 @@ def _on_base(context: Context, packing: Packing, base: Base, contents: tuple[Con
         arguments=(
             *("--host", "0.0.0.0", "--port", str(PORT), "--service", context.config.service),  # noqa: S104 - a container's own
             *("--digest", packing.built.manifest.digest),
+            *(("--warm-up-rows", str(wanted.warm_up_rows)) if wanted.warm_up_rows else ()),
             *wanted.arguments,
         ),
         python=lock.python,
