@@ -175,7 +175,7 @@ def test_what_cannot_be_read_is_never_clean(model: Path, name: str, content: byt
 
 
 @pytest.mark.parametrize(
-    "text", ["catboost\nnumpy\nR\n", "class\nname\nb.", "(a\nb\nc\n", ".\n", "I1\n", "conda\nforge\n0\n", "\x82\x01 and more"]
+    "text", ["catboost\nnumpy\nR\n", "class\nname\nb.", "(a\nb\nc\n", ".\n", "I1\n", "x = 1", "x^2", "BZhello", "conda\nforge\n0\n", "\x82\x01 and more"]
 )
 def test_a_text_that_begins_like_opcodes_is_a_text(model: Path, text: str) -> None:
     (model / "vocabulary.txt").write_text(text, "latin-1")
@@ -333,6 +333,38 @@ def test_a_skops_file_is_judged_by_the_types_it_names(model: Path) -> None:
     (model / "model.skops").write_bytes(zipped({"schema.json": schema("sklearn.linear_model._base", "LinearRegression")}))
     assert not look(model).findings
     (model / "model.skops").write_bytes(zipped({"schema.json": schema("os", "system")}))
+    assert ids(look(model)) == {"pickle-dangerous"}
+
+
+@pytest.mark.parametrize(
+    ("loader", "found"),
+    [("mlflow.sklearn", False), ("mlflow.pyfunc.model", False), ("os", True), ("evil.loader", True), ("own_loader", False)],
+)
+def test_what_mlflow_is_told_to_import_must_be_known(model: Path, loader: str, found: bool) -> None:
+    """The loader's module is imported, and its function called, before anything of the model is read."""
+    (model / "MLmodel").write_text(f"flavors:\n  python_function:\n    loader_module: {loader}\n")
+    own = model.parent / "own_loader.py"
+    own.write_text("")
+    assert ids(look(model, tracked=(own,))) == ({"loader-unknown"} if found else set())
+
+
+def test_code_beside_the_model_that_git_does_not_know_is_told(model: Path) -> None:
+    (model / "code").mkdir()
+    (model / "code" / "known.py").write_text("x = 1\n")
+    (model / "code" / "stranger.py").write_text("import os\n")
+    tracked = model.parent / "known.py"
+    tracked.write_text("x = 1\n")
+    found = look(model, tracked=(tracked,)).findings
+    assert [(one.id, one.level, one.where) for one in found] == [("code-untracked", "medium", "model/code/stranger.py")]
+
+
+def test_long_members_of_an_archive_are_known_without_a_copy(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlpipeline.adapters.scanners.model_files._SPOOLED", 1000)
+    raw = b"\x3f\x80" * 5000
+    evil = pickle.dumps([0] * 5000 + [EVIL["eval"]])
+    (model / "m.pt").write_bytes(zipped({"m/data.pkl": pickle.dumps([1]), "m/data/0": raw, "m/version": b"3"}))
+    assert not look(model).findings
+    (model / "m.pt").write_bytes(zipped({"m/data.pkl": pickle.dumps([1]), "m/data/0": evil, "m/version": b"3"}))
     assert ids(look(model)) == {"pickle-dangerous"}
 
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from configparser import ConfigParser
 from configparser import Error as BadIni
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import msgspec
@@ -186,7 +187,7 @@ def _one(context: Context, folder: Path, check: Check) -> _Ended:
         record=_record(context, check),
         limit_seconds=check.rule.timeout,
     )
-    ended = _judged(check, outcome, {kind: file for kind, file in files.items() if file.is_file()})
+    ended = _judged(check, outcome, {kind: file for kind, file in files.items() if file.is_file()}, context.project)
     context.console.say(f"checks: {ended.summary}")
     return ended
 
@@ -208,7 +209,7 @@ def _not_run(check: Check, why: str, links: Mapping[str, str] | None = None) -> 
 # --- judging ----------------------------------------------------------------------------------------------------------
 
 
-def _judged(check: Check, outcome: Outcome, files: Mapping[str, Path]) -> _Ended:
+def _judged(check: Check, outcome: Outcome, files: Mapping[str, Path], project: Path) -> _Ended:
     links = {"log": f"{FOLDER}/{check.name}.log", **{kind: f"{FOLDER}/{file.name}" for kind, file in files.items()}}
     if outcome.code in _NOT_FOUND and outcome.kind == "failed":
         return _not_run(check, outcome.tail[-1] if outcome.tail else "a program of it is not there", links)
@@ -217,7 +218,7 @@ def _judged(check: Check, outcome: Outcome, files: Mapping[str, Path]) -> _Ended
     named: list[str] = []
     numbers: dict[str, Number] = {"exit_code": outcome.code, "check_seconds": outcome.seconds}
     for kind, file in files.items():
-        _READERS[kind](file, named, numbers)
+        _READERS[kind](file, project, named, numbers)
     if outcome.kind == "done":
         counted = ", ".join(f"{numbers[key]} {key}" for key in ("tests", "findings") if key in numbers)
         summary = f"{check.name}: passed{f', {counted}' if counted else ''} ({outcome.seconds:.1f} s)"
@@ -234,7 +235,7 @@ def _judged(check: Check, outcome: Outcome, files: Mapping[str, Path]) -> _Ended
     return _Ended(check, verdict, f"{check.name}: {what}"[:300], tuple(named[:_NAMED]), numbers, links, outcome.seconds)
 
 
-def _read_junit(file: Path, named: list[str], numbers: dict[str, Number]) -> None:
+def _read_junit(file: Path, _: Path, named: list[str], numbers: dict[str, Number]) -> None:
     try:
         root = ElementTree.parse(file).getroot()  # noqa: S314 - the project's own tool wrote it
     except (ElementTree.ParseError, OSError):
@@ -252,28 +253,28 @@ def _read_junit(file: Path, named: list[str], numbers: dict[str, Number]) -> Non
             named.append(f"{place}: {first[0][:200]}" if first else place)
 
 
-def _read_sarif(file: Path, named: list[str], numbers: dict[str, Number]) -> None:
+def _read_sarif(file: Path, project: Path, named: list[str], numbers: dict[str, Number]) -> None:
     try:
         results = [one for run in msgspec.json.decode(file.read_bytes())["runs"] for one in run.get("results", ())]
     except (msgspec.DecodeError, OSError, KeyError, TypeError):
         named.append(f"{file.name} cannot be read")
         return
     numbers["findings"] = len(results)
-    named.extend(_sarif_line(one) for one in results)
+    named.extend(_sarif_line(one, project) for one in results)
 
 
-def _sarif_line(one: Mapping[str, object]) -> str:
+def _sarif_line(one: Mapping[str, object], project: Path) -> str:
     places = msgspec.convert(one.get("locations") or [{}], list[dict[str, dict[str, dict[str, object]]]])
     place = places[0].get("physicalLocation", {})
-    uri = str(place.get("artifactLocation", {}).get("uri", "")).removeprefix("file://")
+    uri = unquote(str(place.get("artifactLocation", {}).get("uri", "")).removeprefix("file://"))
     line = place.get("region", {}).get("startLine", "")
     message = one.get("message")
     text = str(message.get("text", "")) if isinstance(message, dict) else ""
-    relative = os.path.relpath(uri) if uri.startswith("/") else uri
+    relative = os.path.relpath(uri, project) if uri.startswith("/") else uri
     return f"{relative}:{line}: {one.get('ruleId') or ''} {text}".strip()
 
 
-_READERS: Mapping[str, Callable[[Path, list[str], dict[str, Number]], None]] = {"junit": _read_junit, "sarif": _read_sarif}
+_READERS: Mapping[str, Callable[[Path, Path, list[str], dict[str, Number]], None]] = {"junit": _read_junit, "sarif": _read_sarif}
 
 
 def _summary(ended: Sequence[_Ended]) -> str:

@@ -10,10 +10,13 @@ import bz2
 import contextlib
 import fnmatch
 import gzip
+import hashlib
 import importlib
+import io
 import json
 import lzma
 import os
+import re
 import stat
 import tempfile
 import zipfile
@@ -72,6 +75,7 @@ class ModelFiles:
         for root, strict in _roots(scanned):
             for file in _files(root):
                 look.file(file, strict=strict)
+        look.code()
         return Scan(
             tool="mlpipeline",
             version=__version__,
@@ -153,6 +157,28 @@ class _Look:
         name = os.fsdecode(file.relative_to(root)) if root and file.is_relative_to(root) else file.name
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._data_patterns)
 
+    def code(self) -> None:
+        """What MLflow is told to import, and Python files that run with the model but that git does not know."""
+        model = self._scanned.model
+        if model is None:
+            return
+        with contextlib.suppress(OSError):
+            for name in re.findall(rb"^ *loader_module: *['\"]?([^\s'\"]+)", (model / "MLmodel").read_bytes(), re.MULTILINE):
+                self._loader(name.decode(errors="replace"), shown(model / "MLmodel", self._scanned.project))
+        if not self._scanned.tracked:
+            return
+        known = {_content(file) for file in self._scanned.tracked if file.suffix == ".py"}
+        for file in _files(model):
+            if file.suffix == ".py" and not file.is_symlink() and file.is_file() and _content(file) not in known:
+                text = "Python code that is loaded with the model, and that is in no file that git tracks"
+                self.add("code-untracked", "medium", shown(file, self._scanned.project), text)
+
+    def _loader(self, module: str, where: str) -> None:
+        top = module.partition(".")[0]
+        if not (module.startswith("mlflow.") or top in self.allowed.libraries or self.allowed.trust(module, "*") == "allowed"):
+            text = f"it tells MLflow to import {module}, which is in none of the model's requirements nor in security.allow"
+            self.add("loader-unknown", "critical", where, text, module)
+
     # --- by content -------------------------------------------------------------------------------------------------
 
     def content(self, file: IO[bytes], where: str, suffix: str, *, depth: int, strict: bool) -> None:
@@ -166,7 +192,7 @@ class _Look:
             self._numpy(file, where)
             return
         unpacked = _unpacker(head)
-        if unpacked is not None:
+        if unpacked is not None and not _is_text(file):  # texts may begin with the same letters: "x = 1"
             self._compressed(file, where, suffix, unpacked, depth)
             return
         archive = zipfile.is_zipfile(file)
@@ -289,7 +315,11 @@ class _Look:
             self.unreadable(where, f"it unpacks to {member.file_size} bytes")
             return
         with archive.open(member) as packed, tempfile.SpooledTemporaryFile(_SPOOLED) as plain:
-            self._copy(packed.read, plain)
+            head = packed.read(_BLOCK)
+            if member.file_size > _SPOOLED and _is_raw(head):
+                return  # the numbers of a tensor, which need not be copied to be known as such
+            plain.write(head)
+            self._copy(packed.read, plain, len(head))
             self.content(plain, where, Path(member.filename).suffix.lower(), depth=depth + 1, strict=False)
 
     def _compressed(
@@ -303,8 +333,7 @@ class _Look:
                 return
             self.content(plain, where, suffix, depth=depth + 1, strict=False)
 
-    def _copy(self, read: Callable[[int], bytes], plain: Any) -> None:
-        size = 0
+    def _copy(self, read: Callable[[int], bytes], plain: Any, size: int = 0) -> None:
         while block := read(_BLOCK):
             size += len(block)
             if size > BYTES:
@@ -423,6 +452,13 @@ def _keras_parts(node: Any) -> Iterator[dict[str, Any]]:
                 yield one
 
 
+def _content(file: Path) -> bytes:
+    try:
+        return hashlib.sha256(file.read_bytes()).digest()
+    except OSError:
+        return b""
+
+
 def _own_modules(scanned: Scanned) -> frozenset[str]:
     """Top-level modules of the project's own code, which lies in the repository or beside the model as readable text."""
     folders = [*([scanned.model / "code"] if scanned.model else []), *scanned.include]
@@ -468,6 +504,19 @@ def _inflating(file: IO[bytes]) -> Callable[[int], bytes]:
         return b""
 
     return read
+
+
+def _is_raw(head: bytes) -> bool:
+    """Whether a long member begins as nothing that anybody would open: neither an archive nor a pickle."""
+    if _unpacker(head) is not None or head.startswith((b"\x93NUMPY", b"PK\x03\x04", b"7z\xbc\xaf", b"Rar!")) or _known_data(head):
+        return False
+    seen = Seen()
+    file = io.BytesIO(head)
+    try:
+        walk(file, seen, joblib=False)
+    except Malformed:
+        return not seen.calls and not seen.imports and file.tell() < len(head) // 2
+    return False
 
 
 def _known_data(head: bytes) -> bool:
