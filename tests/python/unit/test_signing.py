@@ -129,8 +129,13 @@ def test_key_of_a_key_management_service_is_asked_through_cosign(tmp_path: Path)
     environment = {"PATH": f"{program.parent}:{os.environ['PATH']}"}
     assert signer(tmp_path, environment, key="awskms:///alias/release").sign(CONTENT, at=NOW).sig
     assert (tmp_path / "asked").read_text() == "sign-blob --yes --tlog-upload=false --key awskms:///alias/release -\n"
-    with pytest.raises(EnvironmentFault, match="cosign, which can ask it, is not installed"):
+    with pytest.raises(EnvironmentFault, match="cosign is not installed"):
         signer(tmp_path, {"PATH": "/nowhere"}, key="awskms:///alias/release").sign(CONTENT, at=NOW)
+    (tmp_path / "cosign.key").write_text("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAAAA\n")
+    program.write_text(program.read_text().replace('echo "$@"', 'echo "$COSIGN_PASSWORD $@"'))
+    given = {**environment, "WORD": "correct horse"}
+    assert signer(tmp_path, given, key="cosign.key", password_env="WORD").sign(CONTENT, at=NOW).sig
+    assert (tmp_path / "asked").read_text().startswith("correct horse sign-blob --yes --tlog-upload=false --key cosign.key")
 
 
 def test_key_that_nobody_could_check_signs_nothing(tmp_path: Path) -> None:

@@ -67,9 +67,17 @@ class Signer:
         config = self._config
         if config.command:
             return self._asked(["/bin/sh", "-c", config.command], content)
-        if config.key.startswith(COSIGN_SCHEMES):
+        if config.key.startswith(COSIGN_SCHEMES) or self._is_cosigns_own():
             return self._asked(self._cosign(), content)
         return _signed(self._private(), content)
+
+    def _is_cosigns_own(self) -> bool:
+        """Whether the key file was made by cosign, in a form that it alone reads."""
+        try:
+            begin = (self._project / self._config.key).read_bytes()[:200] if self._config.key else b""
+        except OSError:
+            return False  # told when the key is read
+        return b"SIGSTORE PRIVATE KEY" in begin or b"COSIGN PRIVATE KEY" in begin
 
     def _source(self) -> str:
         config = self._config
@@ -129,7 +137,7 @@ class Signer:
         program = shutil.which("cosign", path=self._environment.get("PATH"))
         if program is None:
             raise EnvironmentFault(
-                "the signing key is in a key management service, and cosign, which can ask it, is not installed",
+                "the signing key is one that cosign has to use, and cosign is not installed",
                 facts={"signing.key": self._config.key},
                 tries=("install cosign on the agent", "signing.command: any program that signs standard input"),
             )
@@ -142,7 +150,7 @@ class Signer:
                 command,
                 input=content,
                 cwd=self._project,
-                env=dict(self._environment) or None,
+                env=self._for_the_command() or None,
                 capture_output=True,
                 timeout=_LIMIT_SECONDS,
                 check=False,
@@ -158,6 +166,11 @@ class Signer:
                 likely="the agent may not use the key, or the key management service cannot be reached",
             )
         return _unbase64(done.stdout.decode("ascii")) if _is_base64(done.stdout) else done.stdout
+
+    def _for_the_command(self) -> dict[str, str]:
+        """cosign looks for the password of its own key under a name of its own."""
+        word = self._environment.get(self._config.password_env, "") if self._config.password_env else ""
+        return {**self._environment, **({"COSIGN_PASSWORD": word} if word else {})}
 
     def _without_secrets(self, said: bytes) -> str:
         text = "\n".join(said.decode(errors="replace").strip().splitlines()[-3:])
