@@ -13,10 +13,22 @@ import msgspec
 
 from mlpipeline.adapters.docker.engine import Engine, said
 from mlpipeline.core.container import ContainerImage, image_name
-from mlpipeline.core.image import Descriptor, digest_of, encoded, is_digest, padding, pinned, tar_end
+from mlpipeline.core.image import (
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    REF_NAME,
+    Descriptor,
+    digest_of,
+    encoded,
+    is_digest,
+    padding,
+    pinned,
+    tar_end,
+)
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 
 _BLOCK_BYTES = 1 << 20
+CONTAINERD_NAME = "io.containerd.image.name"
 
 
 class Images:
@@ -137,7 +149,7 @@ class Images:
     def _name(self, found: str, image: ContainerImage) -> None:
         """Without a name it would be rubbish to ``docker image prune`` as soon as no container used it."""
         with self._engine.asked("an image could not be named", image=image.digest):
-            self._engine.client.tag(found, image_name(self._service), image.digest.removeprefix("sha256:")[:12])
+            self._engine.client.tag(found, image_name(self._service), _tag(image))
 
     def _load(self, image: ContainerImage) -> None:
         """Of a layout, only the layers that the engine does not have yet; all of them where it cannot do with less."""
@@ -146,11 +158,13 @@ class Images:
             self._send(image, _blocks(source))
             return
         parts = _parts(source, image)
+        name = f"{image_name(self._service)}:{_tag(image)}"
         known = self._layers_of_others(parts.diff_ids)
-        with suppress(EnvironmentFault):
-            self._send(image, _layout_archive(source, parts, known))
+        if known:
+            with suppress(EnvironmentFault):
+                self._send(image, _layout_archive(source, parts, name, known))
         if not self._known(image):
-            self._send(image, _layout_archive(source, parts, 0))
+            self._send(image, _layout_archive(source, parts, name))
 
     def _send(self, image: ContainerImage, archive: Iterator[bytes]) -> None:
         with self._engine.asked("an image could not be loaded", image=image.digest, source=image.source):
@@ -164,9 +178,12 @@ class Images:
                     )
 
     def _layers_of_others(self, wanted: Sequence[str]) -> int:
-        """How many of the lowest layers another image of ours has in this very order."""
+        """How many of the lowest layers another image of ours has in this very order; none where containerd keeps the images,
+        which takes whole ones only."""
         most = 0
         with self._engine.asked("the engine's images cannot be read", service=self._service):
+            if "io.containerd.snapshotter" in str(self._engine.client.info().get("DriverStatus")):
+                return 0
             entries = self._engine.client.images(filters={"reference": image_name("*")})
         for entry in entries:
             found = self._inspected(str(entry["Id"])) or {}
@@ -205,6 +222,10 @@ def _blocks(file: Path) -> Iterator[bytes]:
             yield block
 
 
+def _tag(image: ContainerImage) -> str:
+    return image.digest.removeprefix("sha256:")[:12]
+
+
 class _Manifest(msgspec.Struct):
     config: Descriptor
     layers: list[Descriptor]
@@ -221,6 +242,7 @@ class _Configuration(msgspec.Struct):
 class _Parts(msgspec.Struct, frozen=True):
     """Of an image in a layout: blobs, and what its layers are called without compression."""
 
+    manifest: bytes
     config: str
     layers: tuple[str, ...]
     diff_ids: tuple[str, ...]
@@ -240,21 +262,32 @@ def _parts(layout: Path, image: ContainerImage) -> _Parts:
             likely="a later package of the same version replaced it, or someone changed the folder",
             tries=("mlpipeline package",),
         ) from error
-    return _Parts(found.config.digest, tuple(one.digest for one in found.layers), tuple(configuration.rootfs.diff_ids))
+    return _Parts(manifest, found.config.digest, tuple(one.digest for one in found.layers), tuple(configuration.rootfs.diff_ids))
 
 
 def _place(digest: str) -> str:
     return f"blobs/sha256/{digest.removeprefix('sha256:')}"
 
 
-def _layout_archive(layout: Path, parts: _Parts, known: int) -> Iterator[bytes]:
-    """The image of an OCI layout as the archive that every engine loads; nothing is written in between.
+def _layout_archive(layout: Path, parts: _Parts, name: str, known: int = 0) -> Iterator[bytes]:
+    """The image of an OCI layout as an archive that every engine loads, also those that name images by their manifest.
+
+    Nothing is written in between.
 
     Args:
+        name: ``name:tag`` that the engine gives the image.
         known: How many of the lowest layers are left out.
     """
-    named = encoded([{"Config": _place(parts.config), "RepoTags": None, "Layers": [_place(one) for one in parts.layers]}])
-    yield _header("manifest.json", len(named)) + named + padding(len(named))
+    mine = Descriptor(MANIFEST_TYPE, digest_of(parts.manifest), len(parts.manifest), {REF_NAME: name, CONTAINERD_NAME: name})
+    docker = {"Config": _place(parts.config), "RepoTags": [name], "Layers": [_place(one) for one in parts.layers]}
+    texts = {
+        "manifest.json": encoded([docker]),
+        "index.json": encoded({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [mine]}),
+        "oci-layout": encoded({"imageLayoutVersion": "1.0.0"}),
+        _place(mine.digest): parts.manifest,
+    }
+    for path, text in texts.items():
+        yield _header(path, len(text)) + text + padding(len(text))
     for digest in dict.fromkeys((parts.config, *parts.layers[known:])):
         file = layout / _place(digest)
         size = file.stat().st_size
