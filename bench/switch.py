@@ -3,6 +3,8 @@
 Each way to change the traffic is measured in the same run, in turns: our switch (written, confirmed by the router), our
 rollback out of a 50 % step, and a bare rename of the same route file that nobody confirms. What counts is what the client
 sees: the time from the call to the last answer of the colour that was to get no more users.
+
+``python bench/switch.py docker`` measures the same with containers.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "python"))
 
 from constant_load import ConstantLoad, quantile
-from mlpipeline.adapters.local import LocalTarget
 from mlpipeline.core.envoy_files import routes, routes_file
 from mlpipeline.core.traffic import Colour, TrafficPlan
-from target_world import LocalWorld
+from mlpipeline.ports import Target
+from target_world import WORLDS, TargetWorld
 from tiny_service import Behaviour
 
 SWITCHES = int(os.environ.get("BENCH_SWITCHES", "100"))
@@ -38,11 +40,11 @@ class Change:
     loser: Colour
 
 
-def bare_rename(world: LocalWorld, plan: TrafficPlan) -> None:
+def bare_rename(world: TargetWorld, plan: TrafficPlan) -> None:
     """What a script would do: write beside, rename, hope."""
     import msgspec
 
-    file = routes_file(world.places.target / "router")
+    file = routes_file(world.router_files)
     beside = file.with_name("bare")
     beside.write_bytes(msgspec.json.encode(routes(plan, f"bare-{time.time_ns()}")))
     os.replace(beside, file)
@@ -56,7 +58,7 @@ def change(changes: list[Change], load: ConstantLoad, way: str, act: Callable[[]
         raise SystemExit(f"{way}: {winner} did not answer")
 
 
-def measure(world: LocalWorld, target: LocalTarget, load: ConstantLoad) -> list[Change]:
+def measure(world: TargetWorld, target: Target, load: ConstantLoad) -> list[Change]:
     changes: list[Change] = []
     first, second = Colour.GREEN, Colour.BLUE
     for _ in range(SWITCHES):
@@ -85,9 +87,9 @@ def last_answers(load: ConstantLoad, changes: list[Change], end: float) -> dict[
     return found
 
 
-def main() -> int:
+def main(kind: str = "local") -> int:
     with tempfile.TemporaryDirectory() as folder:
-        world = LocalWorld(Path(folder))
+        world = WORLDS[kind](Path(folder))
         target = world.target()
         try:
             for colour in (Colour.BLUE, Colour.GREEN):
@@ -102,7 +104,7 @@ def main() -> int:
     seconds = last_answers(load, changes, end)
     kept = sum(not answer.fresh for answer in load.answers)
     connections = f"{kept} on kept and {load.sent - kept} on new connections"
-    print(f"{len(changes)} changes under {RATE:g} requests/s: {load.sent} requests, {connections}")
+    print(f"{kind}: {len(changes)} changes under {RATE:g} requests/s: {load.sent} requests, {connections}")
     print(f"failed requests: {load.failed}")
     print("from the call to the last answer of the old colour, seen by the client:")
     base = quantile(seconds["bare rename"], 0.5)
@@ -118,4 +120,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -283,6 +283,10 @@ class DockerWorld:
     def address(self) -> str:
         return f"http://{self.settings.host}:{self.settings.port}"
 
+    @property
+    def router_files(self) -> Path:
+        return self.places.docker / "router"
+
     def target(self, fence: Callable[[], None] | None = None) -> DockerTarget:
         return DockerTarget(self.places, self.service, self.settings, SystemClock(), {}, fence=fence)
 

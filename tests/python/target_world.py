@@ -30,6 +30,10 @@ class TargetWorld(Protocol):
     def address(self) -> str:
         """Where users reach the service, ``http://host:port``."""
 
+    @property
+    def router_files(self) -> Path:
+        """The folder of the files that the router follows."""
+
     def target(self, fence: Callable[[], None] | None = None) -> Target:
         """As a worker that has just been started makes it: it remembers nothing."""
 
@@ -64,6 +68,10 @@ class LocalWorld:
     @property
     def address(self) -> str:
         return f"http://{self._settings.host}:{self._settings.port}"
+
+    @property
+    def router_files(self) -> Path:
+        return self.places.target / "router"
 
     @property
     def port(self) -> int:
