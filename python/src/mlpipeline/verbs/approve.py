@@ -18,7 +18,7 @@ from mlpipeline.record.run import Run
 from mlpipeline.verbs.attesting import check_clock, keep_approval, newest_entry, signed
 from mlpipeline.verbs.context import Context
 
-_EVIDENCE = ("gate-data", "gate-model", "package", "deploy")
+_EVIDENCE = ("gate-data", "gate-security", "gate-model", "package", "deploy")
 POLICY = "policy"
 """Who decides when nobody is there: ``approval.unattended``. It needs no quorum, and only says what is declared."""
 _SHORTEST_DIGEST = 12
