@@ -118,9 +118,10 @@ def test_writers_at_once_make_one_chain_and_lose_nothing(kept: Kept) -> None:
         ("UPDATE {table} SET line = replace(line, 'number 2', 'number 9') WHERE number = 2", 2),
         ("DELETE FROM {table} WHERE number = 2", 2),
         ("DELETE FROM {table} WHERE number >= 3", 3),
+        ("DELETE FROM {table} WHERE number = 4", 4),
         ("UPDATE {table} SET line = '' WHERE number = 1", 1),
     ],
-    ids=["edited", "removed", "cut off at the end", "emptied"],
+    ids=["edited", "removed", "cut off at the end", "the last one", "emptied"],
 )
 def test_rows_changed_behind_its_back_are_found_and_named(kept: Kept, change: str, number: int) -> None:
     filled(kept)
@@ -136,16 +137,17 @@ def test_rows_changed_behind_its_back_are_found_and_named(kept: Kept, change: st
         assert caught.value.facts["ledger"].endswith(f":{number}"), caught.value.facts
 
 
-def test_lines_cut_off_the_copy_are_found_where_nobody_else_writes(kept: Kept) -> None:
+@pytest.mark.parametrize("left", [2, 3])
+def test_lines_cut_off_the_copy_are_found_where_nobody_else_writes(kept: Kept, left: int) -> None:
     entries = filled(kept)
-    kept.copy.write_bytes(b"".join(kept.copy.read_bytes().splitlines(keepends=True)[:2]))
+    kept.copy.write_bytes(b"".join(kept.copy.read_bytes().splitlines(keepends=True)[:left]))
     if kept.other_machine is not None:
         assert kept.open().read() == entries
         return
     with pytest.raises(EnvironmentFault, match="changed after it was written") as caught:
         kept.open().read()
-    assert caught.value.facts["ledger"] == f"{kept.copy}:3"
-    assert "2 entries are missing at its end" in caught.value.facts["found"]
+    assert caught.value.facts["ledger"] == f"{kept.copy}:{left + 1}"
+    assert "missing at its end" in caught.value.facts["found"]
 
 
 def test_broken_ledger_is_kept_aside_and_a_new_chain_begins(kept: Kept) -> None:
@@ -174,9 +176,21 @@ def test_writer_that_dies_in_between_leaves_a_whole_chain(kept: Kept, monkeypatc
     with pytest.raises(Killed):
         kept.open().append(entry("train"))
     monkeypatch.undo()
-    assert [one.seq for one in kept.open().read()] == [1, 2, 3]
-    assert kept.open().append(entry("settle")).seq == 4
-    assert [one.event for one in kept.open().read()] == ["live", "live", "train", "settle"]
+    # In the file it did not count yet, in the database it did.
+    events = ["live", "live"] if kept.other_machine is None else ["live", "live", "train"]
+    assert [one.event for one in kept.open().read()] == events
+    assert kept.open().append(entry("settle")).seq == len(events) + 1
+    assert [one.event for one in kept.open().read()] == [*events, "settle"]
+    assert len(kept.copy.read_bytes().splitlines()) == len(events) + 1
+
+
+def test_writer_that_dies_after_its_entry_counted_lost_nothing(kept: Kept) -> None:
+    entries = filled(kept, 3)
+    kept.copy.write_bytes(kept.copy.read_bytes()[:-1])
+    assert kept.open().read() == entries
+    fourth = kept.open().append(entry("train"))
+    assert kept.open().read() == [*entries, fourth]
+    assert kept.copy.read_bytes().count(b"\n") == 4
 
 
 def test_ledger_of_an_older_worker_goes_on(tmp_path: Path) -> None:
@@ -266,3 +280,26 @@ def test_statements_of_other_machines_leave_an_audit_open(tmp_path: Path, server
     audited = audit_verify.run(proven.world.context(world=here()))
     assert (audited.verdict, audited.reasons[0].check) == (Verdict.INCONCLUSIVE, "audit.elsewhere")
     assert audit_verify.run(proven.context).verdict is Verdict.FAIL
+
+
+def append_until_killed(opened: Callable[[], Ledger]) -> None:
+    while True:
+        opened().append(entry("train"))
+
+
+def test_writers_killed_at_any_moment_leave_a_whole_chain(kept: Kept) -> None:
+    fork = multiprocessing.get_context("fork")
+    acknowledged = 0
+    for wanted in (3, 7, 12, 18):
+        writer = fork.Process(target=append_until_killed, args=(kept.open,))
+        writer.start()
+        while acknowledged < wanted:
+            assert writer.is_alive()
+            acknowledged = len(kept.open().read())
+        writer.kill()
+        writer.join()
+        assert len(kept.open().read()) >= acknowledged, "what was seen stays"
+        acknowledged = kept.open().append(entry("settle")).seq
+    entries = kept.open().read()
+    assert [one.seq for one in entries] == list(range(1, acknowledged + 1))
+    assert sum(one.event == "settle" for one in entries) == 4

@@ -132,10 +132,12 @@ class Ledger:
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            copied = whole_lines(b"".join(iter(lambda: os.read(handle, 1 << 20), b"")))
+            content = b"".join(iter(lambda: os.read(handle, 1 << 20), b""))
+            whole = content.rfind(b"\n") + 1
+            copied = content[:whole].splitlines()
             with self._store.transaction() as rows:
                 lines = rows.lines()
-                entries = self._agreed(lines, copied)
+                entries = self._agreed(lines, _settled(copied, content[whole:], lines))
                 if not entries and self._before is not None:
                     entries = self._before.read()
                 known = [encoded(one) for one in entries]
@@ -145,19 +147,21 @@ class Ledger:
                 entry = msgspec.structs.replace(entry, seq=last.seq + 1 if last else 1, previous=last.hash if last else GENESIS)
                 entry = msgspec.structs.replace(entry, hash=digest(entry))
                 rows.add(entry.seq, encoded(entry))
+                added = b"".join(line + b"\n" for line in known[len(copied) :]) + encoded(entry)
                 if not self._store.shared:
-                    # Before it counts: the copy of a store of our own is never behind, so that what is cut off there shows.
-                    self._write(handle, copied, [*known, encoded(entry)])
+                    # Without its end until it counts. So a line that has one and no row was cut off there, not interrupted here.
+                    self._write(handle, whole, added)
             if self._store.shared:
-                self._write(handle, copied, [*known, encoded(entry)])
+                self._write(handle, whole, added + b"\n")
+            else:
+                with contextlib.suppress(OSError):
+                    os.write(handle, b"\n")
         finally:
             os.close(handle)
         return entry
 
-    def _write(self, handle: int, copied: Sequence[bytes], lines: Sequence[bytes]) -> None:
-        """Adds what the copy lacks, or takes back what a full disk cut."""
-        kept = sum(len(line) + 1 for line in copied)
-        added = b"".join(line + b"\n" for line in lines[len(copied) :])
+    def _write(self, handle: int, kept: int, added: bytes) -> None:
+        """Adds to the first ``kept`` bytes of the copy, or takes back what a full disk cut."""
         os.ftruncate(handle, kept)
         os.lseek(handle, 0, os.SEEK_END)
         if os.write(handle, added) != len(added):  # a disk that fills up takes what fits, without an error
@@ -179,10 +183,9 @@ class Ledger:
         if len(copied) < len(lines):
             decoded(lines, self._store.place)
             raise broken(str(self._path), len(copied) + 1, _missing(len(lines) - len(copied), self._store.place))
-        if lines and len(copied) > len(lines) + 1:
+        if lines and len(copied) > len(lines):
             raise broken(self._store.place, len(lines) + 1, _missing(len(copied) - len(lines), str(self._path)))
-        # One more: its writer died before it counted, and it is whole. All of them: an older worker knew no store.
-        return decoded(copied, str(self._path))
+        return decoded(copied, str(self._path))  # without any row: an older worker knew no store
 
     def told(self, look: Entry) -> bool:
         """Whether an entry since the last decision says the same. Reads the end of the file alone, and checks no chain."""
@@ -220,23 +223,24 @@ class Ledger:
     def read(self) -> list[Entry]:
         """All entries, the chain checked and store and copy compared. Raises EnvironmentFault that names the first broken one."""
         for _ in range(2):
-            with self._copy() as copied:
+            with self._copy() as content:
                 lines = self._store.lines()
-                if copied or not lines or not self._path.exists():
-                    return self._agreed(lines, copied)
-        return self._agreed(lines, copied)
+                copied = whole_lines(content)
+                if content or not lines or not self._path.exists():
+                    break
+        return self._agreed(lines, _settled(copied, content[sum(len(line) + 1 for line in copied) :], lines))
 
     @contextlib.contextmanager
-    def _copy(self) -> Iterator[list[bytes]]:
-        """Its lines; no writer of this machine is between copy and store meanwhile."""
+    def _copy(self) -> Iterator[bytes]:
+        """Its content; no writer of this machine is between copy and store meanwhile."""
         try:
             file = self._path.open("rb")
         except FileNotFoundError:
-            yield []
+            yield b""
             return
         with file:
             fcntl.flock(file, fcntl.LOCK_SH)
-            yield whole_lines(file.read())
+            yield file.read()
 
 
 def encoded(entry: Entry) -> bytes:
@@ -281,6 +285,11 @@ def broken(place: str, number: int, why: str) -> EnvironmentFault:
             "mlpipeline rollback    # works without it, keeps the broken one and begins a new chain",
         ),
     )
+
+
+def _settled(copied: Sequence[bytes], rest: bytes, lines: Sequence[bytes]) -> Sequence[bytes]:
+    """The copy's lines, with the last one whose writer died after it counted and before it gave it its end."""
+    return [*copied, rest] if len(lines) == len(copied) + 1 and rest == lines[-1] else copied
 
 
 def whole_lines(content: bytes) -> list[bytes]:
