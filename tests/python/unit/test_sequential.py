@@ -12,9 +12,11 @@ from scipy import stats
 from mlpipeline.core.sequential import (
     EXCLUSION_CAUTION,
     Calibration,
+    HarmBank,
     HarmTest,
     LevelTest,
     RatioInterval,
+    RestartedBank,
     RestartedHarmTest,
     Tick,
     binomial_log_likelihood,
@@ -259,3 +261,37 @@ def test_the_plan_is_about_as_long_as_it_takes(ratio: float, requests: tuple[int
                 break
     expected = planned(ratio, (float(requests[0]), float(requests[1])))
     assert 0.6 * expected < sorted(found)[12] < 1.4 * expected
+
+
+def test_many_tests_side_by_side_are_the_single_ones() -> None:
+    calibrations = [PLAIN, Calibration(), Calibration(0.3, 4.0), Calibration()]
+    effects = [1.1, 1.1, 0.5, 2.0]
+    bank, restarted = HarmBank(effects, calibrations, EXCLUSION_CAUTION), RestartedBank(effects, calibrations)
+    single = [HarmTest(effect, each, EXCLUSION_CAUTION) for effect, each in zip(effects, calibrations, strict=True)]
+    again = [RestartedHarmTest(effect, each) for effect, each in zip(effects, calibrations, strict=True)]
+    silent = [Tick(0, 0, 9, 1), Tick(9, 1, 0, 0), Tick(9, 0, 9, 0)]
+    columns = [ticks(seed, 40, 0.1, 0.05, requests=(40, 90)) for seed in range(3)] + [silent * 13 + silent[:1]]
+    for number, row in enumerate(zip(*columns, strict=True)):
+        if number in (10, 25):
+            for test in (restarted, *again):
+                test.next_stage()
+        for tests in (single, again):
+            for test, tick in zip(tests, row, strict=True):
+                test.add(tick)
+        bank.add(row)
+        restarted.add(row)
+        assert bank.log_e == pytest.approx([test.log_e for test in single], abs=1e-9)
+        assert restarted.log_e == pytest.approx([test.log_e for test in again], abs=1e-9)
+    assert HarmBank([], []).log_e.shape == (0,)
+
+
+def test_an_interval_after_each_tick_is_the_same_however_many_are_computed_at_once() -> None:
+    looked, at_once = RatioInterval(0.95, Calibration()), RatioInterval(0.95, Calibration())
+    found = []
+    for tick in [Tick(0, 0, 5, 1), *ticks(7, 30, 0.1, 0.05)]:
+        looked.add(tick)
+        at_once.add(tick)
+        found.append(looked.interval)
+    assert at_once.intervals() == found
+    assert at_once.intervals() == []
+    assert at_once.interval == found[-1]

@@ -14,7 +14,7 @@ every stage watched to its end with both colours answering, and the least number
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import exp, inf, isinf, log, log10
 from typing import Literal
 
@@ -26,9 +26,10 @@ from mlpipeline.core.first_rules import FirstHarmTest
 from mlpipeline.core.sequential import (
     EXCLUSION_CAUTION,
     Calibration,
-    HarmTest,
+    HarmBank,
     LevelTest,
     RatioInterval,
+    RestartedBank,
     RestartedHarmTest,
     Tick,
     closed_culprits,
@@ -146,59 +147,128 @@ class TracePoint(msgspec.Struct, frozen=True, omit_defaults=True):
     log10_excluded: float
 
 
-class MetricState:
-    """Running evidence of one metric."""
+class _FirstTests:
+    """The tests of evidence that names no rules, metric by metric."""
 
-    def __init__(self, plan: MetricPlan, rules: int) -> None:
-        self.plan = plan
-        self.totals = Tick(0, 0, 0, 0)
-        self.stage = Tick(0, 0, 0, 0)
-        self._fewer = _tests(plan, rules) if plan.label else None
-        self.trace: list[TracePoint] = []
-        self.excluded = False
-        self._recent: deque[Tick] = deque(maxlen=_RECENT_LOOKS)
-        self._harm, self._benign = _tests(plan, rules)
-        self._level = LevelTest(plan.tolerate) if 0 < plan.tolerate < 1 else None
-        self._interval = RatioInterval(INTERVAL_CONFIDENCE, plan.calibration)
+    def __init__(self, metrics: Sequence[MetricPlan]) -> None:
+        self._harm = {each.name: RestartedHarmTest(each.effect, each.calibration, FirstHarmTest) for each in metrics}
+        self._benign = {each.name: FirstHarmTest(1 / each.margin, each.calibration) for each in metrics}
+
+    def add(self, ticks: Mapping[str, Tick]) -> None:
+        for name, tick in ticks.items():
+            self._harm[name].add(tick)
+            self._benign[name].add(tick.swapped)
+
+    def next_stage(self) -> None:
+        for test in self._harm.values():
+            test.next_stage()
+
+    def log_e(self) -> dict[str, tuple[float, float]]:
+        """Of each metric: against "no harm", and against "harm of the margin"."""
+        return {name: (self._harm[name].log_e, self._benign[name].log_e) for name in self._harm}
+
+
+class _Tests:
+    """The tests of all metrics at once. A class of predictions has those of the other direction too."""
+
+    def __init__(self, metrics: Sequence[MetricPlan]) -> None:
+        self._rows = [*((each, False) for each in metrics), *((each, True) for each in metrics if each.label)]
+        calibrations = [each.calibration for each, _ in self._rows]
+        self._harm = RestartedBank([each.effect for each, _ in self._rows], calibrations)
+        self._benign = HarmBank([1 / each.margin for each, _ in self._rows], calibrations, EXCLUSION_CAUTION)
+
+    def add(self, ticks: Mapping[str, Tick]) -> None:
+        if not ticks:
+            return
+        straight = [ticks.get(each.name, _NOTHING) for each, _ in self._rows]
+        turned = [tick.swapped for tick in straight]
+        fewer = [turn for _, turn in self._rows]
+        self._harm.add([turned[at] if turn else straight[at] for at, turn in enumerate(fewer)])
+        self._benign.add([straight[at] if turn else turned[at] for at, turn in enumerate(fewer)])
 
     def next_stage(self) -> None:
         self._harm.next_stage()
-        if self._fewer is not None:
-            self._fewer[0].next_stage()
-        self.stage = Tick(0, 0, 0, 0)
 
-    def add(self, at: float, tick: Tick) -> None:
+    def log_e(self) -> dict[str, tuple[float, float]]:
+        """Of each metric: against "no harm", and against "harm of the margin" in the direction that is excluded less."""
+        found: dict[str, tuple[float, float]] = {}
+        for (metric, fewer), harm, benign in zip(self._rows, self._harm.log_e.tolist(), self._benign.log_e.tolist(), strict=True):
+            if fewer:
+                more = found[metric.name]
+                found[metric.name] = (log_mean_exp([more[0], harm]), min(more[1], benign))
+            else:
+                found[metric.name] = (harm, benign)
+        return found
+
+
+_NOTHING = Tick(0, 0, 0, 0)
+
+
+class MetricState:
+    """Running evidence of one metric. The e-values against harm and its absence are handed in, see ``weigh``."""
+
+    def __init__(self, plan: MetricPlan) -> None:
+        self.plan = plan
+        self.totals = self.stage = _NOTHING
+        self.excluded = False
+        self._harm = self._benign = 0.0
+        self._recent: deque[Tick] = deque()
+        self._lately = [0, 0]
+        self._level = LevelTest(plan.tolerate) if 0 < plan.tolerate < 1 else None
+        self._interval = RatioInterval(INTERVAL_CONFIDENCE, plan.calibration)
+        self._untold: list[tuple[float, float, float]] = []
+        self._trace: list[TracePoint] = []
+
+    def next_stage(self) -> None:
+        self.stage = _NOTHING
+
+    def add(self, tick: Tick) -> None:
         self.totals = _sum(self.totals, tick)
         self.stage = _sum(self.stage, tick)
         if tick.candidate:
-            self._recent.append(tick)
-        self._harm.add(tick)
-        self._benign.add(tick.swapped)
-        if self._fewer is not None:
-            self._fewer[0].add(tick.swapped)
-            self._fewer[1].add(tick)
+            self._remember(tick)
         if self._level is not None:
             self._level.add(tick.candidate, tick.candidate_events)
         self._interval.add(tick)
-        self.excluded = self.excluded or self.log_excluded >= -log(PASS_ERROR)
-        found = self._interval.interval
-        self.trace.append(
-            TracePoint(
-                round(at, 3),
-                round(found.estimate, 4),
-                round(found.low, 4),
-                0.0 if isinf(found.high) else round(found.high, 4),
-                round(self.log_e / log(10), 3),
-                round(self.log_excluded / log(10), 3),
+
+    def _remember(self, tick: Tick) -> None:
+        self._recent.append(tick)
+        gone = self._recent.popleft() if len(self._recent) > _RECENT_LOOKS else _NOTHING
+        self._lately[0] += tick.candidate - gone.candidate
+        self._lately[1] += tick.candidate_events - gone.candidate_events
+
+    def weigh(self, harm: float, benign: float) -> None:
+        """Logarithms of the e-values against "no harm" and against "harm of the margin", as they stand now."""
+        self._harm, self._benign = harm, benign
+
+    def looked(self, at: float) -> None:
+        """A look at this metric is complete."""
+        excluded = self.log_excluded
+        self.excluded = self.excluded or excluded >= -log(PASS_ERROR)
+        self._untold.append((at, self.log_e, excluded))
+
+    @property
+    def trace(self) -> list[TracePoint]:
+        """How it stood after each look. Computed for all looks since the last time at once."""
+        untold, self._untold = self._untold, []
+        for (at, harm, excluded), found in zip(untold, self._interval.intervals(), strict=True):
+            self._trace.append(
+                TracePoint(
+                    round(at, 3),
+                    round(found.estimate, 4),
+                    round(found.low, 4),
+                    0.0 if isinf(found.high) else round(found.high, 4),
+                    round(harm / log(10), 3),
+                    round(excluded / log(10), 3),
+                )
             )
-        )
+        return self._trace
 
     @property
     def rate(self) -> float:
         """The candidate's events per request, over everything or the last looks, whichever is worse."""
-        requests = sum(tick.candidate for tick in self._recent)
-        recent = sum(tick.candidate_events for tick in self._recent) / requests if requests else 0.0
-        return max(recent, _rate(self.totals.candidate_events, self.totals.candidate))
+        requests, events = self._lately
+        return max(_rate(events, requests), _rate(self.totals.candidate_events, self.totals.candidate))
 
     @property
     def tolerated(self) -> bool:
@@ -207,29 +277,17 @@ class MetricState:
     @property
     def log_e(self) -> float:
         """Evidence of harm; at most 0 (an e-value of 1) while the rate is tolerated."""
-        found = self._harm.log_e
-        if self._fewer is not None:
-            found = log_mean_exp([found, self._fewer[0].log_e])
-        return min(0.0, found) if self.tolerated else found
+        return min(0.0, self._harm) if self.tolerated else self._harm
 
     @property
     def log_excluded(self) -> float:
-        """Evidence that harm of the margin is excluded, by the ratio or because the rate itself is negligible; of a class, in
-        the direction that is excluded less."""
-        if self._fewer is not None:
-            return min(self._benign.log_e, self._fewer[1].log_e)
-        return log_mean_exp([self._benign.log_e, self._level.log_e]) if self._level is not None else self._benign.log_e
+        """Evidence that harm of the margin is excluded, by the ratio or because the rate itself is negligible."""
+        return log_mean_exp([self._benign, self._level.log_e]) if self._level is not None else self._benign
 
     @property
     def interval(self) -> tuple[float, float, float]:
+        _ = self.trace  # takes in what was added since
         return self._interval.interval
-
-
-def _tests(plan: MetricPlan, rules: int) -> tuple[RestartedHarmTest, HarmTest | FirstHarmTest]:
-    """Against "no harm", and against "harm of the margin"."""
-    if rules == 1:
-        return RestartedHarmTest(plan.effect, plan.calibration, FirstHarmTest), FirstHarmTest(1 / plan.margin, plan.calibration)
-    return RestartedHarmTest(plan.effect, plan.calibration), HarmTest(1 / plan.margin, plan.calibration, EXCLUSION_CAUTION)
 
 
 class MetricVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -271,7 +329,9 @@ class Judge:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.metrics = {metric.name: MetricState(metric, plan.rules) for metric in plan.metrics}
+        self.metrics = {metric.name: MetricState(metric) for metric in plan.metrics}
+        self._tests = _FirstTests(plan.metrics) if plan.rules == 1 else _Tests(plan.metrics)
+        self._weigh()
         self.conditions = {condition.name: ConditionState(condition) for condition in plan.conditions}
         self.disagreement = None if plan.disagreement is None else DisagreementState(plan.disagreement, INTERVAL_CONFIDENCE)
         self.failed_at = 0.0
@@ -290,8 +350,13 @@ class Judge:
         """Takes in one look; ``fail`` when the release has failed, else ``inconclusive``."""
         self._enter(look.stage)
         self.looks += 1
-        for name, counts in look.counts.items():
-            self.metrics[name].add(look.at, Tick(*counts))
+        ticks = {name: Tick(*counts) for name, counts in look.counts.items()}
+        self._tests.add(ticks)
+        for name, tick in ticks.items():
+            self.metrics[name].add(tick)
+        self._weigh()
+        for name in ticks:
+            self.metrics[name].looked(look.at)
         if self.disagreement is not None:
             self.disagreement.add(*look.compared)
         for condition in self.conditions.values():
@@ -369,9 +434,15 @@ class Judge:
 
     def _enter(self, stage: str) -> None:
         if self._stage is not None and stage != self._stage:
+            self._tests.next_stage()
             for state in self.metrics.values():
                 state.next_stage()
+            self._weigh()
         self._stage = stage
+
+    def _weigh(self) -> None:
+        for name, found in self._tests.log_e().items():
+            self.metrics[name].weigh(*found)
 
     def _decide(self, at: float) -> None:
         if self.failed_at or self.log_evidence < -log(self.plan.false_alarm):
@@ -527,7 +598,7 @@ def _describe(state: MetricState, verdict: Verdict) -> str:
 
 
 def _sum(left: Tick, right: Tick) -> Tick:
-    return Tick(*(one + other for one, other in zip(left, right, strict=True)))
+    return Tick(left[0] + right[0], left[1] + right[1], left[2] + right[2], left[3] + right[3])
 
 
 def _rate(events: int, requests: int) -> float:

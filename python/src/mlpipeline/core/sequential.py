@@ -29,9 +29,12 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import ceil, exp, inf, lgamma, log, log1p, sqrt
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CAP = 4.0
 CONTAMINATION = 0.005
@@ -106,7 +109,7 @@ def log_mean_exp(logarithms: Sequence[float]) -> float:
     top = max(logarithms)
     if top == -inf:
         return -inf
-    return top + log(sum(exp(value - top) for value in logarithms) / len(logarithms))
+    return top + log(sum([exp(value - top) for value in logarithms]) / len(logarithms))
 
 
 def log_weighted_sum(pairs: Iterable[tuple[float, float]]) -> float:
@@ -213,6 +216,103 @@ class RestartedHarmTest:
         return log_weighted_sum([(0.5, self._whole.log_e), *weighted, (to_come, 0.0)])
 
 
+class HarmBank:
+    """Many harm tests side by side in arrays: what :class:`HarmTest` computes for one metric, at the cost of a few.
+
+    Args:
+        effects: Of each test.
+        calibrations: Of each test.
+        caution: Of all.
+    """
+
+    def __init__(self, effects: Sequence[float], calibrations: Sequence[Calibration], caution: float = 1.0) -> None:
+        import numpy as np
+
+        self._effects = np.array(effects, float)[:, None]
+        self._rho = np.array([each.overdispersion for each in calibrations])[:, None]
+        self._dependence = np.array([each.dependence for each in calibrations])[:, None]
+        self._steps, self._bets = np.array(_RATIOS)[None, :], np.array(_BETS)[None, :]
+        self._caution = caution
+        self.sums = np.zeros((len(effects), _HARM_POINTS + len(_BETS)))
+
+    def gains(self, ticks: Sequence[Tick]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Of one tick for each test: which tests learn anything, and what is added to their sums."""
+        import numpy as np
+
+        n, k, m, h = np.array(ticks, float).reshape(-1, 4).T
+        rows = np.flatnonzero((n > 0) & (m > 0) & (k + h > 0))
+        n, k, m, h = (column[rows, None] for column in (n, k, m, h))
+        effects, events = self._effects[rows], k + h
+        inflation = 1 + (events - 1) * self._rho[rows]
+
+        def share_of(ratio: NDArray[Any]) -> NDArray[Any]:
+            weighted = ratio * n
+            return np.asarray(weighted / (weighted + m))
+
+        def likelihood(p: NDArray[Any]) -> NDArray[Any]:
+            return np.asarray((k * np.log(p) + h * np.log1p(-p)) / inflation)
+
+        expected = share_of(effects)
+        likelihoods = likelihood(share_of(effects * self._steps)) - likelihood(expected)
+        surplus, effective = (k / events - expected) / expected, events / (1 + (events - 1) * _CLUMPING)
+        votes = np.log1p(np.minimum(_HIGHEST_BET, self._bets * effective) * surplus) / self._dependence[rows]
+        return rows, np.hstack([np.minimum(likelihoods, _LOG_CAP) - _LOG_RESERVE, votes]) / self._caution
+
+    def add(self, ticks: Sequence[Tick]) -> None:
+        """Takes in one tick for each test."""
+        rows, gains = self.gains(ticks)
+        self.sums[rows] += gains
+
+    @property
+    def log_e(self) -> NDArray[Any]:
+        """Natural logarithm of each e-value so far."""
+        return _bank_log_e(self.sums)
+
+
+class RestartedBank:
+    """Many :class:`RestartedHarmTest` side by side in arrays."""
+
+    def __init__(self, effects: Sequence[float], calibrations: Sequence[Calibration]) -> None:
+        self._whole = HarmBank(effects, calibrations)
+        self._stage = self._whole.sums.copy()
+        self._ended: list[NDArray[Any]] = []
+
+    def add(self, ticks: Sequence[Tick]) -> None:
+        rows, gains = self._whole.gains(ticks)
+        self._whole.sums[rows] += gains
+        self._stage[rows] += gains
+
+    def next_stage(self) -> None:
+        self._ended.append(_bank_log_e(self._stage))
+        self._stage[:] = 0.0
+
+    @property
+    def log_e(self) -> NDArray[Any]:
+        import numpy as np
+
+        stages = [*self._ended, _bank_log_e(self._stage)]
+        terms = [log(0.5) + self._whole.log_e]
+        terms += [log(0.5 / (number * (number + 1))) + value for number, value in enumerate(stages, start=1)]
+        terms.append(np.full_like(terms[0], log(0.5 / (len(stages) + 1))))
+        return _log_mean(np.stack(terms, axis=1)) + log(len(terms))
+
+
+def _bank_log_e(sums: NDArray[Any]) -> NDArray[Any]:
+    import numpy as np
+
+    likelihoods, votes = _log_mean(sums[:, :_HARM_POINTS]), _log_mean(sums[:, _HARM_POINTS:])
+    parts = np.stack([log(_LIKELIHOOD_WEIGHT) + likelihoods, log(1 - _LIKELIHOOD_WEIGHT) + votes], axis=1)
+    return _log_mean(parts) + log(2)
+
+
+def _log_mean(logarithms: NDArray[Any]) -> NDArray[Any]:
+    """``log(mean(exp(x)))`` of each row."""
+    import numpy as np
+
+    top = logarithms.max(axis=1, keepdims=True)
+    return np.asarray(top[:, 0] + np.log(np.exp(logarithms - top).mean(axis=1)))
+
+
 class LevelTest:
     """E-process against "the rate is at least ``level``", for one colour alone.
 
@@ -258,28 +358,54 @@ class RatioInterval:
         self._threshold = -log1p(-confidence)
         self._rho = calibration.overdispersion
         self._ratios = [exp(self._STEP * index) for index in range(-self._HALF, self._HALF + 1)]
-        self._likelihood = [0.0] * len(self._ratios)
+        self._likelihood: Sequence[float] = [0.0] * len(self._ratios)
         self._totals = [0, 0, 0, 0]
+        self._pending: list[Tick] = []
+        self._newest = Interval(1.0, 0.0, inf)
 
     def add(self, tick: Tick) -> None:
-        self._totals = [total + now for total, now in zip(self._totals, tick, strict=True)]
-        if not tick.comparable:
-            return
-        events, hits = tick.candidate_events + tick.champion_events, tick.candidate_events
-        for index, ratio in enumerate(self._ratios):
-            self._likelihood[index] += binomial_log_likelihood(events, hits, share(ratio, tick), self._rho)
+        """Takes in one tick. It is computed with all others when an interval is asked for, which is far cheaper."""
+        self._pending.append(tick)
 
     @property
     def interval(self) -> Interval:
         """Estimate: quotient of the total rates, with half an event added to each so that it is always finite."""
+        self.intervals()
+        return self._newest
+
+    def intervals(self) -> list[Interval]:
+        """One interval after each of the ticks added since the last call."""
+        found: list[Interval] = []
+        pending, self._pending = self._pending, []
+        if not pending:
+            return found
+        import numpy as np
+
+        n, k, m, h = np.array(pending, float).T[:, :, None]
+        events = k + h
+        counts = (n > 0) & (m > 0) & (events > 0)
+        weighted = np.array(self._ratios) * np.where(counts, n, 1.0)
+        p = weighted / (weighted + np.where(counts, m, 1.0))
+        inflation = 1 + (np.maximum(events, 1.0) - 1) * self._rho
+        gains = np.where(counts, (k * np.log(p) + h * np.log1p(-p)) / inflation, 0.0)
+        sums = np.cumsum(np.vstack([np.array(self._likelihood)[None, :], gains]), axis=0)[1:]
+        top = sums.max(axis=1, keepdims=True)
+        bar = top[:, 0] + np.log(np.exp(sums - top).mean(axis=1)) - self._threshold
+        inside = sums > bar[:, None]
+        some, first = inside.any(axis=1), inside.argmax(axis=1)
+        last = len(self._ratios) - 1 - inside[:, ::-1].argmax(axis=1)
+        for place, tick in enumerate(pending):
+            self._totals = [total + now for total, now in zip(self._totals, tick, strict=True)]
+            found.append(self._between(int(first[place]), int(last[place])) if some[place] else self._between(0, -1))
+        self._likelihood, self._newest = sums[-1], found[-1]
+        return found
+
+    def _between(self, first: int, last: int) -> Interval:
+        """From the grid points inside; all of them when ``last`` is -1."""
         requests, events, other_requests, other_events = self._totals
         estimate = (events + 0.5) / (requests + 1) * (other_requests + 1) / (other_events + 0.5)
-        bar = log_mean_exp(self._likelihood) - self._threshold
-        inside = [index for index, value in enumerate(self._likelihood) if value > bar]
-        if not inside:
-            return Interval(estimate, 0.0, inf)
-        low = 0.0 if inside[0] == 0 else self._ratios[inside[0] - 1]
-        high = inf if inside[-1] == len(self._ratios) - 1 else self._ratios[inside[-1] + 1]
+        low = 0.0 if first == 0 else self._ratios[first - 1]
+        high = inf if last in (-1, len(self._ratios) - 1) else self._ratios[last + 1]
         return Interval(estimate, low, high)
 
 
