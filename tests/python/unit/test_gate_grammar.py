@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,12 @@ from scipy import stats
 from sklearn.metrics import get_scorer_names
 
 from mlpipeline.config.combinations import METRICS, SCORERS, is_function, known_metric
+from mlpipeline.config.load import load
 from mlpipeline.core import grammar, slices
 from mlpipeline.core.holdout import Use
 from mlpipeline.core.resampling import mcnemar
 from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import ConfigurationError
 from mlpipeline.record.ledger import Entry
 from mlpipeline.verbs.gate_model import position_of
 
@@ -238,3 +241,26 @@ def test_every_scorer_of_scikit_learn_is_known() -> None:
     assert {name for name in get_scorer_names() if not known_metric(name)} == set()
     assert not set(SCORERS) & set(METRICS)
     assert is_function("measures.own:cost") and not is_function("measures:") and not is_function("a b:c") and not is_function("x")
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [
+        ("max_memory: 2 gigs", "expected a size"),
+        ("max_size: much", "expected a size"),
+        ('conditions: [{condition: "n - o >"}]', "no tolerance"),
+        ("fairness: [{by: origin}]", "no limit"),
+        ("importance: {metric: auc}", "knows itself"),
+        ("metrics: [{metric: ndcg, at_least: 0.5}]", "one ranking"),
+        ("metrics: [{metric: accuracy, at_least: 0.5, by: query}]", "are for ndcg"),
+        ("metrics: [{metric: accuracy, at_least: 0.5, larger_is_better: false}]", "direction of accuracy is known"),
+        ("metrics: [{metric: f1_macr, at_least: 0.5}]", "unknown metric"),
+        ("metrics: [{metric: 'my module:f', at_least: 0.5}]", "unknown metric"),
+    ],
+)
+def test_a_gate_that_cannot_mean_anything_is_refused_when_it_is_read(tmp_path: Path, gate: str, words: str) -> None:
+    text = f"service: flights\ntrain: {{command: x}}\ngate:\n  holdout: h.csv\n  label: late\n  latency: {{p99: 1s}}\n  {gate}\n"
+    (tmp_path / "mlpipeline.yaml").write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path)
+    assert words in caught.value.render()

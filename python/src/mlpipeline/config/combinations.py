@@ -453,6 +453,57 @@ def _gate(config: Config) -> Iterator[Problem]:
         )
     for index, metric in enumerate(gate.metrics):
         yield from _metric(("gate", "metrics", index), metric)
+    yield from _further(config)
+
+
+def _further(config: Config) -> Iterator[Problem]:
+    """What the model gate judges besides metrics."""
+    gate = config.gate
+    for key in ("max_size", "max_memory"):
+        if fault := _fault_of("mlpipeline.core.gpu", "bytes_of", getattr(gate, key)):
+            yield Problem(("gate", key), f"gate.{key}: {fault}", example=f"{key}: 2GiB")
+    for index, rule in enumerate(gate.conditions):
+        if fault := _fault_of("mlpipeline.core.grammar", "parse", rule.condition or " "):
+            yield Problem(
+                ("gate", "conditions", index, "condition"),
+                fault,
+                example='condition: "n - o > 0.02 +/- 0.01 /\\\\ d < 0.1 +/- 0.01"',
+            )
+    for index, group in enumerate(gate.fairness):
+        if all(limit is None for limit in (group.demographic_parity, group.equal_opportunity, group.equalised_odds)):
+            yield Problem(
+                ("gate", "fairness", index),
+                f"the fairness rule by {group.by} has no limit",
+                allowed="demographic_parity, equal_opportunity, equalised_odds",
+                example=f"- by: {group.by}\n  demographic_parity: 0.1",
+            )
+    importance = gate.importance
+    if importance is not None and importance.metric not in ("", *METRICS):
+        yield Problem(
+            ("gate", "importance", "metric"),
+            f"importance is measured by a metric that this program knows itself, not by {importance.metric!r}",
+            nearest=closest(importance.metric.lower(), METRICS),
+            allowed=", ".join(METRICS),
+        )
+    if importance is not None and not importance.metric and not any(metric.metric in METRICS for metric in gate.metrics):
+        yield Problem(
+            ("gate", "importance"),
+            "importance needs a metric, and gate.metrics has none that this program knows itself",
+            example="importance:\n  metric: roc_auc",
+        )
+
+
+def _fault_of(module: str, name: str, text: str) -> str:
+    """What a parser of the core finds wrong with a text; nothing wrong with none."""
+    if not text:
+        return ""
+    import importlib
+
+    try:
+        getattr(importlib.import_module(module), name)(text)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _metric(way: Way, gate: MetricGate) -> Iterator[Problem]:

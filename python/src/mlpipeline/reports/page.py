@@ -266,12 +266,18 @@ def _metric_row(row: Mapping[str, Any], result: Result, files: _Files, name: str
     return element(
         "tr",
         element("th", shown, element("small", f"{small}", class_="range"), scope="row"),
-        element("td", _number(row.get("candidate")), class_="number"),
+        element("td", _number(row.get("candidate")), _own_bounds(row), class_="number"),
         element("td", _number(row.get("champion")), class_="number"),
         element("td", better, class_="number"),
         element("td", plot),
         element("td", _badge(verdict)),
     )
+
+
+def _own_bounds(row: Mapping[str, Any]) -> Markup:
+    if "own_low" not in row:
+        return text("")
+    return element("small", f"{_number(row.get('own_low'))} to {_number(row.get('own_high'))}", class_="range")
 
 
 def _margin(result: Result, metric: str) -> float | None:

@@ -324,6 +324,7 @@ class Judging:
         self._interpreter = interpreter
         self._rows: list[Mapping[str, object]] = []
         self._outside = Outside(self)
+        self._pythons: dict[str, Path] = {}
         self._use: Use | None = None
         self._unusable: Verdict | None = None
         self.ours: Scored | None = None
@@ -331,11 +332,12 @@ class Judging:
 
     def judge(self, model: Path) -> tuple[list[Finding], dict[str, object]]:
         """Everything; the findings and the evidence."""
-        from mlpipeline.verbs.model_checks import judge_conditions, judge_more
+        from mlpipeline.verbs.model_checks import check_before, judge_conditions, judge_more
 
         truth, classes, labelled = self.truth()
         groups = self._groups()
         design = self.design()
+        check_before(self, model)
         self.evidence = {
             "rows": len(self.holdout),
             "label": self.gate.label,
@@ -561,7 +563,8 @@ class Judging:
             Failed: It cannot.
             ConfigurationError: The rows lack a column it needs.
         """
-        python = self._interpreter(self.context, subject)
+        python = self._pythons.get(subject.name) or self._interpreter(self.context, subject)
+        self._pythons[subject.name] = python
         self.context.console.say(f"gate model: {subject.name} predicts {len(rows)} rows")
         columns = model_columns(subject.model) or [name for name in rows.columns if name != self.gate.label]
         for column in columns:

@@ -12,7 +12,6 @@ from mlpipeline.adapters.scoring import Holdout
 from mlpipeline.core.answers import Output, missing
 from mlpipeline.core.intervals import share_bounds
 from mlpipeline.core.model_gate import Finding
-from mlpipeline.core.slices import BadExpression, parse
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, Failed
 
@@ -97,6 +96,21 @@ def _fault(test: Test) -> str:
     return ""
 
 
+def check_columns(judging: Judging, suite: Suite) -> None:
+    """Refuses a test of columns that the holdout does not have."""
+    for test in suite.tests:
+        for column in sorted({*test.change, *(name for case in test.cases for name in case.input)}):
+            judging.holdout.need(column, f"input of the behaviour test {test.name!r}")
+            change = test.change.get(column)
+            numeric = judging.holdout.frame[column].dtype.kind in "fiu"
+            if change is not None and change.set is msgspec.UNSET and not numeric:
+                raise ConfigurationError(
+                    f"the behaviour test {test.name!r} adds to or multiplies {column}, which holds no numbers"
+                )
+        if test.rows:
+            judging.holdout.chosen(test.rows)
+
+
 def judge_behaviour(judging: Judging, subject: Subject, rows: Rows) -> None:
     """Predicts the rows of all tests in one go, and adds a finding for each test."""
     import pandas as pd
@@ -153,8 +167,6 @@ def _made(judging: Judging, test: Test) -> list[Any]:
     import pandas as pd
 
     frame = judging.holdout.frame.drop(columns=[judging.gate.label])
-    for column in {*test.change, *(name for case in test.cases for name in case.input)}:
-        judging.holdout.need(column, f"input of the behaviour test {test.name!r}")
     if test.kind == "minimum":
         made = []
         for case in test.cases:
@@ -165,28 +177,20 @@ def _made(judging: Judging, test: Test) -> list[Any]:
         return [pd.concat(made, ignore_index=True)]
     chosen = np.arange(len(frame))
     if test.rows:
-        try:
-            expression = parse(test.rows)
-            for column in expression.columns:
-                judging.holdout.need(column, f"rows of the behaviour test {test.name!r}")
-            chosen = np.flatnonzero(expression.rows({name: judging.holdout.frame[name] for name in expression.columns}))
-        except BadExpression as error:
-            raise ConfigurationError(f"the behaviour test {test.name!r}: {error}") from error
+        chosen = judging.holdout.chosen(test.rows)
     chosen = np.random.default_rng(judging.gate.seed).permutation(chosen)[: test.most_rows]
     before = frame.iloc[chosen].reset_index(drop=True)
     after = before.copy()
     for column, change in test.change.items():
-        after[column] = _changed(after[column], change, test.name)
+        after[column] = _changed(after[column], change)
     return [before, after]
 
 
-def _changed(series: Any, change: Change, name: str) -> Any:
+def _changed(series: Any, change: Change) -> Any:
     import pandas as pd
 
     if change.set is not msgspec.UNSET:
         return pd.Series([change.set] * len(series), index=series.index, dtype=series.dtype if change.set is not None else None)
-    if series.dtype.kind not in "fiu":
-        raise ConfigurationError(f"the behaviour test {name!r} adds to or multiplies a column that holds no numbers")
     return series + change.add if change.add is not None else series * change.multiply
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpipeline.adapters.scoring import Holdout
@@ -34,6 +35,31 @@ def judge_more(judging: Judging, subject: Subject, rows: Rows) -> None:
         _importance(judging, subject, rows, judging.gate.importance)
     if judging.gate.behaviour.file:
         judge_behaviour(judging, subject, rows)
+
+
+def check_before(judging: Judging, model: Path) -> None:
+    """Refuses what does not fit the holdout or the model before anything is predicted."""
+    from mlpipeline.verbs.model_behaviour import check_columns, read_suite
+
+    gate = judging.gate
+    for rule in gate.conditions:
+        parsed(rule)
+    for group in gate.fairness:
+        judging.holdout.need(group.by, "groups (gate.fairness[].by)")
+    if gate.importance is not None:
+        for name in (*gate.importance.must_matter, *gate.importance.must_not_matter):
+            if name not in (names := _inputs(judging, model)):
+                raise ConfigurationError(
+                    f"gate.importance: {name!r} is no input of the model", facts={"inputs": ", ".join(names[:20])}
+                )
+    if gate.behaviour.file:
+        check_columns(judging, read_suite(judging.context.project / gate.behaviour.file))
+
+
+def _inputs(judging: Judging, model: Path) -> list[str]:
+    from mlpipeline.adapters.scoring import model_columns
+
+    return model_columns(model) or [name for name in judging.holdout.columns if name != judging.gate.label]
 
 
 # --- agreed conditions --------------------------------------------------------------------------------------------------
@@ -224,19 +250,12 @@ def _importance(judging: Judging, subject: Subject, rows: Rows, rule: Importance
     import numpy as np
     import pandas as pd
 
-    from mlpipeline.adapters.scoring import model_columns
-
     metric = rule.metric or next((one.metric for one in judging.gate.metrics if one.metric in METRICS), "")
     if metric not in METRICS:
         raise ConfigurationError(
             "gate.importance needs one of the metrics that this program knows itself", facts={"metrics": ", ".join(METRICS)}
         )
-    names = model_columns(subject.model) or [name for name in judging.holdout.columns if name != judging.gate.label]
-    for name in (*rule.must_matter, *rule.must_not_matter):
-        if name not in names:
-            raise ConfigurationError(
-                f"gate.importance: {name!r} is no input of the model", facts={"inputs": ", ".join(names[:20])}
-            )
+    names = _inputs(judging, subject.model)
     random = np.random.default_rng(judging.gate.seed)
     chosen = np.sort(random.permutation(len(rows))[: rule.rows])
     frame = judging.holdout.frame.iloc[chosen].reset_index(drop=True)
