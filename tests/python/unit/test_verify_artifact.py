@@ -17,7 +17,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, MlpipelineError
 from mlpipeline.record.result import Reason
 from mlpipeline.record.run import encode
-from mlpipeline.verbs import approve, verify_artifact
+from mlpipeline.verbs import approve, deploy, verify_artifact
 from mlpipeline.verbs.attesting import refresh
 from mlpipeline.verbs.verify_artifact import require_proof
 from proven_release import Proven
@@ -325,3 +325,37 @@ def test_no_part_of_the_private_key_is_written_anywhere(tmp_path: Path) -> None:
         if file.is_file() and file.name != "release.key":
             assert key.encode() not in file.read_bytes(), file
     assert not any(key in line for line in proven.world.console.lines)
+
+
+def test_deploy_starts_nothing_whose_proof_does_not_hold(tmp_path: Path) -> None:
+    proven = Proven(tmp_path)
+    forged_payload(proven)
+    with pytest.raises(Failed, match="the package is not proven: the signature of the provenance"):
+        deploy.run(proven.context, proven.run)
+    assert proven.world.target.calls == []
+    assert not proven.context.runs.result("r1", "deploy")
+
+
+def test_deploy_of_a_proven_package_goes_on(tmp_path: Path) -> None:
+    proven = Proven(tmp_path)
+    assert deploy.run(proven.context, proven.run).verdict is Verdict.PASS
+    assert proven.world.target.calls == ["deploy blue"]
+
+
+def test_without_signing_keys_deploy_asks_for_no_proof(tmp_path: Path) -> None:
+    proven = Proven(tmp_path)
+    proven.world.config = msgspec.structs.replace(proven.world.config, signing=Signing())
+    forged_payload(proven)
+    assert deploy.run(proven.context, proven.run).verdict is Verdict.PASS
+
+
+def test_disk_that_fills_up_leaves_no_half_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proven = Proven(tmp_path)
+    run = proven.begin("r2")
+    monkeypatch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        proven.attest(run, proven.built)
+    monkeypatch.undo()
+    folder = proven.place.parent / "r2"
+    assert not folder.exists() or not list(folder.iterdir())
+    assert verified(proven)[0] is Verdict.PASS
