@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import ceil, floor, inf, isclose, isinf, log, log2
+from math import ceil, floor, inf, isinf, log, log2
 from typing import NamedTuple
 
 from mlpipeline.core.proportions import Bounds, RateInterval
@@ -102,20 +102,20 @@ def native_bounds(schema: int = 2, least: float = 2.0**-10, most: float = 2.0**6
 
 
 def classic_of(native: NativeHistogram, bounds: Sequence[float]) -> dict[float, float]:
-    """Cumulative counts by bound, as of a classic histogram; bounds that lie inside a populated bucket are left out.
+    """Cumulative counts by finite bound and infinity, as of a classic histogram; bounds inside a populated bucket are left out.
 
     Bounds are matched within a millionth: Prometheus writes them in decimal.
     """
-    snapped = NativeHistogram(native.total, native.sum, tuple(_snapped(bucket, bounds) for bucket in native.buckets))
-    found = {bound: snapped.cumulative(bound) for bound in (*bounds, inf)}
-    return {bound: count for bound, count in found.items() if count is not None}
-
-
-def _snapped(bucket: NativeBucket, bounds: Sequence[float]) -> NativeBucket:
-    def snap(value: float) -> float:
-        return next((bound for bound in bounds if isclose(value, bound, rel_tol=1e-6)), value)
-
-    return NativeBucket(snap(bucket.lower), snap(bucket.upper), bucket.counted)
+    found, below, place = {}, 0.0, 0
+    buckets = native.buckets
+    for bound in sorted(bounds):
+        slack = abs(bound) * 1e-6
+        while place < len(buckets) and buckets[place].upper <= bound + slack:
+            below += buckets[place].counted
+            place += 1
+        if place == len(buckets) or buckets[place].lower >= bound - slack:
+            found[bound] = below
+    return {**found, inf: native.total}
 
 
 class QuantileInterval:

@@ -91,10 +91,11 @@ class Pack(msgspec.Struct, frozen=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of every metric that is read."""
+        """Of every metric that is read. A native histogram has the name of its buckets without ``_bucket``."""
         counted = (*self.errors.total, *self.errors.errors) if self.errors else ()
-        buckets = (self.latency.series,) if self.latency else ()
-        return (*dict.fromkeys(name for series in (*counted, *buckets) for name in series.names), *self.present)
+        buckets = self.latency.series.names if self.latency else ()
+        native = (name.removesuffix("_bucket") for name in buckets)
+        return (*dict.fromkeys((*(name for series in counted for name in series.names), *buckets, *native)), *self.present)
 
     def selector(self, service: str) -> str:
         """PromQL of every series that is read."""

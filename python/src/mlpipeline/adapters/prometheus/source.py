@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpipeline.config.model import Verify
+from mlpipeline.core.histogram import classic_of, native_bounds, parse_native
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.ports import Sample
 
 if TYPE_CHECKING:
     from prometheus_api_client import PrometheusConnect
 
+NATIVE_BOUNDS = native_bounds()
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -64,7 +67,8 @@ class PrometheusSource:
         """The raw answer to an instant query, unseen series absent.
 
         A range selector (``metric[30s]``) answers every scrape as a sample of its own, with its own time; a scalar one
-        sample without labels. Raises ConfigurationError for a query that Prometheus cannot read.
+        sample without labels; a native histogram those of a classic one, ``..._bucket`` at fixed bounds of powers of the fourth
+        root of 2. Raises ConfigurationError for a query that Prometheus cannot read.
         """
         params = {} if at is None else {"time": f"{at:.3f}"}
         return list(_samples(self._ask(query, lambda client: client.custom_query(query, params=params))))
@@ -188,11 +192,23 @@ def _filled(key: str, text: str, environment: Mapping[str, str]) -> str:
 def _samples(found: Any) -> list[Sample]:
     if found and not isinstance(found[0], Mapping):
         return [Sample({}, float(found[1]), float(found[0]))]
+    classic = {row["metric"].get("__name__", "") for row in found}
     samples: list[Sample] = []
     for row in found:
-        points = row["values"] if "values" in row else [row["value"]]
+        points = row["values"] if "values" in row else [row["value"]] if "value" in row else []
         samples.extend(Sample(row["metric"], float(value), float(moment)) for moment, value in points)
+        if f"{row['metric'].get('__name__', '')}_bucket" not in classic:
+            samples.extend(_native(row))
     return samples
+
+
+def _native(row: Mapping[str, Any]) -> Iterator[Sample]:
+    """The samples of a native histogram as if it were a classic one: cumulative counts at fixed bounds."""
+    histograms = row["histograms"] if "histograms" in row else [row["histogram"]] if "histogram" in row else []
+    labels = {**row["metric"], "__name__": f"{row['metric'].get('__name__', '')}_bucket"}
+    for moment, histogram in histograms:
+        for bound, count in classic_of(parse_native(histogram), NATIVE_BOUNDS).items():
+            yield Sample({**labels, "le": "+Inf" if bound == inf else repr(bound)}, count, float(moment))
 
 
 def _root(error: BaseException) -> str:
