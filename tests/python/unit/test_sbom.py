@@ -12,6 +12,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from fakes import FakeWorld
 from mlpipeline.adapters.cyclonedx import environment_bom, locked, site_packages
 from mlpipeline.core.model_card import Told, card
 from mlpipeline.core.sbom import Metric, Modelled, bill, described_digest, measured, text_columns
@@ -156,3 +157,18 @@ def test_card_says_all_of_it_and_nothing_ends_a_table() -> None:
     page = card_page(Told(MODEL, run="r1", gates=gates)).decode()
     assert "<td>a | b\n&lt;script&gt;</td>" in page
     assert "<script" not in page and "style=" not in page
+
+
+def test_an_environment_is_read_once_per_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed model alone must not cost the reading of a hundred distributions again."""
+    from mlpipeline.verbs import attesting
+    from mlpipeline.verbs.attesting import Packaged
+
+    context = FakeWorld(tmp_path).context()
+    digest = f"sha256:{'e' * 64}"
+    interpreter = str(Path(sysconfig.get_paths()["scripts"]) / "python")
+    packaged = Packaged(digest=MODEL.digest, path="", lock_digest=digest, lock=LOCK, python="3.11", interpreter=interpreter)
+    first = attesting._environment(context, packaged)
+    monkeypatch.setattr("mlpipeline.adapters.cyclonedx.environment_bom", lambda *_: pytest.fail("read again"))
+    assert attesting._environment(context, packaged) == first
+    assert [one["name"] for one in first["components"]] == sorted(NAMES)

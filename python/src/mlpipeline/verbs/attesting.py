@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from mlpipeline.core import provenance as words
 from mlpipeline.core import sbom
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.record.attestations import CARD, CARD_PAGE, PROVENANCE, SBOM, Attestations, approval_name, sha256
+from mlpipeline.record.files import write_atomically
 from mlpipeline.record.result import Result
 from mlpipeline.record.run import FLOW, Run, encode
 from mlpipeline.verbs.context import Context
@@ -73,7 +75,7 @@ def attest(context: Context, run: Run, packaged: Packaged) -> dict[str, str]:
     modelled = _modelled(context, run, packaged, results)
     told = _told(context, run, modelled, results)
     files = {
-        SBOM: sbom.bill(modelled, _environment(packaged)),
+        SBOM: sbom.bill(modelled, _environment(context, packaged)),
         CARD: card(told).encode(),
         CARD_PAGE: card_page(told),
     }
@@ -238,10 +240,19 @@ def _record(run: Run, results: Mapping[str, Result]) -> dict[str, bytes]:
     return {"run": msgspec.json.format(msgspec.json.encode(run)) + b"\n", **written}
 
 
-def _environment(packaged: Packaged) -> dict[str, Any]:
+def _environment(context: Context, packaged: Packaged) -> dict[str, Any]:
+    """The components of the locked environment. They follow from the lock, so they are read once per lock and machine."""
     from mlpipeline.adapters.cyclonedx import environment_bom, site_packages
 
-    return environment_bom(packaged.lock, site_packages(Path(packaged.interpreter)) if packaged.interpreter else None)
+    installed = site_packages(Path(packaged.interpreter)) if packaged.interpreter else None
+    known = context.places.home / "locks" / f"{packaged.lock_digest.removeprefix('sha256:')}-{__version__}.cdx.json"
+    if installed is not None:
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            return msgspec.json.decode(known.read_bytes(), type=dict[str, Any])
+    made = environment_bom(packaged.lock, installed)
+    if installed is not None:
+        write_atomically(known, msgspec.json.encode(made))
+    return made
 
 
 def _modelled(context: Context, run: Run, packaged: Packaged, results: Mapping[str, Result]) -> sbom.Modelled:
