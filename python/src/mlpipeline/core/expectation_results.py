@@ -65,16 +65,25 @@ def _orderable(value: Any) -> Any:
 
 
 def plain(value: object) -> object:
-    """JSON-compatible: times in ISO form, NaN as null, as the library writes them."""
+    """JSON-compatible: times in ISO form, NaN as null, as the library writes them; numbers of other libraries as Python's."""
+    if value is None or isinstance(value, bool | str):
+        return str(value) if isinstance(value, str) else value
     if isinstance(value, datetime | date):
         return value.isoformat()
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(value)
+    if isinstance(value, int):
+        return int(value)
+    return _plain_container(value)
+
+
+def _plain_container(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(name): plain(one) for name, one in value.items()}
-    return value if isinstance(value, bool | int | float | str | None) else str(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(one) for one in value]
+    item = getattr(value, "item", None)
+    return plain(item()) if callable(item) and getattr(value, "shape", None) == () else str(value)
 
 
 def validation(suite: str, outcomes: Sequence[Outcome]) -> dict[str, object]:

@@ -470,10 +470,26 @@ def _arguments(check: Check) -> str:
     return f" ({text[:120]}{'...' if len(text) > 120 else ''})" if text else ""
 
 
+def _of_sets(result: Mapping[str, object]) -> str:
+    """What is in one set of values and not in the other."""
+    told = []
+    for count, values, words in (
+        ("unexpected_count", "partial_unexpected_list", "beyond the set"),
+        ("missing_count", "partial_missing_list", "of the set missing"),
+    ):
+        shown = result.get(values)
+        if count in result:
+            named = f": {', '.join(map(str, shown[:5]))}" if isinstance(shown, list) and shown else ""
+            told.append(f"{result[count]} values {words}{named}")
+    return ", ".join(told)
+
+
 def _found(outcome: Outcome) -> str:
     if outcome.error:
         return outcome.error.splitlines()[0][:300]
     counts = outcome.counts
+    if counts.unexpected is None and "observed_value" in outcome.result and outcome.result["observed_value"] is None:
+        return _of_sets(outcome.result) or "no value"
     if counts.unexpected is None:
         return f"found {counts.observed}" if counts.observed is not None else "no value" if not outcome.success else "holds"
     considered = counts.elements - (counts.missing or 0)

@@ -101,7 +101,7 @@ def _outcome(check: Check, result: Any, rows: int, sample_rows: int, engine: str
         int(details.get("element_count") or rows),
         missing=details.get("missing_count") if by_rows else None,
         unexpected=details.get("unexpected_count") if by_rows else None,
-        observed=getattr(observed, "item", lambda: observed)(),
+        observed=plain(observed),
     )
     entries = details.get("partial_unexpected_counts") or []
     sample = tuple((str(entry["value"]), int(entry["count"])) for entry in entries if "value" in entry)[:sample_rows]
