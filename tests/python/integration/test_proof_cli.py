@@ -56,6 +56,12 @@ def test_nothing_is_proven_without_a_key(proven: Proven, capsys: pytest.CaptureF
         (["audit"], "required: WHAT"),
         (["audit", "export"], "needs a file to write"),
         (["--set", "signing.keys=[{file: absent.pub}]", "audit", "verify"], "a public key cannot be used"),
+        (
+            ["--set", "signing.keys=[{file: release.pub, valid_from: 2026-02-01, valid_until: 2026-01-01}]", "audit", "verify"],
+            "would never count",
+        ),
+        (["--set", "signing.keys=[{file: release.pub, valid_from: soon}]", "audit", "verify"], "is not an ISO time"),
+        (["--set", "signing.command=sign", "--set", "signing.keys=[]", "audit", "verify"], "names no public key"),
         (["--set", "ledger.uri=mysql://x", "audit", "verify"], "no address of a PostgreSQL database"),
     ],
 )

@@ -273,6 +273,12 @@ def _signing(config: Config) -> Iterator[Problem]:
                     f"signing.keys[{index}].{field} is not an ISO time: {value!r}",
                     example=f"{field}: 2026-12-31T23:59:59Z",
                 )
+        if known.valid_from and known.valid_until and not _in_order(known.valid_from, known.valid_until):
+            yield Problem(
+                ("signing", "keys", index, "valid_until"),
+                f"signing.keys[{index}].valid_until is not after valid_from, so the key would never count",
+                example="valid_until: 2026-12-31T23:59:59Z",
+            )
     if config.ledger.uri and not config.ledger.uri.startswith(("postgresql://", "postgres://", "$")):
         yield Problem(
             ("ledger", "uri"),
@@ -727,6 +733,15 @@ def _score(rule: ScoreRule) -> Iterator[Problem]:
                 f"the query of {metric.name!r} does not name {{{{colour}}}}, so candidate and champion would get the same answer",
                 example='query: sum(rate(failures_total{colour="{{colour}}"}[1m]))',
             )
+
+
+def _in_order(first: str, second: str) -> bool:
+    """Whether the second time is later; times that are none are told elsewhere."""
+    if not (_is_time(first) and _is_time(second)):
+        return True
+    moments = [datetime.fromisoformat(text) for text in (first, second)]
+    start, end = (moment if moment.tzinfo else moment.replace(tzinfo=UTC) for moment in moments)
+    return start < end
 
 
 def _is_time(text: str) -> bool:
