@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 from mlpipeline.config.model import Condition, Config, Expectation, MetricGate, ScoreRule, Verify
 from mlpipeline.config.shape import Problem, closest
