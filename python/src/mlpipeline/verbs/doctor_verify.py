@@ -36,7 +36,7 @@ def queries(context: Context) -> str:
     with _reader(context) as (source, where):
         source.instant("vector(1)")
         for query in texts:
-            source.instant(query)
+            _read_by(source, query)
     return f"{where} can read the {len(texts)} queries of verify"
 
 
@@ -100,6 +100,16 @@ def traffic(context: Context) -> str:
             tries=("rollout: {mirror: 10m, step: 10m, bake: 30m}", "mlpipeline verify --plan", "release when there is traffic"),
         )
     return "; ".join(reason.summary for reason in reasons) or "no metric is compared"
+
+
+def _read_by(source: MetricSource, query: str) -> None:
+    """Has the server read it; what it said against it stands in the first line."""
+    try:
+        source.instant(query)
+    except ConfigurationError as error:
+        if "said" not in error.facts or "query" not in error.facts:
+            raise
+        raise ConfigurationError(f"{error.what}: {query} ({error.facts['said']})", facts=error.facts) from error
 
 
 @contextmanager

@@ -6,6 +6,8 @@ is retried (the next look is the retry), and partial answers are refused.
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -129,7 +131,7 @@ class PrometheusSource:
     def _refused(self, query: str, message: str) -> ConfigurationError | EnvironmentFault:
         if "Status Code 400" in message or "Status Code 422" in message:
             return ConfigurationError(
-                "Prometheus cannot run this query", facts={"query": query, "server": self._url, "said": message[:400]}
+                "Prometheus cannot run this query", facts={"query": query, "server": self._url, "said": _said(message)[:400]}
             )
         if "Status Code 401" in message or "Status Code 403" in message:
             return ConfigurationError(
@@ -209,6 +211,15 @@ def _native(row: Mapping[str, Any]) -> Iterator[Sample]:
     for moment, histogram in histograms:
         for bound, count in classic_of(parse_native(histogram), NATIVE_BOUNDS).items():
             yield Sample({**labels, "le": "+Inf" if bound == inf else repr(bound)}, count, float(moment))
+
+
+def _said(message: str) -> str:
+    """Prometheus' own words in what the client says, which quotes the answer's bytes as Python writes them."""
+    try:
+        answer = json.loads(ast.literal_eval(message[message.index("(") + 1 : message.rindex(")")]))
+        return str(answer["error"])
+    except (ValueError, SyntaxError, KeyError, TypeError):
+        return message
 
 
 def _root(error: BaseException) -> str:
