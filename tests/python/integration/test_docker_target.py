@@ -320,3 +320,17 @@ def test_a_router_image_without_a_digest_is_refused(make_world: MakeWorld) -> No
     with pytest.raises(ConfigurationError, match="by its digest"):
         target.route(TrafficPlan.all_to(BLUE))
     assert router_image().startswith("sha256:")
+
+
+def test_what_somebody_removed_by_hand_comes_back(make_world: MakeWorld) -> None:
+    world = make_world()
+    target = live(world)
+    for role in ("router", "blue"):
+        world.engine.client.remove_container(container_name(world.service, role), force=True)
+    seen = target.observe()
+    assert (set(seen.colours), seen.router) == ({GREEN}, "down")
+    target.deploy(BLUE, world.artifact(ONE))
+    assert target.observe().plan == TrafficPlan.all_to(BLUE), "the route file still says where users were"
+    with ConstantLoad(world.address) as load:
+        assert load.wait_for("blue", 20)
+    assert load.failed == 0

@@ -107,7 +107,8 @@ class HostTarget:
         """Starts the artifact in the colour; restarts a dead or unready process of the same artifact."""
         process, standing = self._colours[colour], self._colours[colour].standing
         same = standing is not None and standing.artifact.digest == artifact.digest
-        if not same:
+        # Where nothing stands, although users are routed there, somebody removed it: whatever comes is better than nothing.
+        if standing is not None and not same:
             self._refuse_while_used(colour, f"{artifact.digest} cannot be deployed to {colour}")
         self._restart_router()
         seen = process.observe() if same and process.alive() else None
