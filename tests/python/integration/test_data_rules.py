@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -12,9 +13,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from data_gate_world import NOW, gated, reason_of
+from data_gate_world import NOW, context_of, gated, reason_of
+from mlpipeline.core.release import Version
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
+from mlpipeline.record.run import Run
+from mlpipeline.verbs import data_reference
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
@@ -215,3 +219,33 @@ def test_results_are_kept_in_the_form_of_the_library(tmp_path: Path) -> None:
     assert found["partial_unexpected_list"] == [7, 9, 7], "in the order of the rows"
     assert found["partial_unexpected_counts"] == [{"value": 7, "count": 2}, {"value": 9, "count": 1}]
     assert found["unexpected_percent"] == 75.0
+
+
+def _git(project: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    done = subprocess.run(["git", *identity, *arguments], cwd=project, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_drift_against_the_champion_reads_its_commit_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _git(tmp_path, "init", "-q")
+    rows(tmp_path / "trips.parquet", 800)
+    _git(tmp_path, "add", "trips.parquet")
+    _git(tmp_path, "commit", "-qm", "trained on this")
+    rule: dict[str, Any] = {"path": "trips.parquet", "drift": {"ignore": ["id"], "no_reference": "fail"}}
+    data = {"files": {"trips": rule}}
+    context = context_of(tmp_path, data)
+    context.runs.create(Run("20260201-000000-abc", "flights", _git(tmp_path, "rev-parse", "HEAD"), "2026-02-01T00:00:00Z"))
+    champion = Version("sha256:1", "bundles/1", model_version="3", run="20260201-000000-abc")
+    monkeypatch.setattr(data_reference, "champion", lambda _: champion)
+    write(tmp_path / "trips.parquet", "SELECT i AS id, 7.0 AS x, 'a' AS c FROM range(800) t(i)")
+    first = reason_of(gated(tmp_path, data), "data.trips.drift.champion")
+    assert (first.verdict, "the champion's data (version 3)" in first.summary) == (FAIL, True), first
+
+    def gone(*_: object) -> Path:
+        raise AssertionError("the champion's data was summed up already")
+
+    monkeypatch.setattr(data_reference, "at_commit", gone)
+    assert reason_of(gated(tmp_path, data), "data.trips.drift.champion").summary == first.summary
+    monkeypatch.setattr(data_reference, "champion", lambda _: None)
+    assert reason_of(gated(tmp_path, data), "data.trips.drift.champion").verdict is FAIL, "no_reference: fail"

@@ -27,11 +27,13 @@ def champion(context: Context) -> Version | None:
 
 
 def commit_of(context: Context, version: Version, *, tries: Sequence[str]) -> str:
-    """The commit a version was made of: from its run when this checkout has it, else from the registry.
+    """The commit a version was made of: from its run when this checkout has it, from its release, else from the registry.
 
     Raises EnvironmentFault when neither knows it.
     """
     known = next((run.commit for run in context.runs.all() if run.id == version.run), "")
+    if not known and version.source is not None:
+        known = version.source.commit
     if known:
         return known
     name = context.config.service
