@@ -21,7 +21,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "python"))
@@ -38,6 +38,12 @@ class Load:
     seconds: float
     latencies: list[float]
     failed: int
+    processor_seconds: float = 0.0
+
+    @property
+    def processor_per_request(self) -> float:
+        """Seconds of processor time that the server took for one request: says the same on a machine that is busy besides."""
+        return self.processor_seconds / len(self.latencies)
 
     @property
     def per_second(self) -> float:
@@ -52,9 +58,22 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def processor_seconds(session: int) -> float:
+    """What all processes of a session have used so far."""
+    ticks = 0
+    for entry in Path("/proc").iterdir():
+        try:
+            fields = (entry / "stat").read_text().rsplit(") ", 1)[1].split() if entry.name.isdigit() else []
+        except OSError:
+            continue
+        if fields and int(fields[3]) == session:
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def running(command: list[str], port: int, folder: Path) -> Iterator[float]:
-    """Starts a server, waits until it answers a ping, gives the seconds this took, and ends it."""
+def running(command: list[str], port: int, folder: Path) -> Iterator[tuple[float, int]]:
+    """Starts a server, waits until it answers a ping, gives the seconds this took and its session, and ends it."""
     start = time.monotonic()
     with (folder / "server.log").open("wb") as log:
         # MLflow starts its server by its bare name, which is only found beside this very Python.
@@ -65,7 +84,7 @@ def running(command: list[str], port: int, folder: Path) -> Iterator[float]:
             if process.poll() is not None or time.monotonic() - start > READY_WITHIN_SECONDS:
                 raise SystemExit(f"{command[2]} did not start:\n{(folder / 'server.log').read_text()}")
             time.sleep(0.05)
-        yield time.monotonic() - start
+        yield time.monotonic() - start, process.pid
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
@@ -107,13 +126,17 @@ async def load(port: int, seconds: float, connections: int) -> Load:
 
 def measure(command: list[str], port: int, folder: Path, arguments: argparse.Namespace) -> tuple[float, dict[int, Load]]:
     """Seconds until ready, and for each number of connections the round with the median throughput, after one to warm up."""
-    with running(command, port, folder) as ready:
+    with running(command, port, folder) as (ready, session):
         asyncio.run(load(port, 1.0, arguments.connections[0]))
-        return ready, {number: middle_round(port, arguments, number) for number in arguments.connections}
+        return ready, {number: middle_round(port, arguments, number, session) for number in arguments.connections}
 
 
-def middle_round(port: int, arguments: argparse.Namespace, connections: int) -> Load:
-    rounds = [asyncio.run(load(port, arguments.seconds, connections)) for _ in range(arguments.rounds)]
+def middle_round(port: int, arguments: argparse.Namespace, connections: int, session: int) -> Load:
+    rounds = []
+    for _ in range(arguments.rounds):
+        before = processor_seconds(session)
+        done = asyncio.run(load(port, arguments.seconds, connections))
+        rounds.append(replace(done, processor_seconds=processor_seconds(session) - before))
     middle = statistics.median_low([one.per_second for one in rounds])
     return next(one for one in rounds if one.per_second == middle)
 
@@ -156,6 +179,7 @@ def main() -> None:
         mine, its = ours_did[connections], theirs_did[connections]
         print(f"{connections} connections")
         show("  requests per second", mine.per_second, its.per_second)
+        show("  processor time per request, ms", mine.processor_per_request * 1000, its.processor_per_request * 1000)
         show("  latency p50, ms", mine.quantile(0.5) * 1000, its.quantile(0.5) * 1000)
         show("  latency p99, ms", mine.quantile(0.99) * 1000, its.quantile(0.99) * 1000)
         show("  our p99 by its p50, ms", mine.quantile(0.99) * 1000, its.quantile(0.5) * 1000)

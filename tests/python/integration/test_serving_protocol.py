@@ -106,6 +106,15 @@ def test_bad_input_gets_the_same_error(tiny: Scorer, name: str) -> None:
     assert ours == mlflow_answer(tiny, *BAD[name])
 
 
+def test_in_one_batch_every_request_gets_what_it_gets_alone_from_mlflow(tiny: Scorer) -> None:
+    """Good and bad ones side by side: no schema error of one client reaches another."""
+    assert tiny.score_many([tiny_request(), tiny_request(2)])[0].status == 200
+    asked = [case for case in (*GOOD.values(), *BAD.values()) if case[1] == JSON]
+    replies = tiny.score_many([body for body, _ in asked])
+    ours = [(reply.status, json.loads(reply.body)) for reply in replies]
+    assert ours == [mlflow_answer(tiny, *case) for case in asked]
+
+
 @pytest.mark.parametrize(
     "body",
     [
