@@ -47,6 +47,11 @@ class Referring(FakeRegistry):
         return answer(200, json.dumps({"schemaVersion": 2, "manifests": listed}).encode())
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlpipeline.adapters.oci.registry._PAUSE_SECONDS", 0.01)
+
+
 @pytest.fixture(params=["referrers API", "by tag"])
 def fake(request: pytest.FixtureRequest) -> Iterator[Referring]:
     registry = Referring()
