@@ -27,6 +27,7 @@ from mlpipeline.core.sequential import (
     EXCLUSION_CAUTION,
     Calibration,
     HarmBank,
+    Interval,
     LevelTest,
     RatioInterval,
     RestartedBank,
@@ -217,6 +218,7 @@ class MetricState:
         self._level = LevelTest(plan.tolerate) if 0 < plan.tolerate < 1 else None
         self._interval = RatioInterval(INTERVAL_CONFIDENCE, plan.calibration)
         self._untold: list[tuple[float, float, float]] = []
+        self._found: list[Interval] = []
         self._trace: list[TracePoint] = []
 
     def next_stage(self) -> None:
@@ -250,8 +252,10 @@ class MetricState:
     @property
     def trace(self) -> list[TracePoint]:
         """How it stood after each look. Computed for all looks since the last time at once."""
+        self._found.extend(self._interval.intervals())
         untold, self._untold = self._untold, []
-        for (at, harm, excluded), found in zip(untold, self._interval.intervals(), strict=True):
+        intervals, self._found = self._found, []
+        for (at, harm, excluded), found in zip(untold, intervals, strict=True):
             self._trace.append(
                 TracePoint(
                     round(at, 3),
@@ -286,7 +290,7 @@ class MetricState:
 
     @property
     def interval(self) -> tuple[float, float, float]:
-        _ = self.trace  # takes in what was added since
+        self._found.extend(self._interval.intervals())
         return self._interval.interval
 
 
