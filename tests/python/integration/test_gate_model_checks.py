@@ -251,6 +251,20 @@ def test_an_agreed_condition_needs_labels_only_where_the_models_disagree(project
     assert (second["rows"], second["labels"]) == (400, 0)
 
 
+def test_classes_that_no_labelled_row_has_are_still_told_apart(project: Project) -> None:
+    said = Said(project)
+    project.champion()
+    frame = holdout().assign(state=[None] * 399 + ["a"])
+    project.write(frame)
+    said.labels("ours", ["b"] * 100 + ["a"] * 300)
+    said.labels("theirs", ["c"] * 100 + ["a"] * 300)
+    condition = AgreedCondition(condition="d < 0.1 +/- 0.02", reliability=0.9, adaptivity="none", steps=2)
+    result = project.judge((), conditions=(condition,))
+    assert result.verdict is Verdict.FAIL
+    (clause,) = result.evidence["conditions"]  # type: ignore[misc]
+    assert clause["estimate"] == 0.25
+
+
 def test_without_enough_labels_the_third_value_and_the_plan_which_to_add(project: Project, said: Said) -> None:
     del said
     frame = holdout()
@@ -311,7 +325,8 @@ def test_behaviour_is_tested_from_a_file(project: Project) -> None:
     said.says(
         "ours",
         "delay = columns()['delay']\nscore = 1 / (1 + np.exp(-(delay - 15) / 5))\n"
-        "answer(['late' if one > 0.5 else 'punctual' for one in score], np.column_stack([score, 1 - score]), ['late', 'punctual'])",
+        "labels = ['late', 'punctual']\n"
+        "answer([labels[int(one <= 0.5)] for one in score], np.column_stack([score, 1 - score]), labels)",
     )
     tests = {
         "tests": [

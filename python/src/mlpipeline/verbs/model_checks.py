@@ -101,7 +101,7 @@ def judge_conditions(judging: Judging, rows: Rows, labelled: NDArray[Any] | None
             )
             judging.findings.append(Finding(check, Verdict.INCONCLUSIVE, text))
             continue
-        decided = decide_all(rule, clauses, rows, labelled, judging.gate.seed)
+        decided = decide_all(rule, clauses, rows, labelled=labelled, differ=_differ(judging, rows), seed=judging.gate.seed)
         judging.findings.append(_condition_finding(check, rule, decided))
         told.extend(
             {
@@ -133,16 +133,25 @@ def _no_comparison(judging: Judging, rows: Rows, check: str, rule: AgreedConditi
 
 
 def decide_all(
-    rule: AgreedCondition, clauses: tuple[grammar.Clause, ...], rows: Rows, labelled: NDArray[Any] | None, seed: int
+    rule: AgreedCondition,
+    clauses: tuple[grammar.Clause, ...],
+    rows: Rows,
+    *,
+    labelled: NDArray[Any] | None,
+    differ: NDArray[Any],
+    seed: int,
 ) -> list[grammar.Decided]:
-    """Each clause on the rows that can be looked at: all, or those before the first that needs a label and has none."""
+    """Each clause on the rows that can be looked at: all, or those before the first that needs a label and has none.
+
+    Args:
+        differ: 1.0 where the models disagree, else 0.0.
+    """
     import numpy as np
 
     if rows.theirs is None or rows.truth.codes is None or rows.ours.codes is None or rows.theirs.codes is None:
         raise ConfigurationError("gate.conditions needs models that answer classes")
     new = (rows.ours.codes == rows.truth.codes).astype(float)
     old = (rows.theirs.codes == rows.truth.codes).astype(float)
-    differ = (rows.ours.codes != rows.theirs.codes).astype(float)
     order = order_of(len(rows), seed)
     known = np.ones(len(rows), dtype=bool) if labelled is None else labelled
     evidence = evidence_for(rule, len(clauses))
@@ -154,6 +163,19 @@ def decide_all(
         values = clause.values(new[seen], old[seen], differ[seen])
         decided.append(grammar.decide(clause, grammar.counted(values), evidence, rule.mode, int(needs[seen].sum())))
     return decided
+
+
+def _differ(judging: Judging, rows: Rows) -> NDArray[Any]:
+    """1.0 where the models disagree. Classes that no labelled row has share one code: there the answers themselves are asked."""
+    if rows.theirs is None or rows.ours.codes is None or rows.theirs.codes is None:
+        raise ConfigurationError("gate.conditions needs models that answer classes")
+    different = rows.ours.codes != rows.theirs.codes
+    ours, theirs = judging.ours, judging.theirs
+    if ours is not None and theirs is not None and ours.predictions.ndim == theirs.predictions.ndim == 1:
+        unseen = (rows.ours.codes == rows.truth.classes) & (rows.theirs.codes == rows.truth.classes)
+        different = different | (unseen & (ours.predictions != theirs.predictions))
+    values: NDArray[Any] = different.astype(float)
+    return values
 
 
 def needs_label(clause: grammar.Clause, differ: NDArray[Any]) -> NDArray[Any]:
