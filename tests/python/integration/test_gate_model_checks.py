@@ -472,7 +472,10 @@ def test_a_waived_check_passes_and_says_who_until_when_and_why(project: Project,
     assert (used["who"], used["was"], used["checked"]) == ("ada", "fail", "metric.accuracy.at_least")
     entry = next(entry for entry in project.context(ModelGate()).ledger.read() if entry.event == "waived")
     assert entry.facts["why"] == "the airport is closed"
+    context = project.context(ModelGate())
+    assert not waive.lapsed(context, RUN, "gate-model")
     waived(project, revoke=True)
+    assert waive.lapsed(context, RUN, "gate-model")
     assert project.judge(TOO_HIGH).verdict is Verdict.FAIL
 
 

@@ -126,15 +126,17 @@ def _step(context: Context, run: Run, verb: str, find: Find) -> Result:
 
 def _look_again(context: Context, run: Run, verb: str) -> bool:
     """Data is no part of the commit unless DVC tracks it: until something is deployed, it is looked at anew. So is the
-    candidate, when users are not on the champion any more that it was compared with."""
+    candidate, when users are not on the champion any more that it was compared with, or a waiver no longer holds that it
+    passed under."""
     deployed = context.runs.result(run.id, "deploy")
     if verb == "gate-data":
         return deployed is None
     if verb == "gate-model" and (deployed is None or deployed.verdict is not Verdict.PASS):
         from mlpipeline.verbs.deploy import other_champion
         from mlpipeline.verbs.releasing import Releasing
+        from mlpipeline.verbs.waive import lapsed
 
-        return bool(other_champion(context, run, Releasing(context, token=0)))
+        return bool(other_champion(context, run, Releasing(context, token=0))) or lapsed(context, run, verb)
     return False
 
 

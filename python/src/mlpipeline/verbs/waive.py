@@ -103,6 +103,17 @@ def under_waivers(
     return [*changed, *late], used
 
 
+def lapsed(context: Context, run: Run, verb: str) -> bool:
+    """Whether the verb's result rests on a waiver that expired or was revoked since."""
+    result = context.runs.result(run.id, verb)
+    used = result.evidence.get("waivers") if result is not None else None
+    if not isinstance(used, list) or not used:
+        return False
+    now = context.clock.now()
+    holding = {waiver.entry for waiver in known_waivers_of_all(context) if not waiver.expired(now)}
+    return any(isinstance(one, dict) and one.get("ledger") not in holding for one in used)
+
+
 def _check_person(person: str) -> None:
     name = person.strip()
     if not name or name.lower() in MACHINES:
