@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mlpipeline.adapters.duckdb import sketches
 from mlpipeline.adapters.duckdb.profile import agreement, compare, summed_up
 from mlpipeline.errors import ConfigurationError
 
@@ -33,6 +34,18 @@ def test_the_same_rows_in_any_order_are_the_same_summary(tmp_path: Path) -> None
     rows = [f"{(number * 7919) % 1009}" for number in range(5000)]
     before, now = written(tmp_path / "a.csv", "x", *rows), written(tmp_path / "b.csv", "x", *reversed(rows))
     assert summed_up(before) == summed_up(now)
+
+
+@pytest.mark.parametrize("sample", [10, 20_000])
+def test_a_long_reference_is_sampled_for_its_grid_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample: int) -> None:
+    monkeypatch.setattr(sketches, "_KEPT", 10)
+    monkeypatch.setattr(sketches, "_SAMPLE", sample)
+    file = written(tmp_path / "a.csv", "x,c", *(f"{(number * 7919) % 10007},{number % 3}" for number in range(30_000)))
+    found = summed_up(file)
+    assert found == summed_up(file), "the same sample each time"
+    assert (found["x"].rows, sum(found["x"].counts)) == (30_000, 30_000), "every row is counted"
+    assert len(found["x"].edges) >= 10
+    assert (found["x"].low, found["x"].high) == (0, 10006)
 
 
 def test_whole_numbers_and_doubles_are_the_same_values(tmp_path: Path) -> None:

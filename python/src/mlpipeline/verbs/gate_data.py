@@ -129,7 +129,7 @@ def bring(context: Context) -> tuple[dict[str, str], list[Reason]]:
     versions: dict[str, str] = {}
     notes: list[Reason] = []
     for name in everything.keys() - paths.keys():
-        versions[everything[name]] = "live"
+        versions[everything[name]] = f"live at {context.clock.now():%Y-%m-%dT%H:%M:%SZ}"
         notes.append(
             Reason(f"data.{name}.version", Verdict.PASS, f"{name} is a table that changes; this version cannot be restored")
         )

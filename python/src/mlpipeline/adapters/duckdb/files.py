@@ -105,14 +105,17 @@ class Table:
             raise _unreadable(error, self.label, self.files) from error
 
     def arrow_of(self, columns: Sequence[str], sample: str) -> Any:
-        """Some columns as a ``pyarrow.Table``, of a sample of the rows (``USING SAMPLE ...``)."""
+        """Some columns as a ``pyarrow.Table``, of a sample of the rows (``USING SAMPLE ...``), the same one each time."""
         import duckdb
 
         chosen = ", ".join(quoted(name) for name in columns)
         try:
+            self.connection.execute("SET threads = 1")  # samples are only repeated by one thread
             return self.connection.execute(f"SELECT {chosen} FROM {self.source} {sample}").to_arrow_table()  # noqa: S608
         except duckdb.Error as error:
             raise _unreadable(error, self.label, self.files) from error
+        finally:
+            self.connection.execute("RESET threads")
 
     def pieces(self, columns: Sequence[str], rows: int) -> Iterator[Any]:
         """Some columns in Arrow batches of so many rows at most; NaN may be in them, besides missing values.

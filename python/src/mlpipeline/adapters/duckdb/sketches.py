@@ -41,6 +41,8 @@ def sketch(table: Table, columns: Sequence[str], reference: Mapping[str, Sketch]
         return _kept(table, columns, frozenset(numbers))
     share = min(100.0, 100 * _SAMPLE / rows)
     sample = table.arrow_of(numbers, f"USING SAMPLE {share}% (system, 7)")
+    if not sample.num_rows:
+        sample = table.arrow_of(numbers, f"LIMIT {_SAMPLE}")
     return _counted(table, {name: grid(_floats(sample[name])) if name in numbers else None for name in columns})
 
 
