@@ -57,7 +57,7 @@ class MlPipelineTest extends JenkinsWorld {
         assert archived.any { it ==~ '.mlpipeline/calls/7-gate-data-.*/result.json' }
         assert archived.contains('.mlpipeline/runs/r1/results/settle.json')
         assert of('junit').size() == 4
-        assert of('junit')[0] == 'junit .mlpipeline/runs/r1/junit/gate-data.xml,.mlpipeline/runs/r1/junit/checks.xml'
+        assert of('junit')[0] == 'junit .mlpipeline/runs/r1/junit/gate-data.xml,.mlpipeline/runs/r1/junit/checks.xml,.mlpipeline/runs/r1/checks/*.xml'
         assert of('publishHTML') == ['publishHTML .mlpipeline/runs/r1/report']
         assert verbs().count('history') == 4
     }
