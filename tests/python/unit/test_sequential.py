@@ -14,6 +14,7 @@ from mlpipeline.core.sequential import (
     Calibration,
     HarmBank,
     HarmTest,
+    LevelBank,
     LevelTest,
     RatioInterval,
     RestartedBank,
@@ -295,3 +296,14 @@ def test_an_interval_after_each_tick_is_the_same_however_many_are_computed_at_on
     assert at_once.intervals() == found
     assert at_once.intervals() == []
     assert at_once.interval == found[-1]
+
+
+def test_many_levels_side_by_side_are_the_single_ones() -> None:
+    levels = [0.001, 0.2, 0.9]
+    bank, single = LevelBank(levels), [LevelTest(level) for level in levels]
+    for requests, events in (([10, 0, 7], [1, 0, 7]), ([300, 40, 2], [0, 3, 1])):
+        bank.add(requests, events)
+        for test, n, k in zip(single, requests, events, strict=True):
+            test.add(n, k)
+        assert bank.log_e == pytest.approx([test.log_e for test in single], abs=1e-9)
+    assert LevelBank([]).log_e.shape == (0,)

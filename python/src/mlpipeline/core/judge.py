@@ -28,6 +28,7 @@ from mlpipeline.core.sequential import (
     Calibration,
     HarmBank,
     Interval,
+    LevelBank,
     LevelTest,
     RatioInterval,
     RestartedBank,
@@ -154,11 +155,14 @@ class _FirstTests:
     def __init__(self, metrics: Sequence[MetricPlan]) -> None:
         self._harm = {each.name: RestartedHarmTest(each.effect, each.calibration, FirstHarmTest) for each in metrics}
         self._benign = {each.name: FirstHarmTest(1 / each.margin, each.calibration) for each in metrics}
+        self._level = {each.name: LevelTest(each.tolerate) for each in metrics if 0 < each.tolerate < 1}
 
     def add(self, ticks: Mapping[str, Tick]) -> None:
         for name, tick in ticks.items():
             self._harm[name].add(tick)
             self._benign[name].add(tick.swapped)
+            if name in self._level:
+                self._level[name].add(tick.candidate, tick.candidate_events)
 
     def next_stage(self) -> None:
         for test in self._harm.values():
@@ -166,7 +170,11 @@ class _FirstTests:
 
     def log_e(self) -> dict[str, tuple[float, float]]:
         """Of each metric: against "no harm", and against "harm of the margin"."""
-        return {name: (self._harm[name].log_e, self._benign[name].log_e) for name in self._harm}
+        return {name: (test.log_e, self._excluded(name)) for name, test in self._harm.items()}
+
+    def _excluded(self, name: str) -> float:
+        benign = self._benign[name].log_e
+        return log_mean_exp([benign, self._level[name].log_e]) if name in self._level else benign
 
 
 class _Tests:
@@ -177,6 +185,8 @@ class _Tests:
         calibrations = [each.calibration for each, _ in self._rows]
         self._harm = RestartedBank([each.effect for each, _ in self._rows], calibrations)
         self._benign = HarmBank([1 / each.margin for each, _ in self._rows], calibrations, EXCLUSION_CAUTION)
+        self._levelled = [each for each in metrics if 0 < each.tolerate < 1]
+        self._level = LevelBank([each.tolerate for each in self._levelled])
 
     def add(self, ticks: Mapping[str, Tick]) -> None:
         if not ticks:
@@ -186,19 +196,24 @@ class _Tests:
         fewer = [turn for _, turn in self._rows]
         self._harm.add([turned[at] if turn else straight[at] for at, turn in enumerate(fewer)])
         self._benign.add([straight[at] if turn else turned[at] for at, turn in enumerate(fewer)])
+        levelled = [ticks.get(each.name, _NOTHING) for each in self._levelled]
+        self._level.add([tick.candidate for tick in levelled], [tick.candidate_events for tick in levelled])
 
     def next_stage(self) -> None:
         self._harm.next_stage()
 
     def log_e(self) -> dict[str, tuple[float, float]]:
-        """Of each metric: against "no harm", and against "harm of the margin" in the direction that is excluded less."""
+        """Of each metric: against "no harm", and against "harm of the margin" in the direction that is excluded less, or because
+        the rate itself is negligible."""
+        levels = dict(zip((each.name for each in self._levelled), self._level.log_e.tolist(), strict=True))
         found: dict[str, tuple[float, float]] = {}
         for (metric, fewer), harm, benign in zip(self._rows, self._harm.log_e.tolist(), self._benign.log_e.tolist(), strict=True):
             if fewer:
                 more = found[metric.name]
                 found[metric.name] = (log_mean_exp([more[0], harm]), min(more[1], benign))
             else:
-                found[metric.name] = (harm, benign)
+                level = levels.get(metric.name)
+                found[metric.name] = (harm, benign if level is None else log_mean_exp([benign, level]))
         return found
 
 
@@ -212,10 +227,9 @@ class MetricState:
         self.plan = plan
         self.totals = self.stage = _NOTHING
         self.excluded = False
-        self._harm = self._benign = 0.0
+        self._harm = self.log_excluded = 0.0
         self._recent: deque[Tick] = deque()
         self._lately = [0, 0]
-        self._level = LevelTest(plan.tolerate) if 0 < plan.tolerate < 1 else None
         self._interval = RatioInterval(INTERVAL_CONFIDENCE, plan.calibration)
         self._untold: list[tuple[float, float, float]] = []
         self._found: list[Interval] = []
@@ -229,8 +243,6 @@ class MetricState:
         self.stage = _sum(self.stage, tick)
         if tick.candidate:
             self._remember(tick)
-        if self._level is not None:
-            self._level.add(tick.candidate, tick.candidate_events)
         self._interval.add(tick)
 
     def _remember(self, tick: Tick) -> None:
@@ -239,9 +251,9 @@ class MetricState:
         self._lately[0] += tick.candidate - gone.candidate
         self._lately[1] += tick.candidate_events - gone.candidate_events
 
-    def weigh(self, harm: float, benign: float) -> None:
+    def weigh(self, harm: float, excluded: float) -> None:
         """Logarithms of the e-values against "no harm" and against "harm of the margin", as they stand now."""
-        self._harm, self._benign = harm, benign
+        self._harm, self.log_excluded = harm, excluded
 
     def looked(self, at: float) -> None:
         """A look at this metric is complete."""
@@ -282,11 +294,6 @@ class MetricState:
     def log_e(self) -> float:
         """Evidence of harm; at most 0 (an e-value of 1) while the rate is tolerated."""
         return min(0.0, self._harm) if self.tolerated else self._harm
-
-    @property
-    def log_excluded(self) -> float:
-        """Evidence that harm of the margin is excluded, by the ratio or because the rate itself is negligible."""
-        return log_mean_exp([self._benign, self._level.log_e]) if self._level is not None else self._benign
 
     @property
     def interval(self) -> tuple[float, float, float]:

@@ -216,6 +216,27 @@ class RestartedHarmTest:
         return log_weighted_sum([(0.5, self._whole.log_e), *weighted, (to_come, 0.0)])
 
 
+class LevelBank:
+    """Many :class:`LevelTest` side by side in arrays."""
+
+    def __init__(self, levels: Sequence[float]) -> None:
+        import numpy as np
+
+        terms = [LevelTest(level).terms for level in levels]
+        self._hits, self._misses = (np.array([[pair[at] for pair in one] for one in terms]).reshape(-1, 5) for at in (0, 1))
+        self._sums = np.zeros_like(self._hits)
+
+    def add(self, requests: Sequence[int], events: Sequence[int]) -> None:
+        import numpy as np
+
+        n, k = np.array(requests, float)[:, None], np.array(events, float)[:, None]
+        self._sums += k * self._hits + (n - k) * self._misses
+
+    @property
+    def log_e(self) -> NDArray[Any]:
+        return _log_mean(self._sums)
+
+
 class HarmBank:
     """Many harm tests side by side in arrays: what :class:`HarmTest` computes for one metric, at the cost of a few.
 
@@ -321,13 +342,13 @@ class LevelTest:
     """
 
     def __init__(self, level: float) -> None:
-        self._terms = [
+        self.terms = [
             (log(fraction), log1p(-fraction * level) - log1p(-level)) for fraction in (0.02, 0.1, 0.25, 0.5, 0.75) if level < 1
         ]
-        self._sums = [0.0] * len(self._terms)
+        self._sums = [0.0] * len(self.terms)
 
     def add(self, requests: int, events: int) -> None:
-        for index, (hit, miss) in enumerate(self._terms):
+        for index, (hit, miss) in enumerate(self.terms):
             self._sums[index] += events * hit + (requests - events) * miss
 
     @property
