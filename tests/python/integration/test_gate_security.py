@@ -131,6 +131,25 @@ def test_a_secret_in_a_tracked_file_stops_the_release_and_is_told_nowhere(world:
     assert SECRET.encode() not in kept + msgspec.json.encode(result) + world.project.places.ledger.read_bytes()
 
 
+@pytest.mark.parametrize("name", [b"--disable-plugin=AWSKeyDetector", b"-h", b"caf\xe9 \xff.py", b"a b\n.txt"])
+def test_no_name_of_a_file_keeps_the_others_from_being_searched(world: World, name: bytes) -> None:
+    (world.project.folder / "settings.py").write_text(f'KEY = "{SECRET}"\n')
+    (world.project.folder / os.fsdecode(name)).write_text(f'KEY = "{SECRET}"\n')
+    world.project.git("add", "--all", "--force", "--", "settings.py", os.fsdecode(name))
+    result = world.gate(Secrets())
+    found = {one["where"] for one in result.evidence["scanners"]["secrets"]["findings"] if one["level"] == "high"}  # type: ignore[index]
+    assert len(found) == 2
+    assert "settings.py:1" in found
+
+
+def test_a_secret_in_a_model_that_lies_elsewhere_is_found(world: World, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    world.model.rename(elsewhere)
+    world.model.symlink_to(elsewhere)
+    (elsewhere / "notes.txt").write_text(f"aws = {SECRET}\n")
+    assert "model/notes.txt:1" in world.gate(Secrets()).summary
+
+
 def test_a_secret_in_what_is_packaged_is_found_too(world: World) -> None:
     (world.model / "notes.txt").write_text(f"aws = {SECRET}\n")
     assert "model/notes.txt:1" in world.gate(Secrets()).summary

@@ -175,7 +175,19 @@ def test_what_cannot_be_read_is_never_clean(model: Path, name: str, content: byt
 
 
 @pytest.mark.parametrize(
-    "text", ["catboost\nnumpy\nR\n", "class\nname\nb.", "(a\nb\nc\n", ".\n", "I1\n", "x = 1", "x^2", "BZhello", "conda\nforge\n0\n", "\x82\x01 and more"]
+    "text",
+    [
+        "catboost\nnumpy\nR\n",
+        "class\nname\nb.",
+        "(a\nb\nc\n",
+        ".\n",
+        "I1\n",
+        "x = 1",
+        "x^2",
+        "BZhello",
+        "conda\nforge\n0\n",
+        "\x82\x01 and more",
+    ],
 )
 def test_a_text_that_begins_like_opcodes_is_a_text(model: Path, text: str) -> None:
     (model / "vocabulary.txt").write_text(text, "latin-1")
@@ -372,6 +384,20 @@ def test_a_look_that_takes_too_long_has_not_run(model: Path) -> None:
     (model / "model.pkl").write_bytes(pickle.dumps(1))
     with pytest.raises(NotRun, match="did not end within 0 s"):
         look(model, limit_seconds=0.0)
+
+
+def test_a_model_folder_that_is_a_link_is_looked_into(model: Path) -> None:
+    elsewhere = model.rename(model.parent.parent / f"{model.parent.name}-elsewhere")
+    model.symlink_to(elsewhere)
+    assert look(model).targets == 1
+    (elsewhere / "model.pkl").write_bytes(pickle.dumps(EVIL["importlib"]))
+    assert ids(look(model)) == {"pickle-dangerous"}
+
+
+def test_an_empty_folder_is_no_clean_scan(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with pytest.raises(NotRun, match="no file"):
+        look(tmp_path / "model")
 
 
 def test_no_model_is_no_clean_scan(tmp_path: Path) -> None:

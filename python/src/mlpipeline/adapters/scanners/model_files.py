@@ -76,6 +76,8 @@ class ModelFiles:
             for file in _files(root):
                 look.file(file, strict=strict)
         look.code()
+        if not look.read and not look.findings:
+            raise NotRun("there is no file in the model's folder")
         return Scan(
             tool="mlpipeline",
             version=__version__,
@@ -92,7 +94,7 @@ def _roots(scanned: Scanned) -> list[tuple[Path, bool]]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    if not root.is_dir() or root.is_symlink():
+    if not root.is_dir():
         yield root
         return
     for folder, folders, names in os.walk(root):

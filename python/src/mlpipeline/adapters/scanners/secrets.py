@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +49,29 @@ class Secrets:
         )
 
     def _ask(self, files: list[Path], scanned: Scanned) -> list[Finding]:
+        plain = [file for file in files if _is_plain(file, scanned.project)]
+        found = self._asked({str(file): file for file in plain}, scanned.project, scanned)
+        odd = [file for file in files if not _is_plain(file, scanned.project)]
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name).resolve()
+            copies = {str(folder / f"{number}.txt"): file for number, file in enumerate(odd)}
+            for copy, file in copies.items():
+                Path(copy).write_bytes(file.read_bytes())
+            return found + self._asked(copies, folder, scanned)
+
+    def _asked(self, named: dict[str, Path], folder: Path, scanned: Scanned) -> list[Finding]:
+        """What stands in files that are given by absolute paths, so that no name is taken for an option."""
+        if not named:
+            return []
         # --no-verify: to verify a secret it would be sent to the service that it opens.
         output = answer(
             [
                 *module_command("detect_secrets", "detect-secrets"),
                 *("scan", "--no-verify", "--all-files"),
                 *("--disable-filter", "detect_secrets.filters.heuristic.is_lock_file"),
-                *(_argument(file, scanned.project) for file in files),
+                *named,
             ],
-            folder=scanned.project,
+            folder=folder,
             limit_seconds=scanned.limit_seconds,
             environment=scanned.environment,
         )
@@ -64,20 +79,30 @@ class Secrets:
             known: dict[str, list[dict[str, Any]]] = msgspec.json.decode(output)["results"]
         except (msgspec.DecodeError, KeyError) as error:
             raise NotRun("detect-secrets gave no report") from error
-        return [_finding(place, one, scanned.project) for place, found in known.items() for one in found]
+        return [
+            _finding(named.get(str(folder / place), Path(place)), one, scanned.project)
+            for place, found in known.items()
+            for one in found
+        ]
 
 
-def _finding(place: str, one: dict[str, Any], project: Path) -> Finding:
+def _is_plain(file: Path, project: Path) -> bool:
+    """Whether detect-secrets reads the file under its own name: it silently passes over what lies outside of the folder it is
+    started in, and a name that is no text breaks its report of all others."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        return False
+    return file.resolve().is_relative_to(project.resolve())
+
+
+def _finding(place: Path, one: dict[str, Any], project: Path) -> Finding:
     kind = str(one["type"])
     slug = re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-")
     where = f"{shown(place, project)}:{one['line_number']}"
     return Finding(
         f"secret-{slug}", _GUESSES.get(kind, "high"), where, f"{kind}; take it out, and out of use, as history keeps it"
     )
-
-
-def _argument(file: Path, project: Path) -> str:
-    return str(file.relative_to(project) if file.is_relative_to(project) else file)
 
 
 def _searched(file: Path) -> bool:
