@@ -37,7 +37,18 @@ CLIENTS = frozenset(
         ),
     }
 )
-LIGHT = CLIENTS | {"yaml", "asyncio", "ssl", "http.client", "urllib.request", "subprocess", "hashlib", "difflib"}
+LIGHT = CLIENTS | {
+    "yaml",
+    "dataclasses",
+    "sqlite3",
+    "asyncio",
+    "ssl",
+    "http.client",
+    "urllib.request",
+    "subprocess",
+    "hashlib",
+    "difflib",
+}
 
 USED_AT_IMPORT: dict[str, frozenset[str]] = {}
 """Clients that importing a verb's module may bring in: none. A client is imported inside the function that needs it."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from mlpipeline.config.model import Serving
-from mlpipeline.core.gpu import bytes_of
-from mlpipeline.serving.settings import OPTIONS
 
 WHEN_FULL = {"unavailable": 503, "too-many-requests": 429}
 
@@ -19,6 +17,10 @@ def variables(serving: Serving, sample_file: str) -> dict[str, str]:
     """
     if serving == Serving():
         return {}
+    # Who only asks what is live, which is most calls, needs none of this.
+    from mlpipeline.core.gpu import bytes_of
+    from mlpipeline.serving.settings import OPTIONS
+
     options: dict[str, object] = {
         "queue": serving.queue,
         "time_limit": float(serving.time_limit),
