@@ -7,7 +7,7 @@ import re
 from mlpipeline.adapters.scanners.imports import SAFE, Allowed
 from mlpipeline.adapters.scanners.model_places import roots, shown
 from mlpipeline.adapters.scanners.programs import answer, module_command, version_of
-from mlpipeline.core.findings import Finding, NothingToDo, Scan
+from mlpipeline.core.findings import Finding, NothingToDo, NotRun, Scan
 from mlpipeline.ports import Scanned
 
 _DANGEROUS = re.compile(r"(?P<where>.+): dangerous import '(?P<module>\S*) (?P<name>\S*)' FOUND")
@@ -35,7 +35,10 @@ class Picklescan:
                 codes=(0, 1, 2),
                 merged=True,
             )
-            for line in output.decode(errors="replace").splitlines():
+            lines = output.decode(errors="replace").splitlines()
+            if not any(_READ.match(line) for line in lines):
+                raise NotRun(f"picklescan broke off: {lines[-1][:200] if lines else 'it said nothing'}")
+            for line in lines:
                 if found := _DANGEROUS.fullmatch(line):
                     where = shown(found["where"], scanned.project)
                     full = f"{found['module']}.{found['name']}"
