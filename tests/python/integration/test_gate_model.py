@@ -69,7 +69,9 @@ def test_champion_is_scored_once_per_holdout_and_an_unchanged_call_does_no_work(
     project.trained("sha256:" + "b" * 64)
     again = project.judge(NO_WORSE)
     assert project.asked == ["the candidate", "the champion", "the candidate"]
-    assert again.evidence["metrics"] == result.evidence["metrics"]
+    (first,), (second,) = result.evidence["metrics"], again.evidence["metrics"]  # type: ignore[misc]
+    assert (second["candidate"], second["champion"]) == (first["candidate"], first["champion"])
+    assert second["confidence"] > first["confidence"] > 0.95, "each comparison on one holdout is judged harder"
     assert again.evidence["holdout_uses"] == 2
 
 
