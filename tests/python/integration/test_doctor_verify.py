@@ -115,4 +115,6 @@ def test_wrong_promql_is_found_without_a_prometheus_of_ones_own(tmp_path: Path) 
         doctor_verify.queries(context)
     assert caught.value.what.startswith("Prometheus cannot run this query: sum by (le (drift) (invalid parameter")
     assert "parse error" in caught.value.what
-    assert "can read" in doctor_verify.queries(FakeWorld(tmp_path).context(clock=SystemClock(), world=reach))
+    right = FakeWorld(tmp_path, verify=Verify(**condition("sum by (le) (drift)")))  # type: ignore[arg-type]
+    assert "can read" in doctor_verify.queries(right.context(clock=SystemClock(), world=reach))
+    assert "can read" not in doctor_verify.queries(FakeWorld(tmp_path).context(clock=SystemClock(), world=reach))
