@@ -36,7 +36,7 @@ def queries(context: Context) -> str:
     texts = asked(context.config)
     verify = context.config.verify
     if not _standing(context) and not (conditions(context.config, _ROLES) or verify.score.metrics):
-        from mlpipeline.adapters.local.scraper import find_prometheus
+        from mlpipeline.hosting.scraper import find_prometheus
 
         # queries of ours alone, which need no reading
         return f"Prometheus is {find_prometheus()}"
@@ -126,7 +126,7 @@ def _reader(context: Context) -> Iterator[tuple[MetricSource, str]]:
         yield context.world.metrics(url), f"Prometheus answers at {url} and"
         return
     from mlpipeline.adapters.local.momentary import momentary_prometheus
-    from mlpipeline.adapters.local.scraper import find_prometheus
+    from mlpipeline.hosting.scraper import find_prometheus
 
     with momentary_prometheus(context.clock) as own:
         yield context.world.metrics(own), f"Prometheus is {find_prometheus()} and"
