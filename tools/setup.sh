@@ -43,10 +43,12 @@ if [ "$(cat .venv/.stamp 2>/dev/null)" != "$stamp" ] || ! .venv/bin/python -c ''
     printf '%s' "$stamp" >.venv/.stamp
 fi
 
-if ! command -v git >/dev/null; then
-    apt_update
-    as_root apt-get install -y -qq git >/dev/null
-fi
+for program in git curl; do # curl: the tutorial asks the service with it
+    if ! command -v "$program" >/dev/null; then
+        apt_update
+        as_root apt-get install -y -qq "$program" >/dev/null
+    fi
+done
 
 if ! command -v prometheus >/dev/null && [ ! -x .tools/prometheus ]; then
     # Unpacked, not installed: Debian's package would start a service on port 9090.
