@@ -237,7 +237,12 @@ COMMANDS = (
         "check a package offline, or an image in its registry: files, SBOM, provenance, signatures, gates, approvals, ledger",
         "none",
         (
-            Option("digest", "of the package, its first 8 digits or more, or an image: REPOSITORY@sha256:...", metavar="DIGEST", positional=True),
+            Option(
+                "digest",
+                "of the package, its first 8 digits or more, or an image: REPOSITORY@sha256:...",
+                metavar="DIGEST",
+                positional=True,
+            ),
             Option("keys", "PEM file of the public keys that count (default: signing.keys)", metavar="FILE"),
         ),
     ),
