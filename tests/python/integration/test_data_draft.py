@@ -16,7 +16,8 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.verbs.data_draft import draft
 
-_ROWS = """SELECT i AS id, (hash(i + {seed}) % 1000) / 10 AS fare, ['AA', 'UA', 'DL'][1 + CAST(hash(i * 7 + {seed}) % 3 AS INTEGER)] AS carrier,
+_ROWS = """SELECT i AS id, (hash(i + {seed}) % 1000) / 10 AS fare,
+['AA', 'UA', 'DL'][1 + CAST(hash(i * 7 + {seed}) % 3 AS INTEGER)] AS carrier,
 CASE WHEN i % 25 = 0 THEN NULL ELSE CAST(hash(i) % 5 AS INTEGER) END AS stops, i % 2 = 0 AS late, 'note ' || hash(i) AS note,
 TIMESTAMP '2026-01-01' + INTERVAL (i) MINUTE AS at FROM range({rows}) t(i)"""
 

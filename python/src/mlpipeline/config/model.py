@@ -250,8 +250,8 @@ class MetricGate(Section, frozen=True):
     """One metric of the model gate. At least one rule must be set.
 
     ``metric`` is ``accuracy``, ``balanced_accuracy``, ``roc_auc``, ``average_precision``, ``f1``, ``precision``, ``recall``,
-    ``log_loss``, ``brier``, ``ece``, ``mae``, ``mse``, ``rmse``, ``r2`` or ``ndcg``; the name of any other scikit-learn scorer; or
-    ``module:function`` of the project, which is given what its parameters name (``y_true``, ``y_pred``, ``y_score``, ``rows``) and
+    ``log_loss``, ``brier``, ``ece``, ``mae``, ``mse``, ``rmse``, ``r2`` or ``ndcg``; the name of another scikit-learn scorer; or
+    ``module:function`` of the project, given what its parameters name (``y_true``, ``y_pred``, ``y_score``, ``rows``) and
     returns a number, or one number per row, whose mean is the metric.
     """
 
@@ -265,7 +265,7 @@ class MetricGate(Section, frozen=True):
     better_than_champion: bool = False
     """It must be shown to be better, with the confidence of ``no_worse_than_champion``, else 0.95."""
     slices: tuple[str, ...] = ()
-    """Columns of the holdout, of which every value with ``min_rows`` rows must satisfy the rules too; or expressions over columns,
+    """Columns of the holdout, of which every value with ``min_rows`` rows must keep the rules too; or expressions over columns,
     such as ``distance > 1000 and origin == 'JFK'``, of which the rows that meet them must."""
     min_rows: Positive = 100
     """Rows that a slice needs to be judged; see ``gate.too_small_slice``."""
@@ -337,7 +337,7 @@ class AgreedCondition(Section, frozen=True):
     reliability: Probability = 0.99
     """Probability that every verdict of all ``steps`` is right, up to the tolerance."""
     mode: Literal["tolerance", "fp-free", "fn-free"] = "tolerance"
-    """``tolerance``: either answer may be wrong by as much as ``+/-`` says, what is closer is inconclusive. ``fp-free``: passes only
+    """``tolerance``: either answer may be wrong by what ``+/-`` says, what is closer is inconclusive. ``fp-free``: passes only
     what is shown beyond the number itself, else fails. ``fn-free``: fails only what is shown not to be."""
     adaptivity: Literal["none", "first-change", "full"] = "full"
     """What the next candidate may have learned from earlier verdicts."""
@@ -387,7 +387,7 @@ class ModelGate(Section, frozen=True):
     stratify: str = ""
     """Column whose shares of the rows are fixed by design: rows are drawn within each of its values."""
     slice_verdict: Literal["excluded", "shown"] = "excluded"
-    """``excluded``: a loss must be excluded in every slice, each at the configured confidence (all must hold, so nothing has to be
+    """``excluded``: a loss must be excluded in every slice, each at the given confidence (all must hold, so nothing has to be
     corrected). ``shown``: a slice fails only when its loss is shown after Holm's correction for the number of slices."""
     champion_unusable: Literal["error", "pass", "fail"] = "error"
     """What champion rules say when its package is gone, cannot be loaded or gives no usable predictions."""
@@ -420,7 +420,7 @@ class Package(Section, frozen=True):
     include: tuple[str, ...] = ()
     """Extra files or folders of the project that the model needs, placed under ``code/`` (on the import path)."""
     card: str = ""
-    """Markdown file of the project that the model card begins with: what the model is meant for, and where it must not be used."""
+    """Markdown file of the project that the model card begins with: what the model is for, and where it must not be used."""
     pins: Literal["auto", "required", "trained"] = "auto"
     """What becomes of a requirement of the model that names no version: ``required`` refuses it, ``trained`` takes the version
     that the training ran with. ``auto``: refused when an image is made."""
@@ -818,7 +818,7 @@ class PredictionsRule(Section, frozen=True):
 
     enabled: bool = False
     effect: Annotated[float, Meta(gt=1)] = 1.25
-    """A class that is predicted up to so many times as often, or as seldom, is no harm: a new model is meant to differ somewhat."""
+    """A class that is predicted up to so many times as often, or as seldom, is no harm: a new model may differ somewhat."""
     margin: Annotated[float, Meta(gt=1)] = 2.0
     """A difference that has to be excluded before the release may pass early; more than ``effect``."""
 
