@@ -7,6 +7,7 @@ and says which part is missing; under CI (``CI=true``) it fails.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,10 @@ settings.register_profile(
     "mlpipeline", deadline=None, derandomize=os.environ.get("CI") == "true", suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("mlpipeline")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what it puts in the background so, and every worker would inherit it; the tests press Ctrl-C on some.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RERUNS_OF_REAL_PARTS = 2
 """Real servers on a starved machine miss deadlines that say nothing about the code. A repeated test is reported as such."""
