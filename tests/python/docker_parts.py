@@ -64,6 +64,7 @@ class OwnEngine:
         if os.geteuid() != 0:
             pytest.skip("missing: root, without which a container engine cannot be started")
         self.folder = Path(tempfile.mkdtemp(prefix="engine-", dir="/var/tmp"))
+        self._outside, self._inside = open("/proc/thread-self/ns/net", "rb"), 0  # noqa: SIM115 - as long as the engine
         self.host = f"unix://{self.folder}/socket"
         self.environment = {
             **os.environ,
@@ -109,13 +110,16 @@ class OwnEngine:
 
     @contextlib.contextmanager
     def network(self) -> Iterator[None]:
-        """This thread in the engine's network for a while."""
-        with open("/proc/thread-self/ns/net", "rb") as own, open(f"/proc/{self._process.pid}/ns/net", "rb") as other:
+        """This thread in the engine's network for a while. Whoever leaves last comes back to the machine's."""
+        with open(f"/proc/{self._process.pid}/ns/net", "rb") as other:
             enter(other.fileno())
-            try:
-                yield
-            finally:
-                enter(own.fileno())
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            if not self._inside:
+                enter(self._outside.fileno())
 
     @functools.cached_property
     def client(self) -> Any:
