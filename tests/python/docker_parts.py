@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from image_parts import PROGRAMS, ROOT, need, until
+from image_parts import PROGRAMS, ROOT, debian_files, file_entry, need, until
 from mlpipeline.adapters.docker import DockerTarget
 from mlpipeline.adapters.oci.blobs import TarBlob, measured
 from mlpipeline.adapters.oci.image import Image
@@ -179,22 +179,7 @@ def own_engine() -> OwnEngine:
 @functools.cache
 def base_layer() -> tuple[Layer, TarBlob]:
     """Debian's Python."""
-    entries = [Entry("bin/sh", kind="link", mode=0o777, target="dash")]
-    for place, folders, files in os.walk(ROOT):
-        for name in files + folders:
-            file = Path(place, name)
-            path, mode = str(file.relative_to(ROOT)), file.lstat().st_mode & 0o7777
-            if file.is_symlink():
-                entries.append(Entry(path, kind="link", mode=0o777, target=str(file.readlink())))
-            elif file.is_dir():
-                entries.append(Entry(path, kind="folder", mode=mode))
-            else:
-                entries.append(_file(path, file, mode))
-    return _layer(entries, "base")
-
-
-def _file(path: str, file: Path, mode: int) -> Entry:
-    return Entry(path, mode=mode, size=file.stat().st_size, sha256=digest_of(file.read_bytes())[7:], source=str(file))
+    return _layer(debian_files(), "base")
 
 
 def _layer(entries: Sequence[Entry], title: str) -> tuple[Layer, TarBlob]:
@@ -206,7 +191,7 @@ def _layer(entries: Sequence[Entry], title: str) -> tuple[Layer, TarBlob]:
 
 def made_image(layout: Path, name: str, files: Mapping[str, Path], config: Mapping[str, object]) -> ContainerImage:
     """An image of Debian's Python and some files, in a layout."""
-    parts = [base_layer(), _layer([_file(path, file, 0o755) for path, file in files.items()], name)]
+    parts = [base_layer(), _layer([file_entry(path, file, 0o755) for path, file in files.items()], name)]
     content = encoded(
         {
             "architecture": "amd64",

@@ -22,6 +22,7 @@ from mlpipeline.adapters.oci.blobs import FileBlob, TarBlob, measured
 from mlpipeline.adapters.oci.image import Image
 from mlpipeline.adapters.oci.layout import write_archive, write_layout
 from mlpipeline.core.image import CONFIG_TYPE, EPOCH, LAYER_TYPE, Descriptor, Entry, Layer, encoded, manifest, with_folders
+from mlpipeline.hosting.machine import free_port
 
 TOOLS = Path(__file__).resolve().parents[2] / ".tools" / "images"
 ROOT = TOOLS / "root"
@@ -49,13 +50,12 @@ def small_base(folder: Path, files: Mapping[str, str] | None = None, *, python: 
         file = source / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        entries.append(Entry(path, mode=0o755, size=len(text), sha256=digest, source=str(file)))
+        entries.append(file_entry(path, file, 0o755))
     return _written(folder, entries)
 
 
-def debian_base(folder: Path) -> str:
-    """The base that images really run on: Python 3.11 of Debian."""
+def debian_files() -> list[Entry]:
+    """Python 3.11 of Debian and what it needs."""
     need(ROOT)
     entries = [Entry("bin/sh", kind="link", mode=0o777, target="dash")]
     for place, folders, files in os.walk(ROOT):
@@ -67,9 +67,20 @@ def debian_base(folder: Path) -> str:
             elif file.is_dir():
                 entries.append(Entry(path, kind="folder", mode=mode))
             else:
-                digest = hashlib.sha256(file.read_bytes()).hexdigest()
-                entries.append(Entry(path, mode=mode, size=file.stat().st_size, sha256=digest, source=str(file)))
-    return _written(folder, entries)
+                entries.append(file_entry(path, file, mode))
+    return entries
+
+
+def file_entry(path: str, file: Path, mode: int) -> Entry:
+    """A file as it is to stand in a layer."""
+    return Entry(
+        path, mode=mode, size=file.stat().st_size, sha256=hashlib.sha256(file.read_bytes()).hexdigest(), source=str(file)
+    )
+
+
+def debian_base(folder: Path) -> str:
+    """The base that images really run on."""
+    return _written(folder, debian_files())
 
 
 def _written(folder: Path, entries: list[Entry]) -> str:
@@ -269,12 +280,6 @@ def unpack_layers(folder: Path, layout: Path, name: str, *, first: int = 0) -> P
         with tarfile.open(layout / "blobs" / "sha256" / layer["digest"].removeprefix("sha256:")) as tar:
             tar.extractall(folder, filter="fully_trusted")
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def answers(port: int) -> bool:

@@ -8,49 +8,20 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from mlpipeline.config.model import Config
+from data_gate_world import context_of
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
-from mlpipeline.record.places import Places
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run, encode
 from mlpipeline.verbs import gate_data
-from mlpipeline.verbs.context import Context, World
-
-
-class _Quiet:
-    def say(self, text: str) -> None: ...
-
-    def progress(self, text: str, done: float, total: float) -> None: ...
-
-
-class _Clock:
-    def now(self) -> datetime:
-        return datetime(2026, 3, 1, tzinfo=UTC)
-
-    def monotonic(self) -> float:
-        return 1.0
-
-    def sleep(self, seconds: float) -> None:
-        raise AssertionError("the data gate waits for nothing")
-
-
-def _unused(*_: object) -> object:
-    raise AssertionError("the data gate needs no service")
 
 
 def gate(project: Path, files: dict[str, object], **data: object) -> Result:
-    plain = {"service": "flights", "train": {"command": "true"}, "data": {"files": files, **data}}
-    config = msgspec.convert(plain, Config, dec_hook=lambda kind, value: kind(value))
-    places = Places(project, project / "home", "flights")
-    world = World(target=_unused, registry=_unused, metrics=_unused)  # type: ignore[arg-type]
-    context = Context(config=config, places=places, clock=_Clock(), console=_Quiet(), world=world)
+    context = context_of(project, {"files": files, **data})
     return gate_data.run(context, Run("20260301-000000-1a2b3c4", "flights", "1a2b3c4", "2026-03-01T00:00:00Z"))
 
 

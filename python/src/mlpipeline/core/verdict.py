@@ -24,3 +24,8 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     Nothing measured is inconclusive: silence never passes.
     """
     return max(verdicts, key=_BADNESS.__getitem__, default=Verdict.INCONCLUSIVE)
+
+
+def failing_first(verdict: Verdict) -> int:
+    """Sort key: the worst comes first."""
+    return -_BADNESS[verdict]

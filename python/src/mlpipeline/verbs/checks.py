@@ -21,7 +21,7 @@ import msgspec
 
 from mlpipeline.adapters.process import Outcome, interrupt, run_command
 from mlpipeline.config.model import CheckRule
-from mlpipeline.core.verdict import Verdict
+from mlpipeline.core.verdict import Verdict, failing_first
 from mlpipeline.record.result import Number, Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
@@ -33,7 +33,6 @@ _NAMED = 20
 _LOOK_SECONDS = 0.2
 _NOT_FOUND = (126, 127)
 _NOTHING_COLLECTED = 5
-_FAILING_FIRST = {Verdict.FAIL: 0, Verdict.ERROR: 1, Verdict.INCONCLUSIVE: 2, Verdict.PASS: 3}
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -68,7 +67,7 @@ def run(context: Context, run: Run) -> Result:
     ended = _all(context, run, checks)
     reasons = sorted(
         (Reason(f"checks.{one.check.name}", one.verdict, one.summary, one.numbers, one.named) for one in ended),
-        key=lambda reason: _FAILING_FIRST[reason.verdict],
+        key=lambda reason: failing_first(reason.verdict),
     )
     return context.finish(
         run,

@@ -13,7 +13,7 @@ from mlpipeline.config.model import DataFile, Freshness
 from mlpipeline.core import expectation_support, expectations
 from mlpipeline.core.data_schema import check_schema
 from mlpipeline.core.expectations import Check, Counts, Outcome
-from mlpipeline.core.verdict import Verdict
+from mlpipeline.core.verdict import Verdict, failing_first
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
 from mlpipeline.record.result import Number, Reason, Result
 from mlpipeline.record.run import Run
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mlpipeline.adapters.dvc.tracked import Tracked
 
 VERB = "gate-data"
-_FAILING_FIRST = {Verdict.FAIL: 0, Verdict.ERROR: 1, Verdict.INCONCLUSIVE: 2, Verdict.PASS: 3}
 
 
 class _Findings(msgspec.Struct):
@@ -72,7 +71,7 @@ def _judged(context: Context, run: Run) -> Result:
         links |= findings.links
     reasons.extend(_leaks(context))
     context.console.progress("checking data: done", len(files), len(files))
-    reasons.sort(key=lambda reason: _FAILING_FIRST[reason.verdict])
+    reasons.sort(key=lambda reason: failing_first(reason.verdict))
     return context.finish(
         run,
         VERB,

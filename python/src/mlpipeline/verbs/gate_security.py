@@ -16,7 +16,7 @@ import msgspec
 from mlpipeline.config.model import ScannerRule
 from mlpipeline.core.findings import Finding, NothingToDo, NotRun, Scan
 from mlpipeline.core.security import Accepted, Judged, Rule, judge, judge_not_run, judge_nothing
-from mlpipeline.core.verdict import Verdict
+from mlpipeline.core.verdict import Verdict, failing_first
 from mlpipeline.errors import ConfigurationError, Failed, MlpipelineError
 from mlpipeline.ports import Scanned, Scanner
 from mlpipeline.record.files import write_atomically
@@ -32,7 +32,6 @@ _TOLD = 20
 """Findings that a reason shows; all of them stand in the SARIF file."""
 _KEPT = 200
 """Findings of one scanner that the evidence carries."""
-_FAILING_FIRST = {Verdict.FAIL: 0, Verdict.ERROR: 1, Verdict.INCONCLUSIVE: 2, Verdict.PASS: 3}
 
 
 class _Outcome(msgspec.Struct, frozen=True):
@@ -67,7 +66,7 @@ def run(context: Context, run: Run, *, scanners: Sequence[Scanner] | None = None
         outcomes = list(pool.map(lambda one: _outcome(one, rules[one.name], scanned, accepted, today), chosen))
     off = [scanner.name for scanner in scanners if rules[scanner.name].policy == "off"]
     reasons = [*(_reason(one) for one in outcomes), *(_lapsed(one, today) for one in accepted if today > one.expires)]
-    reasons.sort(key=lambda reason: _FAILING_FIRST[reason.verdict])
+    reasons.sort(key=lambda reason: failing_first(reason.verdict))
     if not reasons:
         reasons = [Reason("security", Verdict.PASS, "every scanner is off")]
     evidence = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mlpipeline.core.release import Phase, Revived, Standing, TakeBack
 from mlpipeline.core.traffic import TrafficPlan
 from mlpipeline.core.verdict import Verdict
-from mlpipeline.errors import ConfigurationError
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.ports import Moved
 from mlpipeline.record.ledger import Entry
 from mlpipeline.record.result import Reason, Result
@@ -35,9 +37,9 @@ def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
     started = context.clock.monotonic()
     decided = context.clock.now().timestamp()
     with held(context, run, "rollback") as token:
-        _begin_new_ledger_if_broken(context)
+        told = _ledger(context)
         releasing = Releasing(context, token)
-        if (before := _taken_back_before(context, releasing)) is not None:
+        if (before := _taken_back_before(told, releasing)) is not None:
             return _as_before(context, releasing, before, started)
         moved = _take_back(releasing, reason)
         release = releasing.release
@@ -65,7 +67,7 @@ def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
         return context.finish(record or _own_run(context, back), "rollback", started, reasons, evidence=evidence, facts=facts)
 
 
-def _taken_back_before(context: Context, releasing: Releasing) -> Entry | None:
+def _taken_back_before(ledger: Sequence[Entry], releasing: Releasing) -> Entry | None:
     """The entry that tells of the return, when nothing was released since, and the champion it returned to answers all users.
 
     A finished return with a version before the champion is none: to ask once more means that one.
@@ -76,7 +78,7 @@ def _taken_back_before(context: Context, releasing: Releasing) -> Entry | None:
     if seen.plan != TrafficPlan.all_to(champion.colour) or seen.ready.get(champion.colour) != champion.version.digest:
         return None
     told = False
-    for entry in reversed(context.ledger.read()):
+    for entry in reversed(ledger):
         if entry.event == "rolled-back" and entry.facts.get("to") == champion.version.digest:
             return None if told and releasing.state.previous is not None else entry
         if entry.event in _MOVES:
@@ -100,13 +102,17 @@ def _as_before(context: Context, releasing: Releasing, entry: Entry, started: fl
     return context.finish(record or _own_run(context, back), "rollback", started, reasons, evidence=evidence)
 
 
-def _begin_new_ledger_if_broken(context: Context) -> None:
+def _ledger(context: Context) -> Sequence[Entry]:
     """Users come first: a damaged record is kept as evidence, and must not keep them on a bad version."""
-    aside = context.ledger.set_aside_if_broken()
+    try:
+        return context.ledger.read()
+    except EnvironmentFault:
+        aside = context.ledger.set_aside_if_broken()
     if aside is not None:
         said = f"the ledger was changed after it was written; kept as {aside.name}"
         context.note("ledger-broken", facts={"kept": str(aside)}, summary=said)
         context.console.say(f"rollback: {said}")
+    return ()
 
 
 def _take_back(releasing: Releasing, reason: str) -> Moved | None:

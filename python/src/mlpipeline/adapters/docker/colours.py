@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from mlpipeline.adapters.docker import specification
@@ -18,15 +19,13 @@ from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
 from mlpipeline.hosting.loopback import ask
 from mlpipeline.hosting.machine import free_port
+from mlpipeline.hosting.readiness import MACHINE_WORDS, silence, stably_ready
 from mlpipeline.hosting.target import Standing
 from mlpipeline.ports import Artifact, Clock, Deployed
 
-POLL_SECONDS = 0.05
-READY_IN_A_ROW = 2
 PORT_TRIES = 3
 KILL_AFTER_DRAIN = 5.0
 """Seconds past its drain time-out after which a container that will not end is killed."""
-MACHINE_WORDS = ("memoryerror", "cannot allocate memory", "no space left on device", "too many open files")
 TAKEN_WORDS = ("address already in use", "port is already allocated")
 
 
@@ -84,7 +83,7 @@ class ColourContainer:
             port = free_port()
             container = self._create(artifact, image, devices, port=port, restarts=restarts)
             complaint = self._start(container)
-            if not complaint and self._wait_until_ready(port):
+            if not complaint and stably_ready(partial(_ready, port), self.alive, self._clock, self._settings.ready_timeout):
                 self._engine.restart_by_itself(container, self._settings.restart)
                 return
             words = f"{complaint}\n{self._engine.logs(container, 12)}".strip()
@@ -206,25 +205,7 @@ class ColourContainer:
             words = self._engine.logs(found["Id"], 3)
             killed = " because its memory ran out" if state.get("OOMKilled") else ""
             return f"the container has ended{killed}; its last words: {words or state.get('Error') or 'none'}"
-        return self._silent(port)
-
-    @staticmethod
-    def _silent(port: int) -> str:
-        try:
-            status, body = ask(LOOPBACK, port, "/ready")
-        except OSError as error:
-            return f"/ready does not answer: {error}"
-        return "" if status == 200 else f"/ready answered {status}: {body[:200].decode(errors='replace')}"
-
-    def _wait_until_ready(self, port: int) -> bool:
-        deadline = self._clock.monotonic() + self._settings.ready_timeout
-        in_a_row = 0
-        while self._clock.monotonic() < deadline and self.alive():
-            in_a_row = in_a_row + 1 if not self._silent(port) else 0
-            if in_a_row == READY_IN_A_ROW:
-                return True
-            self._clock.sleep(POLL_SECONDS)
-        return False
+        return silence(LOOPBACK, port)
 
     def _failure(self, artifact: Artifact, complaint: str) -> Failed | EnvironmentFault:
         found = self._found() or {}
@@ -278,3 +259,7 @@ def _standing(found: dict[str, Any]) -> Standing:
     )
     restarts = int(told.get(labels.RESTARTS, "0")) + int(found.get("RestartCount", 0))
     return Standing(artifact=artifact, port=int(told[labels.PORT]), restarts=restarts)
+
+
+def _ready(port: int) -> bool:
+    return not silence(LOOPBACK, port)

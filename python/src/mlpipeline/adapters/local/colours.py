@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,16 +18,14 @@ from mlpipeline.errors import EnvironmentFault, Failed
 from mlpipeline.hosting.loopback import ask
 from mlpipeline.hosting.machine import free_port, out_of_memory_kills
 from mlpipeline.hosting.processes import ManagedProcess
+from mlpipeline.hosting.readiness import MACHINE_WORDS, silence, stably_ready
 from mlpipeline.hosting.target import Standing
 from mlpipeline.ports import Artifact, Clock, Deployed
 from mlpipeline.record.files import read_own, write_atomically
 
-POLL_SECONDS = 0.05
-READY_IN_A_ROW = 2
 PORT_TRIES = 3
 KILL_AFTER_DRAIN = 5.0
 """Seconds past its drain time-out after which a colour that will not end is killed."""
-MACHINE_WORDS = ("memoryerror", "cannot allocate memory", "no space left on device", "too many open files")
 
 
 class ColourProcess:
@@ -107,7 +106,7 @@ class ColourProcess:
                 **variables(self._settings.serving, str(self._folder / "requests.jsonl")),
             }
             self.process.start([*argv, "--port", str(port)], environment=environment)
-            if self._wait_until_ready(port):
+            if stably_ready(partial(self._ready, port), self.alive, self._clock, self._settings.ready_timeout):
                 return
             if not tries_left or "address already in use" not in self.process.last_words().lower():
                 break
@@ -151,25 +150,14 @@ class ColourProcess:
         )
         return [str(python), "-m", "mlpipeline.serving", *(text for name, value in options for text in (f"--{name}", str(value)))]
 
+    def _ready(self, port: int) -> bool:
+        return not self._why_not_ready(port)
+
     def _why_not_ready(self, port: int) -> str:
         """Empty when it is ready."""
         if not self.alive():
             return f"the process has ended; its last words: {self.process.last_words(3) or 'none'}"
-        try:
-            status, body = ask("127.0.0.1", port, "/ready")
-        except OSError as error:
-            return f"/ready does not answer: {error}"
-        return "" if status == 200 else f"/ready answered {status}: {body[:200].decode(errors='replace')}"
-
-    def _wait_until_ready(self, port: int) -> bool:
-        deadline = self._clock.monotonic() + self._settings.ready_timeout
-        in_a_row = 0
-        while self._clock.monotonic() < deadline and self.alive():
-            in_a_row = in_a_row + 1 if not self._why_not_ready(port) else 0
-            if in_a_row == READY_IN_A_ROW:
-                return True
-            self._clock.sleep(POLL_SECONDS)
-        return False
+        return silence("127.0.0.1", port)
 
     def _failure(self, artifact: Artifact, kills: int) -> Failed | EnvironmentFault:
         ended = not self.alive()

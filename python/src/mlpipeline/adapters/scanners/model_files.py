@@ -429,7 +429,8 @@ class _Look:
 _SKOPS_TYPES = frozenset({"builtins.NoneType", "builtins.type", "builtins.str", "builtins.method"})
 
 
-def _walk_schema(node: Any, names: set[tuple[str, str]]) -> None:
+def _objects(node: Any) -> Iterator[dict[str, Any]]:
+    """All objects of a JSON document, however deep."""
     waiting = [node]
     while waiting:
         one = waiting.pop()
@@ -437,21 +438,18 @@ def _walk_schema(node: Any, names: set[tuple[str, str]]) -> None:
             waiting.extend(one)
         elif isinstance(one, dict):
             waiting.extend(one.values())
-            module, name = one.get("__module__"), one.get("__class__")
-            if isinstance(module, str) and isinstance(name, str):
-                names.add((module, name))
+            yield one
+
+
+def _walk_schema(node: Any, names: set[tuple[str, str]]) -> None:
+    for one in _objects(node):
+        module, name = one.get("__module__"), one.get("__class__")
+        if isinstance(module, str) and isinstance(name, str):
+            names.add((module, name))
 
 
 def _keras_parts(node: Any) -> Iterator[dict[str, Any]]:
-    waiting = [node]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, list):
-            waiting.extend(one)
-        elif isinstance(one, dict):
-            waiting.extend(one.values())
-            if "class_name" in one:
-                yield one
+    return (one for one in _objects(node) if "class_name" in one)
 
 
 def _content(file: Path) -> bytes:
