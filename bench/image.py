@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "pytho
 from image_parts import PROGRAMS, registry_server, small_base
 from mlpipeline.adapters import bundle as bundles
 from mlpipeline.adapters.environment import Environments, Lock
-from mlpipeline.config.model import Image
+from mlpipeline.config.sections.packaging import Image
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.result import Result
 from mlpipeline.verbs import package

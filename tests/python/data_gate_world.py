@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from mlpipeline.config.durations import parse_duration
-from mlpipeline.config.model import Config, Duration
+from mlpipeline.config.model import Config
+from mlpipeline.config.values import Duration
 from mlpipeline.record.places import Places
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run

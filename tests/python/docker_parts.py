@@ -30,7 +30,8 @@ from mlpipeline.adapters.oci.blobs import TarBlob, measured
 from mlpipeline.adapters.oci.image import Image
 from mlpipeline.adapters.oci.layout import write_layout
 from mlpipeline.clock import SystemClock
-from mlpipeline.config.model import Docker, Duration
+from mlpipeline.config.sections.target import Docker
+from mlpipeline.config.values import Duration
 from mlpipeline.core.container import ContainerImage, container_name
 from mlpipeline.core.image import EPOCH, LAYER_TYPE, USER, Descriptor, Entry, Layer, digest_of, encoded, manifest, with_folders
 from mlpipeline.core.traffic import Colour

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from mlpipeline.config.model import Config, Train
+from mlpipeline.config.model import Config
+from mlpipeline.config.sections.training import Train
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import EnvironmentFault, Failed
 from mlpipeline.ports import (

@@ -12,7 +12,10 @@ import numpy as np
 import pandas as pd
 
 from mlpipeline.clock import SystemClock
-from mlpipeline.config.model import Config, MetricGate, ModelGate, NonInferiority, Package, Train
+from mlpipeline.config.model import Config
+from mlpipeline.config.sections.model_gate import MetricGate, ModelGate, NonInferiority
+from mlpipeline.config.sections.packaging import Package
+from mlpipeline.config.sections.training import Train
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.ports import Artifact, Deployed, Observed, Target

@@ -13,7 +13,9 @@ from pathlib import Path
 from fakes import FakeClock, FakeConsole
 from mlpipeline.adapters.bundle import Digests, build, files_under
 from mlpipeline.adapters.environment import Environments
-from mlpipeline.config.model import Config, Image, Train
+from mlpipeline.config.model import Config
+from mlpipeline.config.sections.packaging import Image
+from mlpipeline.config.sections.training import Train
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.places import Places
 from mlpipeline.record.result import Result

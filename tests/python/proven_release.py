@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fakes import FakeWorld
 from mlpipeline.adapters.bundle import Built, Digests, build
-from mlpipeline.config.model import PublicKey, Signing
+from mlpipeline.config.sections.records import PublicKey, Signing
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run

@@ -15,7 +15,10 @@ import msgspec
 from fakes import FakeConsole, FakeRegistry
 from mlpipeline.adapters.git import checkout
 from mlpipeline.clock import SystemClock, iso
-from mlpipeline.config.model import Config, Duration, ScannerRule, Security, Train
+from mlpipeline.config.model import Config
+from mlpipeline.config.sections.security import ScannerRule, Security
+from mlpipeline.config.sections.training import Train
+from mlpipeline.config.values import Duration
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.ports import MetricSource, Registry, Target
 from mlpipeline.record.places import Places

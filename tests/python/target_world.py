@@ -15,7 +15,8 @@ from typing import Protocol
 
 from mlpipeline.adapters.local import LocalTarget
 from mlpipeline.clock import SystemClock
-from mlpipeline.config.model import Duration, Local
+from mlpipeline.config.sections.target import Local
+from mlpipeline.config.values import Duration
 from mlpipeline.core.traffic import Colour
 from mlpipeline.hosting.machine import free_port
 from mlpipeline.ports import Artifact, Target

@@ -15,7 +15,10 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 
-from mlpipeline.config.model import CheckRule, Config, Duration, Train
+from mlpipeline.config.model import Config
+from mlpipeline.config.sections.security import CheckRule
+from mlpipeline.config.sections.training import Train
+from mlpipeline.config.values import Duration
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.result import Result
 from mlpipeline.record.run import Run

@@ -15,7 +15,8 @@ import pytest
 import mlpipeline.serving
 from mlpipeline.adapters.local import LocalTarget
 from mlpipeline.clock import SystemClock
-from mlpipeline.config.model import Duration, Local
+from mlpipeline.config.sections.target import Local
+from mlpipeline.config.values import Duration
 from mlpipeline.core.disagreement import Join
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.hosting.machine import free_port

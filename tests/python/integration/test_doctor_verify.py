@@ -10,7 +10,9 @@ import pytest
 from fakes import FakeWorld
 from mlpipeline.adapters.prometheus import PrometheusSource
 from mlpipeline.clock import SystemClock
-from mlpipeline.config.model import Condition, Duration, LatencyRule, Rollout, ScoredMetric, ScoreRule, Verify
+from mlpipeline.config.sections.rollout import Rollout
+from mlpipeline.config.sections.verification import Condition, LatencyRule, ScoredMetric, ScoreRule, Verify
+from mlpipeline.config.values import Duration
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.verbs import doctor_verify

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from gate_project import CHAMPION, NO_WORSE, RUN, Project, fake_python, holdout, verdicts
-from mlpipeline.config.model import Latency, MetricGate, ModelGate, NonInferiority, Package
+from mlpipeline.config.sections.model_gate import Latency, MetricGate, ModelGate, NonInferiority
+from mlpipeline.config.sections.packaging import Package
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.ports import Observed

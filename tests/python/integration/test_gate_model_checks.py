@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from gate_project import NO_WORSE, RUN, Project, Said, holdout, verdicts
-from mlpipeline.config.model import (
+from mlpipeline.config.sections.model_gate import (
     AgreedCondition,
     Behaviour,
     Fairness,

@@ -21,7 +21,8 @@ from mlpipeline.adapters.scanners.modelscan import Modelscan
 from mlpipeline.adapters.scanners.picklescan import Picklescan
 from mlpipeline.adapters.scanners.secrets import Secrets
 from mlpipeline.config.load import load
-from mlpipeline.config.model import Duration, Ignore, ScannerRule, Security
+from mlpipeline.config.sections.security import Ignore, ScannerRule, Security
+from mlpipeline.config.values import Duration
 from mlpipeline.core.findings import Finding, NotRun, Scan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, Failed

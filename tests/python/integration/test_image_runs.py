@@ -30,7 +30,7 @@ from image_parts import (
     write_docker_archive,
 )
 from mlpipeline.adapters.environment import Environments
-from mlpipeline.config.model import Image, Package
+from mlpipeline.config.sections.packaging import Image, Package
 from mlpipeline.errors import EnvironmentFault, Failed
 from mlpipeline.record.places import Places
 from mlpipeline.record.result import Result

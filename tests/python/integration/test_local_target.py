@@ -17,7 +17,8 @@ import pytest
 
 from mlpipeline.adapters.local import LocalTarget
 from mlpipeline.clock import SystemClock
-from mlpipeline.config.model import Duration, Local
+from mlpipeline.config.sections.target import Local
+from mlpipeline.config.values import Duration
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import EnvironmentFault, Failed
 from mlpipeline.hosting import scraper

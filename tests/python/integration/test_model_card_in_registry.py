@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlpipeline.adapters.mlflow.registry import MlflowRegistry, tracking_uri
-from mlpipeline.config.model import Tracking
+from mlpipeline.config.sections.records import Tracking
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.verbs import register
 from mlpipeline.verbs.context import World

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mlpipeline.config.model import Data, DataDrift, DataFile, Decay, Duration, LiveDrift, Nightly, Prune
+from mlpipeline.config.sections.data import Data, DataFile
+from mlpipeline.config.sections.night import DataDrift, Decay, LiveDrift, Nightly, Prune
+from mlpipeline.config.values import Duration
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.ports import Sample

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlpipeline.config.model import DataDrift, Decay, Duration, Nightly, Prune
+from mlpipeline.config.sections.night import DataDrift, Decay, Nightly, Prune
+from mlpipeline.config.values import Duration
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.result import Result
 from mlpipeline.verbs import nightly

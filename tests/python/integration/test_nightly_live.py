@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from mlpipeline.adapters.prometheus import PrometheusSource
-from mlpipeline.config.model import Decay, Duration, LiveDrift, Nightly, Prune, Verify
+from mlpipeline.config.sections.night import Decay, LiveDrift, Nightly, Prune
+from mlpipeline.config.sections.verification import Verify
+from mlpipeline.config.values import Duration
 from mlpipeline.core.drift import Outcome
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.journal import Journal

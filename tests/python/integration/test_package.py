@@ -12,7 +12,7 @@ import pytest
 from mlpipeline.adapters import bundle as bundles
 from mlpipeline.adapters.bundle import verify
 from mlpipeline.adapters.environment import Environments, python_for
-from mlpipeline.config.model import Package
+from mlpipeline.config.sections.packaging import Package
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.record.places import Places

@@ -20,7 +20,7 @@ from mlpipeline.adapters import bundle as bundles
 from mlpipeline.adapters.environment import Environments, Lock
 from mlpipeline.adapters.oci import blobs
 from mlpipeline.adapters.oci import registry as protocol
-from mlpipeline.config.model import Image
+from mlpipeline.config.sections.packaging import Image
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.record.result import Result

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from mlpipeline.adapters.prometheus import PrometheusSource
-from mlpipeline.config.model import PrometheusLogin, PrometheusTls, Verify
+from mlpipeline.config.sections.verification import PrometheusLogin, PrometheusTls, Verify
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 
 ANSWER = b'{"status":"success","data":{"resultType":"scalar","result":[1700000000,"1"]}}'

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from mlpipeline.adapters.prometheus import PrometheusSource
-from mlpipeline.config.model import Duration, Verify
+from mlpipeline.config.sections.verification import Verify
+from mlpipeline.config.values import Duration
 from mlpipeline.core.promql import newest_scrape_query, selectors
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from prometheus_server import MetricsPage, free_port, running_prometheus, wait_for

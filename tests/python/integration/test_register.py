@@ -14,7 +14,7 @@ from threading import Thread
 import pytest
 
 from mlpipeline.adapters.mlflow import MlflowRegistry, check_reachable
-from mlpipeline.config.model import Tracking
+from mlpipeline.config.sections.records import Tracking
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.record.places import Places
 from mlpipeline.verbs import register, train

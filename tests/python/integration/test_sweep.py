@@ -13,7 +13,9 @@ import msgspec
 import pytest
 
 from mlpipeline.config.combinations import problems
-from mlpipeline.config.model import Between, Duration, ModelGate, Parameter, Sweep
+from mlpipeline.config.sections.model_gate import ModelGate
+from mlpipeline.config.sections.training import Between, Parameter, Sweep
+from mlpipeline.config.values import Duration
 from mlpipeline.core.search import Range, draws, grid
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, Failed

@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from fake_nvml import Card, FakeNvml
-from mlpipeline.config.model import Duration, Tracking
+from mlpipeline.config.sections.records import Tracking
+from mlpipeline.config.values import Duration
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
 from mlpipeline.verbs import train

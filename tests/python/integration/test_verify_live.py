@@ -12,7 +12,9 @@ import pytest
 from fakes import FakeWorld
 from mlpipeline.adapters.prometheus import PrometheusSource
 from mlpipeline.clock import SystemClock
-from mlpipeline.config.model import Duration, Rollout, Verify
+from mlpipeline.config.sections.rollout import Rollout
+from mlpipeline.config.sections.verification import Verify
+from mlpipeline.config.values import Duration
 from mlpipeline.core.traffic import Colour
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.run import Run

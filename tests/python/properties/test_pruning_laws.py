@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fakes import FakeWorld
 from mlpipeline.adapters.bundle import File, Manifest
-from mlpipeline.config.model import Duration, Nightly, Prune
+from mlpipeline.config.sections.night import Nightly, Prune
+from mlpipeline.config.values import Duration
 from mlpipeline.core.release import Phase, Quarantine, Release, Standing, State, Version
 from mlpipeline.core.traffic import Colour
 from mlpipeline.core.verdict import Verdict

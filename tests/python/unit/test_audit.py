@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mlpipeline.config.model import Approval, PublicKey, Signing
+from mlpipeline.config.sections.records import PublicKey, Signing
+from mlpipeline.config.sections.rollout import Approval
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.record.ledger import Entry, Ledger, encoded

@@ -11,7 +11,10 @@ import pytest
 
 from mlpipeline.adapters.docker import specification
 from mlpipeline.config.combinations import problems
-from mlpipeline.config.model import Config, Docker, Image, Target, Train
+from mlpipeline.config.model import Config
+from mlpipeline.config.sections.packaging import Image
+from mlpipeline.config.sections.target import Docker, Target
+from mlpipeline.config.sections.training import Train
 from mlpipeline.core.container import ContainerImage, device_request, gpu_devices, image_labels, image_of
 
 DIGEST = f"sha256:{'a' * 64}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeWorld
-from mlpipeline.config.model import Rollout
+from mlpipeline.config.sections.rollout import Rollout
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.record.result import Reason

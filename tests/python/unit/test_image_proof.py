@@ -16,7 +16,8 @@ from fakes import FakeWorld
 from mlpipeline.adapters.oci.blobs import TextBlob
 from mlpipeline.adapters.oci.referrers import attach, attached
 from mlpipeline.adapters.oci.registry import Registry
-from mlpipeline.config.model import Approval, PublicKey, Signing
+from mlpipeline.config.sections.records import PublicKey, Signing
+from mlpipeline.config.sections.rollout import Approval
 from mlpipeline.core.image import CONFIG_TYPE, MANIFEST_TYPE, Descriptor, digest_of, encoded, manifest, repository
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlpipeline.config.model import Approval
+from mlpipeline.config.sections.rollout import Approval
 from mlpipeline.core.lineage import Happened, Made, graph, layers, matching, told
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.reports.lineage_plot import lineage_plot

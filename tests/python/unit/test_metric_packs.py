@@ -12,7 +12,7 @@ import pytest
 import exposition
 from fakes import FakeMetrics
 from mlpipeline.config.load import load
-from mlpipeline.config.model import Verify
+from mlpipeline.config.sections.verification import Verify
 from mlpipeline.core.judge import MetricPlan
 from mlpipeline.core.traffic import Colour
 from mlpipeline.packs import PACKS, find

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mlpipeline.config.model import Duration, Rollout
+from mlpipeline.config.sections.rollout import Rollout
+from mlpipeline.config.values import Duration
 from mlpipeline.core.release import Phase
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict

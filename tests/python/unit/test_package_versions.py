@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from fakes import FakeClock, FakeConsole
-from mlpipeline.config.model import Config, Image, Package, Train
+from mlpipeline.config.model import Config
+from mlpipeline.config.sections.packaging import Image, Package
+from mlpipeline.config.sections.training import Train
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, Failed
 from mlpipeline.record.places import Places

@@ -12,7 +12,7 @@ import pytest
 
 from fakes import Crash
 from mlpipeline.clock import iso
-from mlpipeline.config.model import Approval
+from mlpipeline.config.sections.rollout import Approval
 from mlpipeline.core.release import Phase
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict

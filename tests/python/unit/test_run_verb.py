@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from fakes import FakeWorld
-from mlpipeline.config.model import ModelGate
+from mlpipeline.config.sections.model_gate import ModelGate
 from mlpipeline.core.release import Quarantine, Source, State
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict

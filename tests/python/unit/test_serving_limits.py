@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from mlpipeline.config.load import load
-from mlpipeline.config.model import Duration, Serving
+from mlpipeline.config.sections.target import Serving
 from mlpipeline.config.serving import variables
+from mlpipeline.config.values import Duration
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.serving.app import App
 from mlpipeline.serving.logs import Log

@@ -15,7 +15,7 @@ from securesystemslib.signer import SSlibKey
 
 from mlpipeline.adapters.signing.keys import Trusted, configured, from_file
 from mlpipeline.adapters.signing.signer import Signer
-from mlpipeline.config.model import PublicKey, Signing
+from mlpipeline.config.sections.records import PublicKey, Signing
 from mlpipeline.core.provenance import Statement, enveloped, pae
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, MlpipelineError
 from signing_keys import KINDS, make_pair

@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mlpipeline.config.model import Approval, PublicKey, Signing
+from mlpipeline.config.sections.records import PublicKey, Signing
+from mlpipeline.config.sections.rollout import Approval
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, MlpipelineError
 from mlpipeline.record.result import Reason

@@ -6,21 +6,21 @@ import msgspec
 import pytest
 
 from mlpipeline.config.combinations import problems
-from mlpipeline.config.model import (
+from mlpipeline.config.model import Config
+from mlpipeline.config.sections.rollout import Rollout
+from mlpipeline.config.sections.target import Target
+from mlpipeline.config.sections.training import Train
+from mlpipeline.config.sections.verification import (
     AccuracyRule,
-    Config,
     DisagreementRule,
-    Duration,
     PrometheusLogin,
     PrometheusTls,
-    Rollout,
     ScoredMetric,
     ScoreRule,
-    Target,
-    Train,
     VerdictExport,
     Verify,
 )
+from mlpipeline.config.values import Duration
 
 GOOD = ScoredMetric("errors", 'failures{colour="{{colour}}"}')
 

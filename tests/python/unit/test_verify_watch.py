@@ -11,20 +11,20 @@ import msgspec
 import pytest
 
 from fakes import START, FakeClock, FakeMetrics, FakeWorld
-from mlpipeline.config.model import (
+from mlpipeline.config.sections.rollout import Rollout
+from mlpipeline.config.sections.verification import (
     AccuracyRule,
     Condition,
     DisagreementRule,
-    Duration,
     ErrorRule,
     LatencyRule,
     PredictionsRule,
-    Rollout,
     ScoredMetric,
     ScoreRule,
     VerdictExport,
     Verify,
 )
+from mlpipeline.config.values import Duration
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault

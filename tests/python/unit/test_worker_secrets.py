@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeConsole
-from mlpipeline.config.model import Config, Ledger, PublicKey, Signing, Train
+from mlpipeline.config.model import Config
+from mlpipeline.config.sections.records import Ledger, PublicKey, Signing
+from mlpipeline.config.sections.training import Train
 from mlpipeline.verbs import doctor
 from mlpipeline.verbs.attesting import signed
 from mlpipeline.verbs.wiring import make_context

@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
-from mlpipeline.config.model import Condition, Config, Expectation, MetricGate, ScoreRule, Verify
+from mlpipeline.config.model import Config
+from mlpipeline.config.sections.data import Expectation
+from mlpipeline.config.sections.model_gate import MetricGate
+from mlpipeline.config.sections.verification import Condition, ScoreRule, Verify
 from mlpipeline.config.shape import Problem, closest
 from mlpipeline.config.text import Way
 

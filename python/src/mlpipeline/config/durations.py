@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from mlpipeline.config.model import Duration
+from mlpipeline.config.values import Duration
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _WRITTEN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from mlpipeline.config.durations import written_duration
-from mlpipeline.config.model import Config, Duration
+from mlpipeline.config.model import Config
 from mlpipeline.config.shape import Problem, described, dotted
 from mlpipeline.config.text import Way
+from mlpipeline.config.values import Duration
 
 LONGEST = Duration(36500 * 86400)
 """A hundred years: what clocks and time-outs of every library can still hold."""

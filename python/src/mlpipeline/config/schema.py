@@ -8,10 +8,11 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
-from mlpipeline.config import model
+from mlpipeline.config import model, sections
 from mlpipeline.config.durations import PATTERN, written_duration
-from mlpipeline.config.model import Config, Duration
+from mlpipeline.config.model import Config
 from mlpipeline.config.shape import field_types, is_section, plain_type
+from mlpipeline.config.values import Duration
 
 Texts = dict[str, dict[str, str]]
 """Model name to field name to description; the model's own stands under the empty name."""
@@ -19,8 +20,9 @@ Texts = dict[str, dict[str, str]]
 
 def texts() -> Texts:
     """Reads the docstrings of classes and the strings after fields from the models' source."""
-    tree = ast.parse(Path(model.__file__).read_text("utf-8"))
-    return {node.name: _texts_of(node) for node in tree.body if isinstance(node, ast.ClassDef)}
+    files = [Path(model.__file__), *sorted(Path(sections.__file__).parent.glob("*.py"))]
+    bodies = [ast.parse(file.read_text("utf-8")).body for file in files]
+    return {node.name: _texts_of(node) for body in bodies for node in body if isinstance(node, ast.ClassDef)}
 
 
 def json_schema() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlpipeline.config.model import ScoredMetric, ScoreRule
+from mlpipeline.config.sections.verification import ScoredMetric, ScoreRule
 from mlpipeline.core import weighted_score
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mlpipeline.config.model import Serving
+from mlpipeline.config.sections.target import Serving
 
 WHEN_FULL = {"unavailable": 503, "too-many-requests": 429}
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 
 from mlpipeline.config.durations import parse_duration, written_duration
-from mlpipeline.config.model import Duration
 from mlpipeline.config.text import Way
+from mlpipeline.config.values import Duration
 
 _EXAMPLES: dict[str, object] = {
     "service": "churn",

@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import msgspec
 
 from mlpipeline.adapters.process import Outcome, interrupt, run_command
-from mlpipeline.config.model import CheckRule
+from mlpipeline.config.sections.security import CheckRule
 from mlpipeline.core.verdict import Verdict, failing_first
 from mlpipeline.record.result import Number, Reason, Result
 from mlpipeline.record.run import Run

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from mlpipeline.config.model import DataFile
+from mlpipeline.config.sections.data import DataFile
 from mlpipeline.core.drafting import suite
 from mlpipeline.core.expectations import parse_suite
 from mlpipeline.errors import ConfigurationError, MlpipelineError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mlpipeline.config.durations import parse_duration
-from mlpipeline.config.model import DataFile, FileDrift
+from mlpipeline.config.sections.data import DataFile, FileDrift
 from mlpipeline.core.drift import Shift, drifting, shifts
 from mlpipeline.core.expectations import nearest
 from mlpipeline.core.sketch import Sketch

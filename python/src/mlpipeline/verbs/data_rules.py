@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mlpipeline.config.model import DataFile, LabelBalance, Leakage
+from mlpipeline.config.sections.data import DataFile, LabelBalance, Leakage
 from mlpipeline.core import leakage, volume
 from mlpipeline.core.expectations import nearest
 from mlpipeline.core.verdict import Verdict

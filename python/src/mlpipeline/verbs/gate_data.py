@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mlpipeline.config.model import DataFile, Freshness
+from mlpipeline.config.sections.data import DataFile, Freshness
 from mlpipeline.core import expectation_support, expectations
 from mlpipeline.core.data_schema import check_schema
 from mlpipeline.core.expectations import Check, Counts, Outcome

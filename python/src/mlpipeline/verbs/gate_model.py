@@ -30,7 +30,7 @@ from mlpipeline.adapters.scoring import (
     score,
 )
 from mlpipeline.config.combinations import NDCG, SCORERS, has_rule, is_function, known_metric
-from mlpipeline.config.model import MetricGate
+from mlpipeline.config.sections.model_gate import MetricGate
 from mlpipeline.core.answers import Mismatch, Output, answers_of, missing, truth_of
 from mlpipeline.core.gpu import bytes_of
 from mlpipeline.core.holdout import Use

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlpipeline.adapters.scoring import read_holdout
-from mlpipeline.config.model import MetricGate
+from mlpipeline.config.sections.model_gate import MetricGate
 from mlpipeline.core import grammar
 from mlpipeline.core.holdout import Use
 from mlpipeline.core.verdict import Verdict

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from mlpipeline.config.model import ScannerRule
+from mlpipeline.config.sections.security import ScannerRule
 from mlpipeline.core.findings import Finding, NothingToDo, NotRun, Scan
 from mlpipeline.core.security import Accepted, Judged, Rule, judge, judge_not_run, judge_nothing
 from mlpipeline.core.verdict import Verdict, failing_first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from mlpipeline.config.model import AccuracyRule
+from mlpipeline.config.sections.verification import AccuracyRule
 from mlpipeline.errors import EnvironmentFault, MlpipelineError
 from mlpipeline.ports import MetricSource
 from mlpipeline.verbs.context import Context

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpipeline.adapters.scoring import Holdout
-from mlpipeline.config.model import AgreedCondition, Fairness, Importance
+from mlpipeline.config.sections.model_gate import AgreedCondition, Fairness, Importance
 from mlpipeline.core import fairness, grammar
 from mlpipeline.core.answers import Mismatch
 from mlpipeline.core.model_gate import Finding, short

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from mlpipeline.config.model import DataDrift, Decay
+from mlpipeline.config.sections.night import DataDrift, Decay
 from mlpipeline.core.drift import Outcome, Shift, drifted, drifting, shifts, stability_index
 from mlpipeline.core.proportions import DifferenceInterval
 from mlpipeline.core.release import Standing

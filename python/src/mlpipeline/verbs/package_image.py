@@ -16,7 +16,7 @@ from mlpipeline.adapters.oci.build import Content, build_image, environment_laye
 from mlpipeline.adapters.oci.image import Image
 from mlpipeline.adapters.oci.layers import WatchedLayer
 from mlpipeline.adapters.oci.layout import write_archive, write_layout
-from mlpipeline.config.model import Image as Wanted
+from mlpipeline.config.sections.packaging import Image as Wanted
 from mlpipeline.core.image import PORT, ROOT, Serving, image_tag, is_tag, repository
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError

@@ -20,7 +20,7 @@ import msgspec
 from mlpipeline.adapters.git import committed
 from mlpipeline.adapters.process import Outcome, interrupt, run_command
 from mlpipeline.adapters.trials import copy_project, remove, take
-from mlpipeline.config.model import Sweep
+from mlpipeline.config.sections.training import Sweep
 from mlpipeline.core.search import Range, Value, draws, grid
 from mlpipeline.errors import ConfigurationError, Failed
 from mlpipeline.record.files import write_atomically

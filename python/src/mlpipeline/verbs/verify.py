@@ -10,7 +10,8 @@ import msgspec
 from mlpipeline import __version__
 from mlpipeline.clock import iso
 from mlpipeline.config.limits import LONGEST
-from mlpipeline.config.model import Condition, Config
+from mlpipeline.config.model import Config
+from mlpipeline.config.sections.verification import Condition
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement, parse
 from mlpipeline.core.disagreement import DisagreementPlan, Join
 from mlpipeline.core.futility import hopeless_condition, hopeless_requests, ripe

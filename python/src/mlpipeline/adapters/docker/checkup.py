@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from mlpipeline.adapters.docker.engine import Engine
 from mlpipeline.adapters.docker.images import Images
-from mlpipeline.config.model import Docker
+from mlpipeline.config.sections.target import Docker
 from mlpipeline.core.container import gpu_devices
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 

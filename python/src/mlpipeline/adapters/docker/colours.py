@@ -11,7 +11,7 @@ from mlpipeline.adapters.docker import specification
 from mlpipeline.adapters.docker.engine import Engine, said
 from mlpipeline.adapters.docker.images import Images
 from mlpipeline.adapters.docker.network import LOOPBACK, Network
-from mlpipeline.config.model import Docker
+from mlpipeline.config.sections.target import Docker
 from mlpipeline.config.serving import variables
 from mlpipeline.core import container as labels
 from mlpipeline.core.envoy_files import Address

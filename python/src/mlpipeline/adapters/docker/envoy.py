@@ -12,7 +12,7 @@ from mlpipeline.adapters.docker import specification
 from mlpipeline.adapters.docker.engine import Engine
 from mlpipeline.adapters.docker.images import Images
 from mlpipeline.adapters.docker.network import ADMIN_PORT, LOOPBACK, Network
-from mlpipeline.config.model import Docker
+from mlpipeline.config.sections.target import Docker
 from mlpipeline.core import container as labels
 from mlpipeline.core import envoy_files as files
 from mlpipeline.hosting.machine import free_port

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from mlpipeline.config.model import Docker
+from mlpipeline.config.sections.target import Docker
 from mlpipeline.core.container import device_request
 from mlpipeline.core.gpu import bytes_of
 from mlpipeline.core.image import USER

@@ -9,7 +9,7 @@ from mlpipeline.adapters.docker.engine import Engine
 from mlpipeline.adapters.docker.envoy import EnvoyContainer
 from mlpipeline.adapters.docker.images import Images
 from mlpipeline.adapters.docker.network import Network
-from mlpipeline.config.model import Docker
+from mlpipeline.config.sections.target import Docker
 from mlpipeline.core.traffic import Colour
 from mlpipeline.hosting.scraper import Scraper
 from mlpipeline.hosting.target import HostTarget

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from mlpipeline.config.model import Local
+from mlpipeline.config.sections.target import Local
 from mlpipeline.config.serving import variables
 from mlpipeline.core.envoy_files import Address
 from mlpipeline.core.traffic import Colour

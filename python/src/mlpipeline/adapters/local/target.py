@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlpipeline.adapters.local.colours import ColourProcess
 from mlpipeline.adapters.local.envoy import Envoy
-from mlpipeline.config.model import Local
+from mlpipeline.config.sections.target import Local
 from mlpipeline.core.traffic import Colour
 from mlpipeline.hosting.processes import ManagedProcess
 from mlpipeline.hosting.scraper import Scraper

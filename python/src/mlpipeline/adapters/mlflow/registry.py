@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpipeline.adapters.mlflow.reachable import check_reachable, redacted
-from mlpipeline.config.model import Tracking
+from mlpipeline.config.sections.records import Tracking
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.ports import ModelVersion, Registry
 from mlpipeline.record.places import Places

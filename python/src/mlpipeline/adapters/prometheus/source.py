@@ -16,7 +16,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlpipeline.config.model import Verify
+from mlpipeline.config.sections.verification import Verify
 from mlpipeline.core.histogram import classic_of, native_bounds, parse_native
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.ports import Sample

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mlpipeline.config.model import PublicKey
+from mlpipeline.config.sections.records import PublicKey
 from mlpipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpipeline.adapters.signing.keys import KINDS, Trusted
-from mlpipeline.config.model import Signing
+from mlpipeline.config.sections.records import Signing
 from mlpipeline.core.provenance import Signature
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 

@@ -1,0 +1,1 @@
+"""The parts of ``mlpipeline.yaml``, one module each."""
