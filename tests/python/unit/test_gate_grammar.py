@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import get_scorer_names
 
-from mlpipeline.config.combinations import METRICS, SCORERS, is_function, known_metric
 from mlpipeline.config.load import load
+from mlpipeline.config.metrics import METRICS, SCORERS, is_function, known_metric
 from mlpipeline.core import grammar, slices
 from mlpipeline.core.holdout import Use
 from mlpipeline.core.resampling import mcnemar

@@ -29,7 +29,8 @@ from mlpipeline.adapters.scoring import (
     read_holdout,
     score,
 )
-from mlpipeline.config.combinations import NDCG, SCORERS, has_rule, is_function, known_metric
+from mlpipeline.config.combinations.model_gate import has_rule
+from mlpipeline.config.metrics import NDCG, SCORERS, is_function, known_metric
 from mlpipeline.config.sections.model_gate import MetricGate
 from mlpipeline.core.answers import Mismatch, Output, answers_of, missing, truth_of
 from mlpipeline.core.gpu import bytes_of
