@@ -7,6 +7,7 @@ back from it, so that the file (and Envoy's own dump of it) is the truth and nob
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,8 @@ ROUTE_TIMEOUT_SECONDS = 15
 CONNECT_TIMEOUT_SECONDS = 2
 RETRY_ON = "connect-failure,refused-stream,reset-before-request"
 """Only what cannot have reached the model: a prediction is never asked for twice."""
+READABLE = ("/ready", "/stats", "/stats/prometheus", "/config_dump", "/clusters")
+"""Pages of the admin port that tell something and change nothing."""
 AT_ONCE = 10_000
 """Connections and requests that may be open to one colour; the serving process has its own, smaller limit."""
 
@@ -69,6 +72,49 @@ def bootstrap(folder: Path, users: Address, admin: Address) -> dict[str, object]
             "clusters": [_cluster(folder, colour) for colour in Colour],
         },
     }
+
+
+def with_readers(bootstrap: Mapping[str, object], inside: Address, admin_port: int) -> dict[str, object]:
+    """A bootstrap whose admin page may be read, and never written, on one more port: where others than the worker reach it.
+
+    Args:
+        bootstrap: As :func:`bootstrap` made it, its admin page on loopback.
+        inside: Where what Envoy counts and follows is told.
+        admin_port: On loopback.
+    """
+    reads: list[dict[str, object]] = [{"name": ":method", "string_match": {"exact": "GET"}}]
+    readers = {
+        "@type": MANAGER_TYPE,
+        "stat_prefix": "inside",
+        "route_config": {
+            "name": "inside",
+            "virtual_hosts": [
+                {
+                    "name": "inside",
+                    "domains": ["*"],
+                    "routes": [{"match": {"path": path, "headers": reads}, "route": {"cluster": "admin"}} for path in READABLE],
+                }
+            ],
+        },
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER_TYPE}}],
+    }
+    listener = {
+        "name": "inside",
+        "address": _address(inside),
+        "filter_chains": [
+            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": readers}]},
+        ],
+    }
+    endpoint = {"endpoint": {"address": _address(("127.0.0.1", admin_port))}}
+    cluster = {
+        "name": "admin",
+        "type": "STATIC",
+        "connect_timeout": f"{CONNECT_TIMEOUT_SECONDS}s",
+        "load_assignment": {"cluster_name": "admin", "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+    static = msgspec.convert(bootstrap["static_resources"], dict[str, list[object]])
+    more = {"listeners": [*static["listeners"], listener], "clusters": [*static["clusters"], cluster]}
+    return {**bootstrap, "static_resources": {**static, **more}}
 
 
 def routes(plan: TrafficPlan, version: str) -> dict[str, object]:
