@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,6 +14,7 @@ from mlpipeline.core import envoy_files as files
 from mlpipeline.core.envoy_files import Address
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import EnvironmentFault
+from mlpipeline.hosting.envoy_admin import EnvoyAdmin
 from mlpipeline.hosting.loopback import ask
 from mlpipeline.hosting.machine import require_free
 from mlpipeline.ports import Clock, RouterCounts
@@ -26,10 +26,6 @@ PORT_RELEASE_SECONDS = 5.0
 POLL_SECONDS = 0.003
 ADMIN_FILTER = r"^cluster\.(blue|green)\.|^http\.model\."
 """The statistics worth scraping."""
-
-_COUNTS = re.compile(
-    r"^cluster\.(blue|green)\.(external\.upstream_rq_completed|external\.upstream_rq_5xx|upstream_rq_active): (\d+)$", re.M
-)
 
 
 class Router(ABC):
@@ -46,6 +42,7 @@ class Router(ABC):
     def __init__(self, folder: Path, users: Address, service: str, clock: Clock, *, key: str, mode: int | None = None) -> None:
         self._own_folder, self._users, self._service, self._key, self._mode = folder, users, service, key, mode
         self._clock = clock
+        self._admin = EnvoyAdmin(self._ask)
 
     @property
     def folder(self) -> Path:
@@ -82,9 +79,7 @@ class Router(ABC):
 
     def running(self) -> bool:
         """Whether it lives and its admin port answers."""
-        with suppress(OSError):
-            return self.alive() and self._ask("/ready", timeout=2)[0] in (200, 503)
-        return False
+        return self.alive() and self._admin.answers()
 
     def ordered(self) -> TrafficPlan | None:
         """The plan of the route file: what a restarted router would do. None before the first release."""
@@ -103,12 +98,7 @@ class Router(ABC):
 
     def applied(self) -> TrafficPlan | None:
         """The plan that Envoy itself says it follows; None while it is down or has none."""
-        with suppress(OSError, ValueError, KeyError, IndexError, TypeError):
-            status, body = self._ask("/config_dump?resource=dynamic_route_configs")
-            if status == 200:
-                for dumped in msgspec.json.decode(body)["configs"]:
-                    return files.plan_of(dumped["route_config"])
-        return None
+        return self._admin.applied()
 
     def require_port(self) -> None:
         """Raises an EnvironmentFault that names the holder when somebody else has the users' port.
@@ -145,7 +135,7 @@ class Router(ABC):
         self._write(files.endpoints_file(self.folder, colour), files.endpoints(colour, address, _version()))
         if self.running():
             wanted = set() if address is None else {address}
-            self._until(lambda: self._hosts(colour) == wanted, f"did not take over where {colour} listens")
+            self._until(lambda: set(self._admin.hosts(colour)) == wanted, f"did not take over where {colour} listens")
 
     def apply(self, plan: TrafficPlan) -> None:
         """Writes the plan, makes sure that the router runs, and waits until it confirms this very file.
@@ -155,15 +145,14 @@ class Router(ABC):
         file = files.routes_file(self.folder)
         former = file.read_bytes() if file.is_file() else None
         version = _version()
-        refused_before = self._refusals()
+        refused_before = self._admin.refusals()
         self._write(file, files.routes(plan, version))
         self.ensure()
-        confirmed = f'http.{files.STATISTICS}.rds.{files.ROUTES}.version_text: "{version}"'
         try:
             self._until(
-                lambda: confirmed in self._statistics(rf"rds\.{files.ROUTES}\.version_text"),
+                lambda: self._admin.follows(version),
                 "did not confirm the new traffic plan",
-                give_up=lambda: self._refusals() > refused_before,
+                give_up=lambda: self._admin.refusals() > refused_before,
             )
         except EnvironmentFault:
             if former is not None:
@@ -172,37 +161,7 @@ class Router(ABC):
 
     def counts(self) -> dict[Colour, RouterCounts]:
         """Live counters, no flush delay. Raises OSError while the router is down."""
-        found = {(name, what): int(number) for name, what, number in _COUNTS.findall(self._statistics(r"^cluster\.(blue|green)\."
-                 r"(external\.upstream_rq_(completed|5xx)|upstream_rq_active)$"))}  # fmt: skip
-        return {
-            colour: RouterCounts(
-                completed=found.get((colour, "external.upstream_rq_completed"), 0),
-                failed=found.get((colour, "external.upstream_rq_5xx"), 0),
-                active=found.get((colour, "upstream_rq_active"), 0),
-            )
-            for colour in Colour
-        }
-
-    def _refusals(self) -> int:
-        """How often it refused a route file."""
-        with suppress(OSError):
-            text = self._statistics(rf"rds\.{files.ROUTES}\.(update_rejected|update_failure)")
-            return sum(int(line.rpartition(": ")[2]) for line in text.splitlines())
-        return 0
-
-    def _hosts(self, colour: Colour) -> set[Address]:
-        body = msgspec.json.decode(self._ask("/clusters?format=json")[1])
-        return {
-            (host["address"]["socket_address"]["address"], host["address"]["socket_address"]["port_value"])
-            for cluster in body["cluster_statuses"]
-            if cluster["name"] == colour
-            for host in cluster.get("host_statuses", ())
-        }
-
-    def _statistics(self, expression: str) -> str:
-        from urllib.parse import quote
-
-        return self._ask(f"/stats?filter={quote(expression)}")[1].decode()
+        return self._admin.counts()
 
     def _ask(self, path: str, timeout: float = 5.0) -> tuple[int, bytes]:
         port = self.admin_port()
@@ -214,7 +173,7 @@ class Router(ABC):
         deadline = self._clock.monotonic() + START_SECONDS
         while self._clock.monotonic() < deadline:
             with suppress(OSError):
-                if self._ask("/ready")[0] == 200:
+                if self._admin.ready():
                     return
             if not self.alive():
                 self.require_port()

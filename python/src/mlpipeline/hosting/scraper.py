@@ -77,6 +77,10 @@ class Scraper:
             if not file.is_file() or file.read_bytes() != content:
                 write_atomically(file, content)
 
+    def bound_log(self) -> None:
+        """Keeps its log small while it goes on writing."""
+        self.process.bound_log()
+
     def ensure(self) -> str:
         """Its URL; started when it does not run or does not answer."""
         if self.process.running() is not None and (port := self._port()) and self._ready(port):

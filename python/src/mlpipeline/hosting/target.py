@@ -11,8 +11,6 @@ from mlpipeline.core.envoy_files import Address
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import EnvironmentFault, Failed
 from mlpipeline.hosting import proof
-from mlpipeline.hosting.router import Router
-from mlpipeline.hosting.scraper import Scraper
 from mlpipeline.ports import Artifact, Clock, Deployed, Moved, Observed, RouterCounts
 
 POLL_SECONDS = 0.02
@@ -65,6 +63,66 @@ class ColourService(Protocol):
         """Where its log is and how it ends, for messages."""
 
 
+class RouterService(Protocol):
+    """What sends users to a colour."""
+
+    def known(self) -> bool:
+        """Whether it was ever started."""
+
+    def bound_log(self) -> None:
+        """Keeps its log small while it goes on writing."""
+
+    def running(self) -> bool:
+        """Whether it runs and answers."""
+
+    def ordered(self) -> TrafficPlan | None:
+        """What it was told last; None before the first release."""
+
+    def applied(self) -> TrafficPlan | None:
+        """What it says itself that it does; None while it is down or was told nothing."""
+
+    def require_port(self) -> None:
+        """Raises EnvironmentFault when somebody else is in its place."""
+
+    def ensure(self) -> None:
+        """Starts it with what it was told last, unless it runs."""
+
+    def set_endpoint(self, colour: Colour, address: Address | None) -> None:
+        """Tells where a colour listens, and waits until a running router knows."""
+
+    def apply(self, plan: TrafficPlan) -> None:
+        """Tells the plan, makes sure that it runs, and waits until it confirms. Raises EnvironmentFault."""
+
+    def counts(self) -> Mapping[Colour, RouterCounts]:
+        """What it counted itself, without delay. Raises OSError while it is down."""
+
+    def admin_port(self) -> int | None:
+        """Where a Prometheus of this machine reads its counters; None: nowhere."""
+
+    def words(self, lines: int) -> Mapping[str, object]:
+        """Where its log is and how it ends, for messages."""
+
+    def inventory(self, addresses: Mapping[Colour, Address | None]) -> Part | None:
+        """How it runs and what it follows now; None before it ever ran.
+
+        Args:
+            addresses: Where each colour listens; None where nothing stands.
+        """
+
+
+class Monitoring(Protocol):
+    """The Prometheus that a target brings along, or the one that it was given."""
+
+    def bound_log(self) -> None:
+        """Keeps its log small while it goes on writing."""
+
+    def tell(self, colours: Mapping[Colour, int], admin_port: int | None) -> None:
+        """Who is to be scraped from now on: ports of the colours and of the router's admin."""
+
+    def ensure(self) -> str:
+        """Its URL; started when it is ours and does not run."""
+
+
 class HostTarget:
     """Implements :class:`mlpipeline.ports.Target` over a router, colours and a Prometheus.
 
@@ -78,9 +136,9 @@ class HostTarget:
     def __init__(
         self,
         users: Address,
-        router: Router,
+        router: RouterService,
         colours: Mapping[Colour, ColourService],
-        scraper: Scraper,
+        scraper: Monitoring,
         clock: Clock,
         *,
         drain_timeout: float,
@@ -98,7 +156,7 @@ class HostTarget:
     def observe(self) -> Observed:
         """Asks the router and both processes."""
         self._router.bound_log()
-        self._scraper.process.bound_log()
+        self._scraper.bound_log()
         standing = {colour: deployed for colour, process in self._colours.items() if (deployed := process.observe())}
         up = self._router.running()
         return Observed(colours=standing, plan=self._router.applied() if up else None, router="up" if up else "down")

@@ -49,11 +49,12 @@ class DockerTarget(HostTarget):
             colour: ColourContainer(*parts, colour, settings=settings, gpus=gpus, environment=environment, clock=clock)
             for colour in Colour
         }
+        self._prometheus = Scraper(places.docker / "prometheus", service, clock)
         super().__init__(
             (settings.host, settings.port),
             self._envoy,
             colours,
-            Scraper(places.docker / "prometheus", service, clock),
+            self._prometheus,
             clock,
             drain_timeout=settings.drain_timeout,
             fence=fence,
@@ -67,7 +68,7 @@ class DockerTarget(HostTarget):
 
     def shutdown(self) -> None:
         """Removes every container of this service and its network; requests in flight are lost. Files and images stay."""
-        self._scraper.process.stop(SHUTDOWN_SECONDS)
+        self._prometheus.process.stop(SHUTDOWN_SECONDS)
         for entry in self._engine.containers(self._service):
             self._engine.stop(entry["Id"], SHUTDOWN_SECONDS)
         for entry in self._engine.containers(self._service):
