@@ -11,6 +11,7 @@ import msgspec
 
 from mlpipeline.core.container import ContainerImage
 from mlpipeline.core.findings import Scan
+from mlpipeline.core.inventory import Part
 from mlpipeline.core.traffic import Colour, TrafficPlan
 
 
@@ -123,6 +124,11 @@ class Target(Protocol):
         """The newest answers that the colour keeps, by request id; none where it keeps none. Raises EnvironmentFault when it
         does not answer."""
         del colour
+        return {}
+
+    def inventory(self) -> Mapping[str, Part]:
+        """How each part runs now, by name: ``blue``, ``green``, ``router``, and what nobody released; nothing where the target
+        cannot tell. Raises EnvironmentFault when it cannot be read."""
         return {}
 
     def retire(self, colour: Colour) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from mlpipeline.core import envoy_files as files
 from mlpipeline.core.envoy_files import Address
+from mlpipeline.core.inventory import Part
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.hosting.envoy_admin import EnvoyAdmin
@@ -72,6 +73,17 @@ class Router(ABC):
     @abstractmethod
     def words(self, lines: int) -> Mapping[str, object]:
         """Where its log is and how it ends, for messages."""
+
+    @abstractmethod
+    def part(self) -> Part:
+        """How its process or container itself runs now; nothing while it does not."""
+
+    def inventory(self, addresses: Mapping[Colour, Address | None]) -> Part:
+        """How it runs now and what it follows, against where each colour listens."""
+        from mlpipeline.hosting.inventory import router_part
+
+        up = self.running()
+        return router_part(self.folder, self.part(), addresses, up=up, applied=self.applied() if up else None)
 
     @abstractmethod
     def _start(self) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from mlpipeline.core.envoy_files import Address
+from mlpipeline.core.inventory import Part
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import EnvironmentFault, Failed
 from mlpipeline.hosting import proof
@@ -62,12 +63,18 @@ class ColourService(Protocol):
     def words(self, lines: int) -> Mapping[str, object]:
         """Where its log is and how it ends, for messages."""
 
+    def part(self) -> Part:
+        """How it runs now, for what stands here."""
+
 
 class RouterService(Protocol):
     """What sends users to a colour."""
 
     def known(self) -> bool:
         """Whether it was ever started."""
+
+    def inventory(self, addresses: Mapping[Colour, Address | None]) -> Part:
+        """How it runs now and what it follows, against where each colour listens."""
 
     def bound_log(self) -> None:
         """Keeps its log small while it goes on writing."""
@@ -101,13 +108,6 @@ class RouterService(Protocol):
 
     def words(self, lines: int) -> Mapping[str, object]:
         """Where its log is and how it ends, for messages."""
-
-    def inventory(self, addresses: Mapping[Colour, Address | None]) -> Part | None:
-        """How it runs and what it follows now; None before it ever ran.
-
-        Args:
-            addresses: Where each colour listens; None where nothing stands.
-        """
 
 
 class Monitoring(Protocol):
@@ -244,6 +244,15 @@ class HostTarget:
         self._end(colour)
         process.forget()
         self._tell_scraper()
+
+    def inventory(self) -> Mapping[str, Part]:
+        """Colours that stand and the router, each as it runs now."""
+        standing = {colour: process.standing for colour, process in self._colours.items()}
+        parts = {str(colour): self._colours[colour].part() for colour, known in standing.items() if known is not None}
+        if self._router.known():
+            addresses = {colour: process.address() for colour, process in self._colours.items()}
+            parts["router"] = self._router.inventory(addresses)
+        return parts
 
     def monitoring(self) -> str:
         """URL of the service's own Prometheus; started, or found again."""

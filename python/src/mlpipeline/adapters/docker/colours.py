@@ -10,11 +10,13 @@ from typing import Any
 from mlpipeline.adapters.docker import specification
 from mlpipeline.adapters.docker.engine import Engine, said
 from mlpipeline.adapters.docker.images import Images
+from mlpipeline.adapters.docker.inventory import container_part
 from mlpipeline.adapters.docker.network import LOOPBACK, Network
 from mlpipeline.config.sections.target import Docker
 from mlpipeline.config.serving import variables
 from mlpipeline.core import container as labels
 from mlpipeline.core.envoy_files import Address
+from mlpipeline.core.inventory import Part
 from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
 from mlpipeline.hosting.loopback import ask
@@ -66,6 +68,10 @@ class ColourContainer:
     def address(self) -> Address | None:
         standing = self.standing
         return None if standing is None else self._network.found_by_router(self._colour, standing.port)
+
+    def part(self) -> Part:
+        found = self._found()
+        return Part() if found is None else container_part(self._engine, found)
 
     def observe(self) -> Deployed | None:
         found = self._found()

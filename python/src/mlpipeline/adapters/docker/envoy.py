@@ -11,10 +11,12 @@ import msgspec
 from mlpipeline.adapters.docker import specification
 from mlpipeline.adapters.docker.engine import Engine
 from mlpipeline.adapters.docker.images import Images
+from mlpipeline.adapters.docker.inventory import container_part
 from mlpipeline.adapters.docker.network import ADMIN_PORT, LOOPBACK, Network
 from mlpipeline.config.sections.target import Docker
 from mlpipeline.core import container as labels
 from mlpipeline.core import envoy_files as files
+from mlpipeline.core.inventory import Part
 from mlpipeline.hosting.machine import free_port
 from mlpipeline.hosting.router import Router
 from mlpipeline.ports import Clock
@@ -87,6 +89,14 @@ class EnvoyContainer(Router):
         found = self._found()
         name = labels.container_name(self._service, ROLE)
         return {"log": f"docker logs {name}", "last lines": self._engine.logs(found["Id"], lines) if found else ""}
+
+    def part(self) -> Part:
+        found = self._found()
+        if found is None:
+            return Part()
+        known = container_part(self._engine, found)
+        facts = {what: text for what, text in known.facts.items() if what not in {"package", "state"}}
+        return Part(facts, {}, known.changed, known.instance)
 
     def _found(self) -> dict[str, Any] | None:
         return self._engine.container(self._service, ROLE)

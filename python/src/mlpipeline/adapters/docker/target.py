@@ -8,8 +8,10 @@ from mlpipeline.adapters.docker.colours import ColourContainer
 from mlpipeline.adapters.docker.engine import Engine
 from mlpipeline.adapters.docker.envoy import EnvoyContainer
 from mlpipeline.adapters.docker.images import Images
+from mlpipeline.adapters.docker.inventory import strangers
 from mlpipeline.adapters.docker.network import Network
 from mlpipeline.config.sections.target import Docker
+from mlpipeline.core.inventory import Part
 from mlpipeline.core.traffic import Colour
 from mlpipeline.hosting.scraper import Scraper
 from mlpipeline.hosting.target import HostTarget
@@ -65,6 +67,10 @@ class DockerTarget(HostTarget):
         super().retire(colour)
         self._images.prune()
         self._network.release()
+
+    def inventory(self) -> Mapping[str, Part]:
+        """Besides colours and router, whoever else is in the service's network."""
+        return {**super().inventory(), **strangers(self._engine, self._service)}
 
     def shutdown(self) -> None:
         """Removes every container of this service and its network; requests in flight are lost. Files and images stay."""

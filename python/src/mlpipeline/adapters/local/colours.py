@@ -10,9 +10,11 @@ from pathlib import Path
 
 import msgspec
 
+from mlpipeline.adapters.local.inventory import colour_part
 from mlpipeline.config.sections.target import Local
 from mlpipeline.config.serving import variables
 from mlpipeline.core.envoy_files import Address
+from mlpipeline.core.inventory import Part
 from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import EnvironmentFault, Failed
 from mlpipeline.hosting.loopback import ask
@@ -69,6 +71,10 @@ class ColourProcess:
 
     def words(self, lines: int) -> Mapping[str, object]:
         return {"log": self.process.log, "last lines": self.process.last_words(lines)}
+
+    def part(self) -> Part:
+        standing = self.standing
+        return Part() if standing is None else colour_part(self.process, standing.artifact.digest, standing.port)
 
     def observe(self) -> Deployed | None:
         """Asks the process itself; None when nothing was deployed here."""

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from mlpipeline.adapters.local.inventory import router_part
 from mlpipeline.core import envoy_files as files
+from mlpipeline.core.inventory import Part
 from mlpipeline.hosting.processes import ManagedProcess
 from mlpipeline.hosting.router import Router
 from mlpipeline.ports import Clock
@@ -49,6 +51,9 @@ class Envoy(Router):
 
     def words(self, lines: int) -> Mapping[str, object]:
         return {"log": self.process.log, "last lines": self.process.last_words(lines)}
+
+    def part(self) -> Part:
+        return router_part(self.process, *self._users)
 
     def _start(self) -> None:
         import envoy
