@@ -169,15 +169,18 @@ def colour_service(service: str, namespace: str, colour: Colour) -> Object:
     return _service(Names(service).of(colour), namespace, told, _selector(service, colour))
 
 
-def active_service(service: str, namespace: str, *, to: Colour | None, annotations: Mapping[str, str] | None = None) -> Object:
+def active_service(
+    service: str, namespace: str, *, to: Colour | None, port: int = 80, annotations: Mapping[str, str] | None = None
+) -> Object:
     """What users call.
 
     Args:
         to: The colour whose pods answer; None: our router's.
+        port: On which they do.
         annotations: What a router keeps beside it.
     """
     told = owned_labels(service, "active")
-    return _service(Names(service).active, namespace, told, _selector(service, to or ROUTER), annotations)
+    return _service(Names(service).active, namespace, told, _selector(service, to or ROUTER), port=port, annotations=annotations)
 
 
 def preview_service(service: str, namespace: str, to: Colour) -> Object:
@@ -354,10 +357,12 @@ def _service(
     namespace: str,
     told: Mapping[str, str],
     selector: Mapping[str, str],
+    *,
+    port: int = 80,
     annotations: Mapping[str, str] | None = None,
 ) -> Object:
-    port = {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}
-    spec = {"selector": dict(selector), "ports": [port]}
+    listens = {"name": "http", "port": port, "targetPort": "http", "protocol": "TCP"}
+    spec = {"selector": dict(selector), "ports": [listens]}
     return _object("Service", name, namespace, told, annotations=dict(annotations or {}), spec=spec)
 
 

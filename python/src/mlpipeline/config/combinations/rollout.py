@@ -18,7 +18,8 @@ def problems(config: Config) -> Iterator[Problem]:
         )
     if rollout.steps and not rollout.step:
         yield Problem(("rollout", "step"), "rollout.step is 0, so a step could not be judged", example="rollout:\n  step: 30s")
-    if not rollout.mirror and not rollout.steps and not (rollout.bake and rollout.control):
+    at_once = config.target.kind == "kubernetes" and config.target.kubernetes.router == "service"
+    if not at_once and not rollout.mirror and not rollout.steps and not (rollout.bake and rollout.control):
         yield Problem(
             ("rollout",),
             "this rollout never has candidate and champion at work at the same time, so verification could not compare them",

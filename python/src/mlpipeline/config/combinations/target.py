@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from mlpipeline.config.combinations import kubernetes
 from mlpipeline.config.model import Config
 from mlpipeline.config.shape import Problem
 from mlpipeline.config.text import Way
@@ -13,10 +14,11 @@ from mlpipeline.config.text import Way
 def problems(config: Config) -> Iterator[Problem]:
     yield from _serving(config)
     yield from _docker(config)
+    yield from kubernetes.problems(config)
 
 
 def _serving(config: Config) -> Iterator[Problem]:
-    for kind in ("local", "docker"):
+    for kind in ("local", "docker", "kubernetes"):
         serving = getattr(config.target, kind).serving
         for key in ("body_limit", "sample_size"):
             size = getattr(serving, key)

@@ -89,7 +89,88 @@ class Docker(Section, frozen=True):
     """How many images of the service the engine keeps besides those that containers use."""
 
 
+class Toleration(Section, frozen=True):
+    """A taint of nodes that pods of this service put up with, such as that of GPU nodes."""
+
+    key: str = ""
+    """Of the taint; empty, with ``Exists``: every one."""
+    operator: Literal["Equal", "Exists"] = "Equal"
+    """Whether the taint's value must be ``value``."""
+    value: str = ""
+    """Of the taint."""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+    """Of the taint; empty: every one."""
+
+
+class Kubernetes(Section, frozen=True):
+    """Deployments in one namespace of a cluster; 1.30 or newer."""
+
+    kubeconfig: str = ""
+    """Path; empty: ``$KUBECONFIG``, the user's own, or the service account of the pod that the worker runs in."""
+    context: str = ""
+    """Of the kubeconfig; empty: its current one."""
+    namespace: str = ""
+    """Where everything of the service is; empty: that of the context."""
+    router: Literal["envoy", "service", "gateway"] = "envoy"
+    """What divides users. ``envoy``: our Envoy as a Deployment, which mirrors and shares by percent. ``gateway``: an HTTPRoute of
+    the Gateway API. ``service``: the selector of the Service that users call; it moves everybody at once, so that there is nobody
+    to compare with."""
+    router_image: str = ""
+    """Image of Envoy, pinned: ``host/name@sha256:...``; for ``router: envoy``."""
+    router_replicas: Positive = 2
+    """Pods of our Envoy."""
+    gateway: str = ""
+    """Name of the Gateway, or ``namespace/name``, that users come through; for ``router: gateway``."""
+    gateway_listener: str = ""
+    """Name of one of its listeners; empty: all that take the route."""
+    hostnames: tuple[str, ...] = ()
+    """Host names of the HTTPRoute; empty: those of the listener."""
+    port: Port = 80
+    """Of the Service that users call, which has the name of the service."""
+    replicas: Positive = 1
+    """Pods of each colour, as long as no HorizontalPodAutoscaler owns their number."""
+    ready_timeout: Duration = Duration(300)
+    """How long a started model may take until it answers, its image pulled and its node found."""
+    drain_timeout: Duration = Duration(30)
+    """How long requests in flight may take when a model's pod is ended."""
+    threads: Positive = 2
+    """Worker threads of each serving process."""
+    serving: Serving = Serving()
+    """Limits of each serving process. A sample is kept in its ``/tmp``, as ``requests.jsonl``, and ends with the pod."""
+    cpu_request: str = ""
+    """Processors that a model's pod is promised, such as ``500m`` or ``2``; empty: the namespace's own default."""
+    cpu_limit: str = ""
+    """Processors that it may use at most."""
+    memory_request: str = ""
+    """Memory that it is promised, such as ``2Gi``."""
+    memory_limit: str = ""
+    """Memory beyond which it is killed."""
+    scratch: str = "256Mi"
+    """Size of ``/tmp``, the only place where a container may write."""
+    gpu_resource: str = "nvidia.com/gpu"
+    """What the cluster calls its devices; ``image.gpus`` says how many a pod gets."""
+    environment: dict[str, str] = {}
+    """More environment variables of the serving process. No secrets: whoever may read Deployments reads them."""
+    pull_secrets: tuple[str, ...] = ()
+    """Names of Secrets of the namespace by which images are pulled."""
+    node_selector: dict[str, str] = {}
+    """Labels that a node must have."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints of nodes that pods put up with."""
+    service_account: str = ""
+    """Whose identity the model's pods have; empty: none, and no token is given to them."""
+    priority_class: str = ""
+    """Of the model's pods."""
+    runtime_class: str = ""
+    """Of the model's pods, such as ``nvidia``."""
+    manifests: str = ""
+    """File, or folder of files, with a Deployment of your own that each colour is made of; empty: there is none."""
+    manifests_command: str = ""
+    """Command that prints such manifests instead: ``helm template churn chart``, or ``kubectl kustomize overlays/prod``."""
+
+
 class Target(Section, frozen=True):
-    kind: Literal["local", "docker"] = "local"
+    kind: Literal["local", "docker", "kubernetes"] = "local"
     local: Local = Local()
     docker: Docker = Docker()
+    kubernetes: Kubernetes = Kubernetes()
