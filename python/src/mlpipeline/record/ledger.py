@@ -22,6 +22,8 @@ from mlpipeline.errors import EnvironmentFault
 GENESIS = "0" * 64
 LOOKS = frozenset({"init", "status", "history"})
 """Events that decide nothing. Said again by the same person before anything was decided, they are one entry."""
+KEPT_ASIDE = "kept_aside"
+"""Fact of an entry that waited on its machine while the ledger could not be reached; its value names the entry."""
 _TAIL_BYTES = 1 << 16
 
 
@@ -62,6 +64,10 @@ def _digest(fields: dict[str, object]) -> str:
     return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
 
 
+class Unreachable(EnvironmentFault):
+    """The place of the ledger did not take or give entries (exit 3). What it holds is not in doubt."""
+
+
 class Rows(Protocol):
     """The entries as lines (JSON, without line end), inside a transaction that nobody else writes in."""
 
@@ -82,7 +88,8 @@ class Store(Protocol):
     shared: bool
 
     def lines(self) -> list[bytes]:
-        """All entries; none before the first. Raises EnvironmentFault when they cannot be read."""
+        """All entries; none before the first. Raises EnvironmentFault when they cannot be read, and Unreachable where that says
+        nothing of what they are."""
 
     def transaction(self) -> AbstractContextManager[Rows]:
         """What is added counts, and survives a power cut, once it ends without an error."""
@@ -126,12 +133,61 @@ class Ledger:
     def append(self, entry: Entry) -> Entry:
         """Adds the entry; ``seq``, ``previous`` and ``hash`` are set here.
 
-        A copy of an older worker that is not in the store yet goes there first. Raises EnvironmentFault when the chain is broken.
+        A copy of an older worker that is not in the store yet goes there first, and so does what was kept aside while the store
+        could not be reached. Raises EnvironmentFault when the chain is broken.
         """
+        return self._append(entry)[-1]
+
+    def bring_waiting(self) -> int:
+        """Adds what was kept aside while the store could not be reached; returns how many entries that were."""
+        return len(self._append(None)) if self.waiting() else 0
+
+    def waiting(self) -> list[Entry]:
+        """What was kept aside and is not in the store, oldest first; it has no number yet."""
+        try:
+            content = self._aside.read_bytes()
+        except FileNotFoundError:
+            return []
+        return [msgspec.json.decode(line, type=Entry) for line in whole_lines(content)]
+
+    def keep_aside(self, entry: Entry) -> Entry:
+        """Keeps an entry on this machine until the store can be reached; the next entry that is added takes it along."""
+        from secrets import token_hex
+
+        kept = msgspec.structs.replace(entry, facts={**entry.facts, KEPT_ASIDE: token_hex(8)})
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._alone(), self._aside.open("ab") as file:
+            file.write(encoded(kept) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return kept
+
+    def seen(self) -> list[Entry]:
+        """What this machine knows without asking the store: the copy, as far as its chain holds, and what waits."""
+        with self._copy() as content:
+            lines = whole_lines(content)
+        with contextlib.suppress(EnvironmentFault):
+            return [*decoded(lines, str(self._path)), *self.waiting()]
+        return self.waiting()
+
+    @property
+    def _aside(self) -> Path:
+        return self._path.with_suffix(".waiting.jsonl")
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[int]:
+        """The copy, opened; no other writer of this machine is at it."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
+            yield handle
+        finally:
+            os.close(handle)
+
+    def _append(self, entry: Entry | None) -> list[Entry]:
+        """Adds what waits and the entry, all of it or nothing; returns what was added."""
+        with self._alone() as handle:
             content = b"".join(iter(lambda: os.read(handle, 1 << 20), b""))
             whole = content.rfind(b"\n") + 1
             copied = content[:whole].splitlines()
@@ -143,22 +199,22 @@ class Ledger:
                 known = [encoded(one) for one in entries]
                 for number in range(len(lines), len(known)):
                     rows.add(number + 1, known[number])
-                last = entries[-1] if entries else None
-                entry = msgspec.structs.replace(entry, seq=last.seq + 1 if last else 1, previous=last.hash if last else GENESIS)
-                entry = msgspec.structs.replace(entry, hash=digest(entry))
-                rows.add(entry.seq, encoded(entry))
-                added = b"".join(line + b"\n" for line in known[len(copied) :]) + encoded(entry)
+                wanted = [*_not_in(entries, self.waiting()), *([entry] if entry is not None else [])]
+                new = _chained(wanted, entries[-1] if entries else None)
+                for one in new:
+                    rows.add(one.seq, encoded(one))
+                added = b"\n".join([*known[len(copied) :], *(encoded(one) for one in new)])
                 if not self._store.shared:
                     # Without its end until it counts. So a line that has one and no row was cut off there, not interrupted here.
                     self._write(handle, whole, added)
             if self._store.shared:
-                self._write(handle, whole, added + b"\n")
+                self._write(handle, whole, added + b"\n" if added else b"")
             else:
                 with contextlib.suppress(OSError):
                     os.write(handle, b"\n")
-        finally:
-            os.close(handle)
-        return entry
+            # Gone from here only once it counts there. A worker that is killed in between leaves it twice, and it is known again.
+            self._aside.unlink(missing_ok=True)
+        return new
 
     def _write(self, handle: int, kept: int, added: bytes) -> None:
         """Adds to the first ``kept`` bytes of the copy, or takes back what a full disk cut."""
@@ -207,9 +263,14 @@ class Ledger:
         return False
 
     def set_aside_if_broken(self) -> Path | None:
-        """Where a broken ledger was moved to, so that a new chain can begin; nothing when it is whole."""
+        """Where a broken ledger was moved to, so that a new chain can begin; nothing when it is whole.
+
+        Raises Unreachable when nobody can say which it is.
+        """
         try:
             self.read()
+        except Unreachable:
+            raise
         except EnvironmentFault:
             number = 1
             while (aside := self._path.with_name(f"{self._path.name}.broken-{number}")).exists():
@@ -241,6 +302,22 @@ class Ledger:
         with file:
             fcntl.flock(file, fcntl.LOCK_SH)
             yield file.read()
+
+
+def _chained(wanted: Sequence[Entry], last: Entry | None) -> list[Entry]:
+    """The entries with number, the hash of the one before, and their own."""
+    found = []
+    for entry in wanted:
+        numbered = msgspec.structs.replace(entry, seq=last.seq + 1 if last else 1, previous=last.hash if last else GENESIS)
+        last = msgspec.structs.replace(numbered, hash=digest(numbered))
+        found.append(last)
+    return found
+
+
+def _not_in(entries: Sequence[Entry], waiting: Sequence[Entry]) -> list[Entry]:
+    """Those that wait and did not come into the chain yet."""
+    known = {entry.facts[KEPT_ASIDE] for entry in entries if KEPT_ASIDE in entry.facts}
+    return [entry for entry in waiting if entry.facts[KEPT_ASIDE] not in known]
 
 
 def encoded(entry: Entry) -> bytes:

@@ -15,7 +15,7 @@ from mlpipeline import __version__
 from mlpipeline.clock import iso
 from mlpipeline.config.model import Config
 from mlpipeline.core.verdict import Verdict, worst
-from mlpipeline.errors import ConfigurationError
+from mlpipeline.errors import ConfigurationError, MlpipelineError
 from mlpipeline.ports import Clock, Console, MetricSource, Registry, Target
 from mlpipeline.record.ledger import Entry, Ledger
 from mlpipeline.record.places import Places
@@ -53,6 +53,20 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ledger(self) -> Ledger:
         return Ledger(self.places.ledger) if self.world.ledger is None else self.world.ledger()
+
+    def users_first(self) -> Context:
+        """The same, with a ledger that keeps aside on this machine what its place cannot take: nobody waits for it on a bad
+        version. What was kept is added by whatever is noted next once the place can be reached."""
+        from mlpipeline.record.patient import PatientLedger
+
+        def tell(fault: MlpipelineError) -> None:
+            self.console.say(f"WAITS: {fault.what}; what happens now is kept on this machine and added when it can be")
+
+        asked = self.ledger
+        if isinstance(asked, PatientLedger):
+            return self
+        ledger = PatientLedger(asked, tell)
+        return msgspec.structs.replace(self, world=msgspec.structs.replace(self.world, ledger=lambda: ledger))
 
     @property
     def project(self) -> Path:

@@ -13,6 +13,7 @@ from mlpipeline.core.release import (
     Deploy,
     Effect,
     Event,
+    Hold,
     Paid,
     PayDebts,
     Phase,
@@ -25,6 +26,7 @@ from mlpipeline.core.release import (
     Stage,
     Standing,
     State,
+    TakeBack,
     Version,
     WatchStage,
     decide,
@@ -38,6 +40,7 @@ from mlpipeline.record.journal import Journal
 from mlpipeline.record.result import Number, Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.standing import ROUTER, note_standing
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -72,6 +75,11 @@ class Releasing:
     def release(self) -> Release | None:
         return self.state.release
 
+    @property
+    def context(self) -> Context:
+        """With a ledger that may wait, once users were to be taken back."""
+        return self._context
+
     def see(self) -> Seen:
         """The target's word, read anew."""
         return seen(self.target.observe())
@@ -82,6 +90,8 @@ class Releasing:
         Raises:
             ConfigurationError: The event does not apply now; nothing was changed.
         """
+        if isinstance(event, TakeBack | Hold):
+            self._context = self._context.users_first()
         self._tell_found()
         step = decide(self.state, self.see(), self.stages, event)
         if step.refused:
@@ -141,6 +151,7 @@ class Releasing:
                 effect.plan, prove_within=self._context.config.rollout.settle_switch if effect.prove else 0.0
             )
             self._note_live()
+            self._note_standing(ROUTER)
             return Done(moved=moved)
         if isinstance(effect, Deploy):
             self._deploy(effect)
@@ -165,6 +176,10 @@ class Releasing:
                 likely="what this version needs is no longer on the machine: its bundle, its environment, memory",
                 tries=("mend it, then run the same command again: it goes on with this", "mlpipeline status"),
             ) from failed
+        self._note_standing(effect.colour)
+
+    def _note_standing(self, part: str) -> None:
+        note_standing(self._context, part, run=self.state.release.run if self.state.release else "")
 
     def _tell_registry(self) -> None:
         if self.state.release is not None and self.state.release.phase is Phase.SETTLING:

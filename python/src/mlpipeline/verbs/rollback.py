@@ -36,6 +36,7 @@ def run(context: Context, run: Run | None = None, *, reason: str) -> Result:
     """
     started = context.clock.monotonic()
     decided = context.clock.now().timestamp()
+    context = context.users_first()
     with held(context, run, "rollback") as token:
         told = _ledger(context)
         releasing = Releasing(context, token)

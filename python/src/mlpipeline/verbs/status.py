@@ -32,6 +32,7 @@ class Status(msgspec.Struct, frozen=True):
         maker: Who makes a release, also while it trains.
         results: Of the run that was asked for, else the newest of this checkout, by verb.
         fault: What is wrong with the journal; then nothing is known of a release in progress.
+        waiting: Entries that this machine keeps until the ledger can be reached.
     """
 
     service: str
@@ -43,6 +44,7 @@ class Status(msgspec.Struct, frozen=True):
     run: str
     results: dict[str, Result]
     fault: str = ""
+    waiting: int = 0
 
     @property
     def serving(self) -> bool:
@@ -73,6 +75,9 @@ class Status(msgspec.Struct, frozen=True):
             if worker is not None:
                 who = f"{worker}, {worker.user or 'unknown'}"
                 found.append(f"  {name:<12}{who}, run {worker.run or '-'}, since {worker.since}")
+        if self.waiting:
+            entries = "1 entry waits" if self.waiting == 1 else f"{self.waiting} entries wait"
+            found.append(f"  ledger      {entries} on this machine until it can be reached; try: mlpipeline resume")
         if self.run:
             found.append(f"  run         {self.run}")
             found.extend(f"    {verb:<12}{result.verdict:<14}{result.summary}" for verb, result in self.results.items())
@@ -122,6 +127,7 @@ def run(context: Context, run: Run | None = None) -> Status:
         run=latest.id if latest else "",
         results=context.runs.results(latest.id) if latest else {},
         fault=fault,
+        waiting=len(context.ledger.waiting()),
     )
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.errors import ConfigurationError
+from mlpipeline.record.ledger import Unreachable
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -93,11 +94,11 @@ class PostgresqlStore:
         except psycopg.Error as error:
             raise self._fault(error) from None
 
-    def _fault(self, error: Exception) -> EnvironmentFault:
+    def _fault(self, error: Exception) -> Unreachable:
         said = " ".join(str(error).split())
         for secret in self._secrets:
             said = said.replace(secret, "***")
-        return EnvironmentFault(
+        return Unreachable(
             "the shared ledger could not be read or written, nothing was recorded",
             facts={"ledger": self.place, "said": said},
             likely="the database is down, refuses this user, or cannot be reached from this agent",
