@@ -175,6 +175,7 @@ class _Switch:
         failed = verdict is Verdict.FAIL
         decided = self._plain + self._context.clock.monotonic()
         moved = self._releasing.happen(TakeBack(words) if failed else Hold(words)).moved
+        self._context = self._releasing.context
         if failed:
             self._releasing.finish_return()
             self._consume_approvals()
