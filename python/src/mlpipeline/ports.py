@@ -87,6 +87,7 @@ class Moved(msgspec.Struct, frozen=True):
         new_completed: What the other colour answered since the write; 0 when no user came.
         old_in_flight: Requests the old colour still owed at the end of the wait; 0 when proven.
         new_in_flight: Requests that the other colour took and left unanswered, all of them, for most of the wait: it hangs.
+        pinned_cohorts: How many cohorts stay on the old colour by design. With any, nothing is proven of its standstill.
     """
 
     applied_seconds: float
@@ -95,6 +96,7 @@ class Moved(msgspec.Struct, frozen=True):
     new_completed: int
     old_in_flight: int = 0
     new_in_flight: int = 0
+    pinned_cohorts: int = 0
 
 
 class Target(Protocol):
@@ -116,6 +118,17 @@ class Target(Protocol):
 
     def probe(self, colour: Colour, request: bytes = b"") -> tuple[int, bytes]:
         """Sends a scoring request (JSON) straight to the colour, or asks ``/ready`` without one: (status, body)."""
+
+    def ask_as_user(self, request: bytes) -> tuple[int, bytes]:
+        """Sends a scoring request (JSON) through the router, as users do: (status, body). (0, b"") where the worker cannot
+        reach the router's address. Raises EnvironmentFault when nobody answers there."""
+        del request
+        return 0, b""
+
+    def recorded(self, colour: Colour) -> Sequence[bytes]:
+        """Lines of the sample that the colour keeps of its requests and answers, oldest first; none where it keeps none."""
+        del colour
+        return ()
 
     def counts(self) -> Mapping[Colour, RouterCounts]:
         """The router's own counters."""

@@ -7,12 +7,13 @@ back from it, so that the file (and Envoy's own dump of it) is the truth and nob
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from mlpipeline.core.traffic import Colour, TrafficPlan
+from mlpipeline.core.traffic import Colour, Pinned, TrafficPlan
 
 ROUTES = "mlpipeline"
 """Name of the route configuration; also in the statistics: ``http.model.rds.mlpipeline``."""
@@ -29,6 +30,8 @@ RETRY_ON = "connect-failure,refused-stream,reset-before-request"
 """Only what cannot have reached the model: a prediction is never asked for twice."""
 READABLE = ("/ready", "/stats", "/stats/prometheus", "/config_dump", "/clusters")
 """Pages of the admin port that tell something and change nothing."""
+METADATA = "mlpipeline"
+"""Under this name a cohort's route tells what it is of."""
 AT_ONCE = 10_000
 """Connections and requests that may be open to one colour; the serving process has its own, smaller limit."""
 
@@ -119,23 +122,20 @@ def with_readers(bootstrap: Mapping[str, object], inside: Address, admin_port: i
 
 def routes(plan: TrafficPlan, version: str) -> dict[str, object]:
     """The file that is one traffic plan. ``version`` comes back in Envoy's statistics once it is applied."""
-    action: dict[str, object] = {
-        "timeout": f"{ROUTE_TIMEOUT_SECONDS}s",
-        "retry_policy": {"retry_on": RETRY_ON, "num_retries": 2},
-    }
+    action = _action(plan.live, plan)
     if plan.share:
         weights = [{"name": colour, "weight": plan.percent(colour)} for colour in (plan.live, plan.live.other)]
+        del action["cluster"]
         action["weighted_clusters"] = {"clusters": weights}
-    else:
-        action["cluster"] = plan.live
-    if plan.mirror:
-        action["request_mirror_policies"] = [{"cluster": plan.live.other}]
+    everybody = {"match": {"prefix": "/"}, "route": action}
     configuration = {
         "@type": ROUTE_TYPE,
         "name": ROUTES,
         # a route to a colour Envoy does not know must be refused, not answered with 503
         "validate_clusters": True,
-        "virtual_hosts": [{"name": "users", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": action}]}],
+        "virtual_hosts": [
+            {"name": "users", "domains": ["*"], "routes": [*(_pinned(cohort, plan) for cohort in plan.cohorts), everybody]}
+        ],
     }
     return {"version_info": version, "resources": [configuration]}
 
@@ -144,12 +144,14 @@ def plan_of(configuration: object) -> TrafficPlan:
     """Reads the plan back from a route configuration, ours or Envoy's dump of it. Raises ValueError for a foreign one."""
     try:
         host = msgspec.convert(configuration, _RouteConfiguration).virtual_hosts[0]
-        action = host.routes[0].route
+        *first, everybody = host.routes
+        cohorts = tuple(_cohort_of(route) for route in first)
+        action = everybody.route
         if action.weighted_clusters is not None:
             live, other = action.weighted_clusters.clusters
-            return TrafficPlan(live=Colour(live.name), share=other.weight)
-        return TrafficPlan(live=Colour(action.cluster), mirror=bool(action.request_mirror_policies))
-    except (msgspec.ValidationError, IndexError) as error:
+            return TrafficPlan(live=Colour(live.name), share=other.weight, cohorts=cohorts)
+        return TrafficPlan(live=Colour(action.cluster), mirror=bool(action.request_mirror_policies), cohorts=cohorts)
+    except (msgspec.ValidationError, IndexError, KeyError, ValueError) as error:
         raise ValueError(f"not a route configuration of mlpipeline: {error}") from error
 
 
@@ -163,6 +165,41 @@ def endpoints(colour: Colour, address: Address | None, version: str) -> dict[str
 def workers() -> int:
     """Threads for Envoy: it needs few, and the models need the processors."""
     return max(1, min(4, (os.cpu_count() or 2) // 2))
+
+
+def _action(colour: Colour, plan: TrafficPlan) -> dict[str, object]:
+    """To one colour; what the live one answers is copied where the plan mirrors."""
+    action: dict[str, object] = {
+        "timeout": f"{ROUTE_TIMEOUT_SECONDS}s",
+        "retry_policy": {"retry_on": RETRY_ON, "num_retries": 2},
+        "cluster": colour,
+    }
+    if plan.mirror and colour is plan.live:
+        action["request_mirror_policies"] = [{"cluster": plan.live.other}]
+    return action
+
+
+def _pinned(cohort: Pinned, plan: TrafficPlan) -> dict[str, object]:
+    """A route of a cohort's own. What it is of stands in its metadata too, from where it is read back."""
+    match: dict[str, object] = {"exact": cohort.value} if cohort.header else {"safe_regex": {"regex": _cookie(cohort)}}
+    header = {"name": cohort.header or "cookie", "string_match": match}
+    told = {"cohort": cohort.name, "header": cohort.header, "cookie": cohort.cookie, "value": cohort.value}
+    return {
+        "match": {"prefix": "/", "headers": [header]},
+        "metadata": {"filter_metadata": {METADATA: told}},
+        "route": _action(cohort.colour, plan),
+    }
+
+
+def _cookie(cohort: Pinned) -> str:
+    """RE2, fitting the whole header: one of its pairs has exactly this name and value; nothing in them is an expression."""
+    pair = f"{re.escape(cohort.cookie)}={re.escape(cohort.value)}"
+    return rf"(?:.*;)?[ \t]*{pair}[ \t]*(?:;.*)?"
+
+
+def _cohort_of(route: _Route) -> Pinned:
+    told = route.metadata["filter_metadata"][METADATA]
+    return Pinned(told["cohort"], told["value"], Colour(route.route.cluster), header=told["header"], cookie=told["cookie"])
 
 
 class _Weighted(msgspec.Struct):
@@ -182,6 +219,7 @@ class _Action(msgspec.Struct):
 
 class _Route(msgspec.Struct):
     route: _Action
+    metadata: dict[str, dict[str, dict[str, str]]] = {}
 
 
 class _Host(msgspec.Struct):

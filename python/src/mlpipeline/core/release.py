@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from mlpipeline.core.container import ContainerImage
-from mlpipeline.core.traffic import Colour, TrafficPlan
+from mlpipeline.core.traffic import Cohort, Colour, TrafficPlan, pinned
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -150,8 +151,18 @@ class Stage(msgspec.Struct, frozen=True):
     mirror: bool
     seconds: float
 
-    def plan(self, champion: Colour) -> TrafficPlan:
-        return TrafficPlan(live=champion, share=self.share, mirror=self.mirror)
+    def plan(self, champion: Colour, cohorts: Sequence[Cohort] = ()) -> TrafficPlan:
+        return TrafficPlan(live=champion, share=self.share, mirror=self.mirror, cohorts=pinned(cohorts, champion))
+
+    @property
+    def traffic(self) -> Literal["mirror", "live"]:
+        """Whose requests to the candidate are looked at."""
+        return "mirror" if self.mirror else "live"
+
+    @property
+    def compares(self) -> bool:
+        """Whether candidate and champion answer requests at the same time."""
+        return self.mirror or 0 < self.share < 100
 
 
 def stages_of(*, mirror: float, steps: Sequence[int], step: float, bake: float, control: int) -> tuple[Stage, ...]:
@@ -177,7 +188,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 class Abandon(msgspec.Struct, frozen=True, tag=True):
-    """The candidate did not start or did not answer; it never had users."""
+    """The candidate did not start, did not answer or answered wrongly, or people did not want it; it never had users."""
 
 
 class Resume(msgspec.Struct, frozen=True, tag=True):
@@ -268,7 +279,8 @@ class Route(msgspec.Struct, frozen=True, tag=True):
 
     def __str__(self) -> str:
         other = f", {self.plan.share}% to {self.plan.live.other}" if self.plan.share else ""
-        return f"route users to {self.plan.live}{other}{', mirrored' if self.plan.mirror else ''}"
+        cohorts = "".join(f", cohort {cohort.name} to {cohort.colour}" for cohort in self.plan.cohorts)
+        return f"route users to {self.plan.live}{other}{', mirrored' if self.plan.mirror else ''}{cohorts}"
 
 
 class WatchStage(msgspec.Struct, frozen=True, tag=True):
@@ -308,8 +320,12 @@ class Step(msgspec.Struct, frozen=True):
     refused: str = ""
 
 
-def decide(state: State, seen: Seen, stages: Sequence[Stage], event: Event) -> Step:
-    """The next journal content and the effects to carry out after it is written. Total: it never raises."""
+def decide(state: State, seen: Seen, stages: Sequence[Stage], event: Event, cohorts: Sequence[Cohort] = ()) -> Step:
+    """The next journal content and the effects to carry out after it is written. Total: it never raises.
+
+    Args:
+        cohorts: Who is answered by one role as long as candidate and champion both have users.
+    """
     if isinstance(event, Begin):
         step = _begin(state, seen, event)
     elif isinstance(event, Paid):
@@ -321,9 +337,9 @@ def decide(state: State, seen: Seen, stages: Sequence[Stage], event: Event) -> S
     elif state.release is None:
         step = Step(state, refused="no release is in progress")
     elif isinstance(event, Settle):
-        step = _settle(state, state.release, seen)
+        step = _settle(state, state.release, seen, cohorts)
     else:
-        step = _progress(state, state.release, seen, stages, event)
+        step = _progress(state, state.release, seen, stages, event, cohorts=cohorts)
     intents = tuple(str(effect) for effect in step.effects)
     return step if step.refused else replace(step, state=replace(step.state, intents=intents))
 
@@ -358,7 +374,15 @@ def holds_users(release: Release, seen: Seen) -> bool:
     """Whether users may be on the candidate, or are about to be."""
     if release.phase in (Phase.SWITCHING, Phase.SWITCHED, Phase.SETTLING, Phase.RETURNING):
         return True
-    return seen.plan is not None and seen.plan.percent(release.colour) > 0
+    return seen.plan is not None and seen.plan.serves(release.colour)
+
+
+def moved_plan(release: Release, cohorts: Sequence[Cohort]) -> TrafficPlan:
+    """All users on the candidate, but cohorts that stay on the champion until it settles."""
+    if release.champion is None:
+        return TrafficPlan.all_to(release.colour)
+    staying = pinned([cohort for cohort in cohorts if cohort.to == "champion"], release.colour.other)
+    return TrafficPlan(live=release.colour, cohorts=staying)
 
 
 def _begin(state: State, seen: Seen, event: Begin) -> Step:
@@ -417,7 +441,9 @@ def _home(release: Release) -> TrafficPlan:
     return TrafficPlan.all_to(release.colour.other)
 
 
-def _progress(state: State, release: Release, seen: Seen, stages: Sequence[Stage], event: Event) -> Step:
+def _progress(
+    state: State, release: Release, seen: Seen, stages: Sequence[Stage], event: Event, *, cohorts: Sequence[Cohort]
+) -> Step:
     moves = {
         (Ready, Phase.PREPARING): replace(release, phase=Phase.DEPLOYED),
         (StagePassed, Phase.SHIFTING): replace(release, stage=min(release.stage + 1, len(stages)), why=""),
@@ -431,13 +457,13 @@ def _progress(state: State, release: Release, seen: Seen, stages: Sequence[Stage
         return Step(replace(state, release=moved))
     if moved is not None or isinstance(event, Resume):
         going = moved or release
-        return _resume(replace(state, release=going), going, seen, stages)
+        return _resume(replace(state, release=going), going, seen, stages, cohorts)
     return _leave(state, release, seen, stages, event)
 
 
 def _leave(state: State, release: Release, seen: Seen, stages: Sequence[Stage], event: Event) -> Step:
     """Events that end or suspend a release."""
-    if isinstance(event, Abandon) and release.phase is Phase.PREPARING:
+    if isinstance(event, Abandon) and release.phase in (Phase.PREPARING, Phase.DEPLOYED) and not holds_users(release, seen):
         return Step(replace(state, release=None), (Retire(release.colour),))
     if isinstance(event, Hold) and release.phase in (Phase.SHIFTING, Phase.SWITCHING) and release.champion is not None:
         last = replace(release, phase=Phase.SHIFTING, stage=max(0, min(release.stage, len(stages) - 1)), why=event.why)
@@ -455,7 +481,7 @@ def _leave(state: State, release: Release, seen: Seen, stages: Sequence[Stage], 
     return Step(state, refused=f"{type(event).__name__} does not apply while run {release.run} is {release.phase}")
 
 
-def _resume(state: State, release: Release, seen: Seen, stages: Sequence[Stage]) -> Step:
+def _resume(state: State, release: Release, seen: Seen, stages: Sequence[Stage], cohorts: Sequence[Cohort]) -> Step:
     if release.phase is Phase.PREPARING:
         return Step(state, (Deploy(release.colour, release.candidate),))
     started = release
@@ -463,28 +489,32 @@ def _resume(state: State, release: Release, seen: Seen, stages: Sequence[Stage])
         started = replace(release, phase=Phase.SWITCHING if release.champion is None else Phase.SHIFTING)
         state = replace(state, release=started)
     if started.phase is Phase.SHIFTING:
-        return Step(state, _shift(started, seen, stages))
+        return Step(state, _shift(started, seen, stages, cohorts))
     if started.phase is Phase.SWITCHING:
         standing = () if _stands(seen, release.colour, release.candidate) else _revive_candidate(release, seen)
-        return Step(state, (*standing, Route(TrafficPlan.all_to(release.colour), prove=True)))
+        return Step(state, (*standing, Route(moved_plan(release, cohorts), prove=True)))
     ending = {Phase.SETTLING: _settling(release), Phase.RETURNING: _returning(release, seen)}
     return Step(state, ending.get(release.phase, ()))
 
 
-def _shift(release: Release, seen: Seen, stages: Sequence[Stage]) -> tuple[Effect, ...]:
+def _shift(release: Release, seen: Seen, stages: Sequence[Stage], cohorts: Sequence[Cohort]) -> tuple[Effect, ...]:
     """Both colours warm, users as the stage wants them, then the watch; after the last stage the verdict."""
     before: tuple[Effect, ...] = _champion_warm(release, seen)
     if not _stands(seen, release.colour, release.candidate):
         before = (*before, Route(_home(release)), Deploy(release.colour, release.candidate))
     if release.stage >= len(stages):
         return (*before, Conclude())
-    return (*before, Route(stages[release.stage].plan(release.colour.other)), WatchStage(release.stage))
+    return (*before, Route(stages[release.stage].plan(release.colour.other, cohorts)), WatchStage(release.stage))
 
 
-def _settle(state: State, release: Release, seen: Seen) -> Step:
+def _settle(state: State, release: Release, seen: Seen, cohorts: Sequence[Cohort]) -> Step:
     if release.phase not in (Phase.SWITCHED, Phase.SETTLING):
         return Step(state, refused=f"run {release.run} is {release.phase}; only a switched release settles")
-    if seen.plan != TrafficPlan.all_to(release.colour):
+    everybody = TrafficPlan.all_to(release.colour)
+    if seen.plan not in (None, everybody) and seen.plan == moved_plan(release, cohorts) and release.phase is Phase.SWITCHED:
+        # Nothing is retired before the cohorts that stayed behind were moved, and that was proven.
+        return Step(state, (Route(everybody, prove=True),))
+    if seen.plan != everybody:
         return Step(state, refused=f"users are not all on {release.colour}")
     if not _stands(seen, release.colour, release.candidate):
         return Step(state, refused=f"{release.colour} does not answer with {release.candidate.digest[:19]}")

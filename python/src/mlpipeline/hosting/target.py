@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -12,6 +12,7 @@ from mlpipeline.core.inventory import Part
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import EnvironmentFault, Failed
 from mlpipeline.hosting import proof
+from mlpipeline.hosting.loopback import ask
 from mlpipeline.ports import Artifact, Clock, Deployed, Moved, Observed, RouterCounts
 
 POLL_SECONDS = 0.02
@@ -215,6 +216,20 @@ class HostTarget:
                 facts={"alive": process.alive(), **process.words(4)},
             ) from error
 
+    def ask_as_user(self, request: bytes) -> tuple[int, bytes]:
+        """``/invocations`` at the address that users reach."""
+        host, port = self._users
+        try:
+            reachable = host if host not in {"0.0.0.0", "::"} else "127.0.0.1"  # noqa: S104 - asked, not listened on
+            return ask(reachable, port, "/invocations", body=request, timeout=PROBE_SECONDS)
+        except OSError as error:
+            raise EnvironmentFault(f"nobody answers at {self.address}: {error}", facts=self._router.words(4)) from error
+
+    def recorded(self, colour: Colour) -> Sequence[bytes]:
+        """None: where a sample lies is known to those who start the colours."""
+        del colour
+        return ()
+
     def answers(self, colour: Colour) -> Mapping[str, str]:
         """What the process tells of itself at ``/answers``, which no router passes on; nothing where it keeps none."""
         try:
@@ -289,7 +304,7 @@ class HostTarget:
 
     def _refuse_while_used(self, colour: Colour, refusal: str) -> None:
         plan = self._router.applied() or self._router.ordered()
-        if plan is not None and (plan.live is colour or plan.percent(colour)):
+        if plan is not None and (plan.live is colour or plan.serves(colour)):
             raise EnvironmentFault(
                 f"{refusal}: users are routed to it",
                 facts={"plan": f"live {plan.live}, {plan.share} % to {plan.live.other}"},
@@ -298,7 +313,7 @@ class HostTarget:
 
     def _refuse_nowhere(self, plan: TrafficPlan) -> None:
         """No user is sent to a colour that cannot answer, unless nothing can answer anyway."""
-        wanted = [colour for colour in Colour if plan.percent(colour)]
+        wanted = [colour for colour in Colour if plan.serves(colour)]
         missing = [colour for colour in wanted if self._colours[colour].standing is None]
         dead = [colour for colour in wanted if not self._colours[colour].alive()]
         if missing or (dead and any(process.alive() for process in self._colours.values())):

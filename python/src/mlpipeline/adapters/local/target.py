@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mlpipeline.adapters.local.colours import ColourProcess
@@ -38,7 +39,7 @@ class LocalTarget(HostTarget):
         *,
         fence: Callable[[], None] | None = None,
     ) -> None:
-        folder = places.target
+        folder = self._folder = places.target
         envoy = Envoy(folder / "router", settings.host, settings.port, service, clock)
         scraper = Scraper(folder / "prometheus", service, clock)
         colours = {
@@ -53,6 +54,15 @@ class LocalTarget(HostTarget):
     def processes(self) -> dict[str, ManagedProcess]:
         """Every process of this service by name: ``router``, ``blue``, ``green``, ``prometheus``."""
         return dict(self._processes)
+
+    def recorded(self, colour: Colour) -> Sequence[bytes]:
+        """Of the file that the colour samples to, the older half first."""
+        folder = self._folder / colour
+        found: list[bytes] = []
+        for name in ("requests.jsonl.1", "requests.jsonl"):
+            with suppress(FileNotFoundError):
+                found.extend((folder / name).read_bytes().splitlines())
+        return found
 
     def shutdown(self) -> None:
         """Ends everything of this service, by its records; requests in flight are lost. Files stay."""
