@@ -264,6 +264,7 @@ COMMANDS = (
         "none",
         (Option("output", "the zip to write", metavar="FILE"),),
     ),
+    Command("drift-check", "compare what runs with what was released, and name who changed what; changes nothing", "none"),
     Command("nightly", "look for drift and decay, decide whether to retrain, and remove what is old", "none"),
     *_JENKINS,
     Command("report", "write the release report and JUnit files", "latest"),

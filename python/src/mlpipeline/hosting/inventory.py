@@ -118,11 +118,11 @@ def _is_ours(content: Any, plan: TrafficPlan | None) -> bool:
 
 
 def _told(content: Any, plan: TrafficPlan | None) -> str:
-    if plan is None:
-        return "no route file of mlpipeline"
-    hosts = (_resource(content) or {}).get("virtual_hosts") or []
+    resource = _resource(content)
+    hosts = (resource.get("virtual_hosts") if isinstance(resource, dict) else None) or []
     routes = [route for host in hosts if isinstance(host, dict) for route in host.get("routes") or []]
-    return f"changed: {len(hosts)} hosts with {len(routes)} routes, the first {words(plan)}"
+    first = words(plan) if plan is not None else "no plan of mlpipeline"
+    return f"changed: {len(hosts)} hosts with {len(routes)} routes; {first}"
 
 
 def _endpoint(content: Any, address: Address | None) -> str:

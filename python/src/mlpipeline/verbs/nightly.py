@@ -1,4 +1,5 @@
-"""``nightly``: looks for drift and decay, decides whether to retrain, and removes what is old. It starts no training itself."""
+"""``nightly``: looks for drift and decay, decides whether to retrain, compares what runs with what was released, and removes
+what is old. It starts no training itself."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from mlpipeline.core.verdict import Verdict, worst
 from mlpipeline.record.journal import Journal
 from mlpipeline.record.ledger import Entry
 from mlpipeline.record.result import Reason, Result
+from mlpipeline.verbs import standing
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.nightly_looks import Found, looks
 from mlpipeline.verbs.pruning import prune
@@ -24,20 +26,24 @@ _KINDS = ("data", "live", "accuracy")
 def run(context: Context) -> Result:
     """The verdict says whether everything could be looked at; ``evidence.retrain`` whether to retrain, and why.
 
-    Inconclusive: a look could not be made, nothing is configured, or nothing was ever released.
+    Fail: what runs is not what was released. Inconclusive: a look could not be made, nothing is configured, or nothing was ever
+    released.
     """
     started = context.clock.monotonic()
     state = Journal(context.places.journal).read()
     found = looks(context, state.champion) if state.champion else {}
     reasons = [*_reasons(found), *_nothing(context, state.champion, found)]
+    runs = _as_released(context)
+    reasons = [*runs, *reasons] if any(reason.verdict is not Verdict.PASS for reason in runs) else [*reasons, *runs]
     why = _why(context, state.champion, found)
     waits = f"release {state.release.run} is under way ({state.release.phase})" if why and state.release else ""
     pruned = prune(context)
     if pruned.summary:
         reasons.append(Reason("nightly.prune", Verdict.PASS, pruned.summary))
     retrain = bool(why) and not waits
-    summary = _summary(found, why, waits) or reasons[0].summary
     verdict = worst(reason.verdict for reason in reasons)
+    changed = next((reason.summary for reason in runs if reason.verdict is Verdict.FAIL), "")
+    summary = "; ".join(filter(None, (changed, _summary(found, why, waits)))) or reasons[0].summary
     facts = {kind: str(one.outcome) for kind, one in found.items()}
     if state.champion:
         facts |= {"champion": state.champion.version.digest, "retrain": "yes" if retrain else "no"}
@@ -91,6 +97,15 @@ def _why(context: Context, champion: Standing | None, found: Mapping[str, Found]
     return "; ".join(
         f"{found[kind].summary} ({drifted} of the last {of} look{'s' if of > 1 else ''})" for kind, (drifted, of) in kinds.items()
     )
+
+
+def _as_released(context: Context) -> list[Reason]:
+    """What runs against what was released; nothing where no release has told how its parts run."""
+    if not any(entry.event == standing.EVENT for entry in context.ledger.read()):
+        return []
+    from mlpipeline.verbs.drift_check import compared
+
+    return compared(context).reasons()
 
 
 def _summary(found: Mapping[str, Found], why: str, waits: str) -> str:
