@@ -134,7 +134,7 @@ def _amount(quantity: str) -> float:
     if not unit:
         return float(found[1])
     power = letters.lower().index(unit[0].lower()) + 1
-    return float(found[1]) * (1024**power if unit.endswith("i") else 1000**power)
+    return float(found[1]) * float(1024**power if unit.endswith("i") else 1000**power)
 
 
 def _at_once(config: Config) -> Iterator[Problem]:
