@@ -18,11 +18,13 @@ from mlpipeline.errors import EnvironmentFault
 from mlpipeline.hosting.envoy_admin import EnvoyAdmin
 from mlpipeline.hosting.loopback import ask
 from mlpipeline.hosting.machine import require_free
+from mlpipeline.hosting.writer import Fence, alone
 from mlpipeline.ports import Clock, RouterCounts
 from mlpipeline.record.files import write_atomically
 
 START_SECONDS = 30.0
-CONFIRM_SECONDS = 15.0
+CONFIRM_SECONDS = 60.0
+"""A router that was stopped for half a minute is waited for: it reads the newest file when it goes on."""
 PORT_RELEASE_SECONDS = 5.0
 POLL_SECONDS = 0.003
 ADMIN_FILTER = r"^cluster\.(blue|green)\.|^http\.model\."
@@ -38,11 +40,15 @@ class Router(ABC):
         service: For messages.
         key: The configuration's section, such as ``target.local``.
         mode: Permission bits of the files; None: for this user alone.
+
+    Attributes:
+        fence: Asked with each write.
     """
 
     def __init__(self, folder: Path, users: Address, service: str, clock: Clock, *, key: str, mode: int | None = None) -> None:
         self._own_folder, self._users, self._service, self._key, self._mode = folder, users, service, key, mode
         self._clock = clock
+        self.fence: Fence = lambda: None
         self._admin = EnvoyAdmin(self._ask)
 
     @property
@@ -168,7 +174,8 @@ class Router(ABC):
             )
         except EnvironmentFault:
             if former is not None:
-                write_atomically(file, former, mode=self._mode)
+                with alone(self.folder, self.fence, self._clock):
+                    write_atomically(file, former, mode=self._mode)
             raise
 
     def counts(self) -> dict[Colour, RouterCounts]:
@@ -217,7 +224,8 @@ class Router(ABC):
 
     def _write(self, file: Path, content: Mapping[str, object]) -> None:
         try:
-            write_atomically(file, msgspec.json.format(msgspec.json.encode(content)) + b"\n", mode=self._mode)
+            with alone(self.folder, self.fence, self._clock):
+                write_atomically(file, msgspec.json.format(msgspec.json.encode(content)) + b"\n", mode=self._mode)
         except OSError as error:
             raise EnvironmentFault(
                 f"the router's file could not be written: {error.strerror}", facts={"file": file}, tries=("df -h",)

@@ -143,11 +143,11 @@ class HostTarget:
         clock: Clock,
         *,
         drain_timeout: float,
-        fence: Callable[[], None] | None = None,
+        fence: Callable[[], object] | None = None,
     ) -> None:
         self._users, self._router, self._colours, self._scraper, self._clock = users, router, colours, scraper, clock
         self._drain_timeout = drain_timeout
-        self._fence = fence or (lambda: None)
+        self._fence: Callable[[], object] = fence or (lambda: None)
 
     @property
     def address(self) -> str:

@@ -65,8 +65,8 @@ def refuse_while_held(context: Context) -> None:
         raise held_by(known, path)
 
 
-def still_held(path: Path) -> None:
-    """What a target calls right before each change.
+def still_held(path: Path) -> int:
+    """What a target calls right before each change; gives the fencing token.
 
     Args:
         path: The lease of the service.
@@ -77,6 +77,7 @@ def still_held(path: Path) -> None:
     if path not in _mine:
         raise Held("this worker does not hold the service", facts={"lease": path}, tries=("mlpipeline status",))
     _check_mine()
+    return _mine[path].token
 
 
 def _check_mine() -> None:

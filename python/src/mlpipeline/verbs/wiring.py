@@ -61,10 +61,10 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
 
     @cache
     def target() -> Target:
-        def fence() -> None:
+        def fence() -> int:
             from mlpipeline.verbs.holding import still_held
 
-            still_held(places.lease)
+            return still_held(places.lease)
 
         if config.target.kind == "docker":
             from mlpipeline.adapters.docker import DockerTarget

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from mlpipeline.adapters.docker.colours import ColourContainer
 from mlpipeline.adapters.docker.engine import Engine
@@ -15,6 +15,7 @@ from mlpipeline.core.inventory import Part
 from mlpipeline.core.traffic import Colour
 from mlpipeline.hosting.scraper import Scraper
 from mlpipeline.hosting.target import HostTarget
+from mlpipeline.hosting.writer import Fence
 from mlpipeline.ports import Clock
 from mlpipeline.record.places import Places
 
@@ -27,7 +28,7 @@ class DockerTarget(HostTarget):
     Args:
         environment: ``DOCKER_HOST`` and its like, and the devices of a lease.
         gpus: How many devices the image needs.
-        fence: Called right before each write; raises Held when this worker no longer may change the service.
+        fence: Called right before each write: the worker's fencing token. Raises Held when it no longer may change the service.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class DockerTarget(HostTarget):
         environment: Mapping[str, str],
         *,
         gpus: int = 0,
-        fence: Callable[[], None] | None = None,
+        fence: Fence | None = None,
     ) -> None:
         self._engine = Engine(settings.engine, environment)
         self._images = Images(self._engine, service, settings.keep_images)
@@ -47,6 +48,7 @@ class DockerTarget(HostTarget):
         self._service = service
         parts = (self._engine, self._images, self._network, service)
         self._envoy = EnvoyContainer(*parts, places.docker / "router", settings=settings, clock=clock)
+        self._envoy.fence = fence or self._envoy.fence
         colours = {
             colour: ColourContainer(*parts, colour, settings=settings, gpus=gpus, environment=environment, clock=clock)
             for colour in Colour

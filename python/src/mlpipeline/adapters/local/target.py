@@ -13,6 +13,7 @@ from mlpipeline.core.traffic import Colour
 from mlpipeline.hosting.processes import ManagedProcess
 from mlpipeline.hosting.scraper import Scraper
 from mlpipeline.hosting.target import HostTarget
+from mlpipeline.hosting.writer import Fence
 from mlpipeline.ports import Artifact, Clock
 from mlpipeline.record.places import Places
 
@@ -26,7 +27,7 @@ class LocalTarget(HostTarget):
 
     Args:
         python_for: The interpreter of an artifact's environment.
-        fence: Called right before each write; raises Held when this worker no longer may change the service.
+        fence: Called right before each write: the worker's fencing token. Raises Held when it no longer may change the service.
     """
 
     def __init__(
@@ -37,10 +38,11 @@ class LocalTarget(HostTarget):
         clock: Clock,
         python_for: Callable[[Artifact], Path],
         *,
-        fence: Callable[[], None] | None = None,
+        fence: Fence | None = None,
     ) -> None:
         folder = self._folder = places.target
         envoy = Envoy(folder / "router", settings.host, settings.port, service, clock)
+        envoy.fence = fence or envoy.fence
         scraper = Scraper(folder / "prometheus", service, clock)
         colours = {
             colour: ColourProcess(folder / colour, service, colour, settings=settings, clock=clock, python_for=python_for)
