@@ -24,7 +24,7 @@ from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs import gate_model
 from mlpipeline.verbs.context import Context, World
-from mlpipeline.verbs.gate_model import Subject
+from mlpipeline.verbs.model_subjects import Subject
 from tiny_model import save_tiny_model
 
 CHAMPION = "sha256:" + "c" * 64

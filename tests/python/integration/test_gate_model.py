@@ -15,7 +15,7 @@ from mlpipeline.config.sections.packaging import Package
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.ports import Observed
-from mlpipeline.verbs import gate_model
+from mlpipeline.verbs import model_judging
 from tiny_model import save_tiny_model
 
 
@@ -136,7 +136,7 @@ def test_a_hanging_candidate_is_ended_at_the_limit(project: Project, monkeypatch
     project.python = fake_python(
         project.folder, f"Path({str(project.folder / 'pid')!r}).write_text(str(os.getpid()))\ntime.sleep(600)"
     )
-    monkeypatch.setattr(gate_model, "SCORING_LIMIT", 2.0)
+    monkeypatch.setattr(model_judging, "SCORING_LIMIT", 2.0)
     result = project.judge()
     assert result.verdict is Verdict.FAIL
     assert "did not predict the holdout in 2 s" in result.summary

@@ -21,7 +21,7 @@ from mlpipeline.core.resampling import mcnemar
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.record.ledger import Entry
-from mlpipeline.verbs.gate_model import position_of
+from mlpipeline.verbs.model_budget import position_of
 
 
 def test_the_condition_of_the_paper_is_read() -> None:

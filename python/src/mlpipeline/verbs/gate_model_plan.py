@@ -15,8 +15,10 @@ from mlpipeline.record.files import write_atomically
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
-from mlpipeline.verbs.gate_model import Interpreter, Judging, champion_of, position_of, served_environment
+from mlpipeline.verbs.model_budget import position_of
 from mlpipeline.verbs.model_checks import evidence_for, needs_label, order_of, parsed
+from mlpipeline.verbs.model_judging import Judging
+from mlpipeline.verbs.model_subjects import Interpreter, champion_of, served_environment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

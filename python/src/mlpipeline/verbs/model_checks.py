@@ -20,7 +20,9 @@ from mlpipeline.errors import ConfigurationError, Failed
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mlpipeline.verbs.gate_model import Judging, Rows, Subject
+    from mlpipeline.verbs.model_judging import Judging
+    from mlpipeline.verbs.model_rows import Rows
+    from mlpipeline.verbs.model_subjects import Subject
 
 Numbers = dict[str, bool | int | float | str]
 

@@ -42,7 +42,7 @@ def refuse_another(context: Context, run: Run) -> None:
 def refuse_unseen_champion(context: Context) -> None:
     """As ``gate model`` does, which would ask only after the training."""
     if context.config.gate.holdout:
-        from mlpipeline.verbs.gate_model import champion_of
+        from mlpipeline.verbs.model_subjects import champion_of
 
         champion_of(context)
 
