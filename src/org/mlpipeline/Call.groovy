@@ -23,11 +23,11 @@ class Call implements Serializable {
         String version = steps.libraryResource('mlpipeline/version.txt').trim()
         steps.writeFile(file: "${folder}/install-worker.sh", text: steps.libraryResource('mlpipeline/install-worker.sh'), encoding: 'UTF-8')
         steps.writeFile(file: "${folder}/args.json", text: JsonOutput.toJson(request), encoding: 'UTF-8')
-        String command = "exec sh ${folder}/install-worker.sh ${version.tokenize()[0]} ${folder} ${wheel(version)} " +
-            "${Words.typed(verb)} --args ${folder}/args.json --result ${folder}/result.json"
+        List words = ['exec sh', "${folder}/install-worker.sh", version.tokenize()[0], folder, wheel(version), Words.typed(verb)]
+        words += ['--args', "${folder}/args.json", '--result', "${folder}/result.json"]
         int exitCode = -1
         try {
-            exitCode = within(given, command)
+            exitCode = within(given, words.join(' '))
         } finally {
             archived()
         }
@@ -70,16 +70,14 @@ class Call implements Serializable {
         }
     }
 
-    /** Where the wheel was put that a release of this library carries; a dash when it carries none. */
+    /** Where the wheel was put that a release of this library carries, for this call alone: one beside it may be writing; a dash for none. */
     String wheel(String version) {
         if (version.tokenize().size() < 2) {
             return '-'
         }
         String name = version.tokenize()[1]
-        String file = ".mlpipeline/worker/${name}"
-        if (!steps.fileExists(file)) {
-            steps.writeFile(file: file, text: steps.libraryResource(resource: "mlpipeline/${name}", encoding: 'Base64'), encoding: 'Base64')
-        }
+        String file = "${folder}/${name}"
+        steps.writeFile(file: file, text: steps.libraryResource(resource: "mlpipeline/${name}", encoding: 'Base64'), encoding: 'Base64')
         return file
     }
 

@@ -2,7 +2,10 @@ package cps
 
 import org.codehaus.groovy.ast.ClassNode
 import org.codehaus.groovy.ast.CodeVisitorSupport
+import org.codehaus.groovy.ast.expr.BinaryExpression
+import org.codehaus.groovy.ast.expr.ConstantExpression
 import org.codehaus.groovy.ast.expr.ConstructorCallExpression
+import org.codehaus.groovy.ast.expr.GStringExpression
 import org.codehaus.groovy.ast.expr.MethodCallExpression
 import org.codehaus.groovy.ast.expr.StaticMethodCallExpression
 import org.codehaus.groovy.ast.expr.ClassExpression
@@ -39,6 +42,7 @@ class SandboxTest extends CpsWorld {
             "System.getenv('PATH')": 'staticMethod java.lang.System getenv java.lang.String',
             'groovy.json.JsonOutput.toJson([1])': 'staticMethod groovy.json.JsonOutput toJson java.util.ArrayList',
             '[1].max()': 'method java.util.ArrayList max',
+            '"a ${1}" + "b ${2}"': 'method org.codehaus.groovy.runtime.GStringImpl plus org.codehaus.groovy.runtime.GStringImpl',
         ]
         for (Map.Entry<String, String> each : rejected.entrySet()) {
             assert sandboxed("x = ${each.key}\necho('on')").violations == ['Scripts not permitted to use ' + each.value]
@@ -111,6 +115,15 @@ class SandboxTest extends CpsWorld {
                 found << "${within}:${call.lineNumber}: method ${name}".toString()
             }
             super.visitMethodCallExpression(call)
+        }
+
+        /** Two texts with values may not be joined by a plus; which of the two overloads is taken is known only for these. */
+        @Override
+        void visitBinaryExpression(BinaryExpression joined) {
+            if (joined.operation.text == '+' && joined.leftExpression instanceof GStringExpression && !(joined.rightExpression instanceof ConstantExpression)) {
+                found << "${within}:${joined.lineNumber}: method groovy.lang.GString plus".toString()
+            }
+            super.visitBinaryExpression(joined)
         }
 
         @Override

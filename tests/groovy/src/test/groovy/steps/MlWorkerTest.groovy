@@ -166,12 +166,14 @@ class MlWorkerTest extends JenkinsWorld {
     }
 
     @Test
-    void test_wheel_that_a_release_carries_is_put_on_the_agent_once() {
+    void test_wheel_that_a_release_carries_is_put_on_the_agent_for_each_call_alone() {
         String wheel = 'mlpipeline-1.0.0-py3-none-any.whl'
         step('libraryResource', [String]) { String name -> name.endsWith('version.txt') ? "1.0.0 ${wheel}\n".toString() : 'script' }
         pipeline("node('') { mlWorker(verb: 'deploy'); mlWorker(verb: 'deploy') }")
-        assert of('sh').every { it.contains(" 1.0.0 ") && it.contains(" .mlpipeline/worker/${wheel} deploy --args ") }
-        assert of('libraryResource') == ["libraryResource mlpipeline/${wheel}"]
+        List<String> wheels = of('sh').collect { it.tokenize()[6] }
+        assert wheels.every { it.startsWith('.mlpipeline/calls/7-deploy-') && it.endsWith("/${wheel}") } && wheels.toSet().size() == 2
+        assert of('sh').every { it.contains(' 1.0.0 ') && it.contains("/${wheel} deploy --args ") }
+        assert of('libraryResource') == ["libraryResource mlpipeline/${wheel}"] * 2
     }
 
     @Test

@@ -1,6 +1,7 @@
 package org.mlpipeline.cps;
 
 import groovy.lang.Closure;
+import groovy.lang.GString;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -59,6 +60,10 @@ final class Sandbox {
     }
 
     boolean allowsCall(Object receiver, String name, Object[] arguments) {
+        if (receiver instanceof GString && "plus".equals(name) && arguments[0] instanceof GString) {
+            // Of the two ways to add to a text with values only the one for a plain text is listed.
+            return false;
+        }
         if (own(receiver)) {
             return true;
         }
