@@ -15,6 +15,7 @@ setup-groovy:
 
 setup-parts:  ## what tests of images, of the shared ledger and of Kubernetes run; where it cannot be had, they are skipped, and fail under CI
 	@tools/setup_images.sh || [ "$$CI" != true ]
+	@tools/setup_second_machine.sh || [ "$$CI" != true ]
 	@tools/setup_postgresql.sh || [ "$$CI" != true ]
 	@tools/setup_kubernetes.sh || [ "$$CI" != true ]
 

@@ -37,8 +37,8 @@ def need(*parts: Path) -> None:
 
 
 def not_allowed(what: str) -> NoReturn:
-    """No part is missing that could be fetched: this user of this machine may not do it, and the report of the tests says so."""
-    pytest.xfail(f"this machine does not let us {what}")
+    """Skips, and so fails under CI: this user of this machine may not do what the test needs."""
+    pytest.skip(f"this machine does not let us {what}")
 
 
 def small_base(folder: Path, files: Mapping[str, str] | None = None, *, python: str = "3.11") -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import shutil
@@ -188,7 +189,8 @@ def test_another_user_in_another_zone_with_other_settings_makes_the_same_image(t
             text=True,
             check=False,
         )
-        assert done.stdout.strip() == mine, done.stderr
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["image"] == mine
 
 
 @pytest.mark.real

@@ -28,6 +28,8 @@ from mlpipeline.record.places import Places
 _MARKER = ".mlpipeline-complete"
 _LIMIT_SECONDS = 1800.0
 _LOCK_NAME = "requirements.lock"
+_UV_NOTE = "uv_cache.json"
+"""When a wheel of a wheelhouse was written on this machine, as uv notes it beside what it installed."""
 _KEPT_MARK = "# locked for sha256:"
 
 
@@ -139,6 +141,8 @@ class Environments:
         )
         for file in of_uv:
             file.unlink(missing_ok=True)
+        for noted in site.glob(f"*.dist-info/{_UV_NOTE}"):
+            _take_out(noted)
         return site
 
     def _fill(self, folder: Path, interpreter: Path, lock: Lock, handle: int) -> None:
@@ -175,6 +179,14 @@ class Environments:
             )
         files = sorted(file for file in self._wheelhouse.iterdir() if file.is_file())
         return "".join(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n" for file in files)
+
+
+def _take_out(noted: Path) -> None:
+    """Removes a file of a distribution, and its line in the list of its files."""
+    listed = noted.parent / "RECORD"
+    lines = listed.read_text("utf-8").splitlines(keepends=True)
+    listed.write_text("".join(line for line in lines if not line.startswith(f"{noted.parent.name}/{noted.name},")), "utf-8")
+    noted.unlink()
 
 
 def _kept_text(file: Path, mark: str) -> str | None:

@@ -75,7 +75,7 @@ def environment_layer(
         version: Of Python, such as ``3.11``.
         unpack: Installs the lock into a folder and returns its ``site-packages``.
     """
-    key = key_of("environment-1", lock.sha256, python)
+    key = key_of("environment-2", lock.sha256, python)
     known = kept_layer(images, key, "dependencies")
     if known is not None:
         return known
