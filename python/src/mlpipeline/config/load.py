@@ -136,7 +136,7 @@ def _checked(values: Values) -> Config:
     found: list[shape.Problem] = []
     config = shape.build(Config, values.tree, (), found)
     if not found:
-        found.extend([*limits.problems(config), *combinations.problems(config)])
+        found.extend([*limits.problems(config), *combinations.problems(config, values.origins)])
     if found:
         raise _error(found, values.origins)
     assert isinstance(config, Config)  # noqa: S101 - build answers the wanted type when it found no problem

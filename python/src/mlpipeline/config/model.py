@@ -7,6 +7,7 @@ part of the value (``30s``, ``2h``, ``512MiB``), never of the key.
 from __future__ import annotations
 
 from mlpipeline.config.sections.data import Data
+from mlpipeline.config.sections.deploy import Deploy
 from mlpipeline.config.sections.model_gate import ModelGate
 from mlpipeline.config.sections.night import Nightly
 from mlpipeline.config.sections.packaging import Image, Package
@@ -49,6 +50,8 @@ class Config(Section, frozen=True):
     """Where decisions are kept."""
     approval: Approval = Approval()
     """Who must agree."""
+    deploy: Deploy = Deploy()
+    """What a deployed candidate must answer before anybody reaches it."""
     rollout: Rollout = Rollout()
     """How users are moved."""
     verify: Verify = Verify()

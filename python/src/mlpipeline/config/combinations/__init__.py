@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mlpipeline.config.combinations import (
     data,
@@ -17,13 +17,20 @@ from mlpipeline.config.combinations import (
     verification,
 )
 from mlpipeline.config.model import Config
+from mlpipeline.config.rollout_plan import stages
 from mlpipeline.config.shape import Problem
+from mlpipeline.config.text import Way
 
-_PARTS = (training, data, model_gate, rollout, verification, night, security, target, records, packaging)
+_PARTS = (training, data, model_gate, verification, night, security, target, records, packaging)
 
 
-def problems(config: Config) -> Iterator[Problem]:
-    """What makes the configuration impossible."""
+def problems(config: Config, given: Iterable[Way] = ()) -> Iterator[Problem]:
+    """What makes the configuration impossible.
+
+    Args:
+        given: Paths of everything that somebody set.
+    """
+    yield from rollout.problems(config, frozenset(given))
     for part in _PARTS:
         yield from part.problems(config)
     if config.approval.quorum > 1 and not config.approval.required:
@@ -36,12 +43,14 @@ def problems(config: Config) -> Iterator[Problem]:
 
 def warnings(config: Config) -> Iterator[str]:
     """What is allowed but probably not meant."""
-    rollout, verify = config.rollout, config.verify
-    if rollout.bake and not rollout.control:
+    verify = config.verify
+    if config.rollout.bake and not config.rollout.control:
         yield "rollout.control is 0: the bake has no concurrent control, so its comparisons add nothing to the verdict"
-    for name, seconds in (("rollout.mirror", rollout.mirror), ("rollout.step", rollout.step if rollout.steps else 0)):
-        if 0 < seconds < verify.interval:
-            yield f"{name} is shorter than verify.interval ({verify.interval:g} s): at most one look fits into it"
+    for stage in stages(config.rollout):
+        if stage.seconds < verify.interval and not stage.name.startswith("step-"):
+            yield f"rollout.{stage.name} is shorter than verify.interval ({verify.interval:g} s): at most one look fits into it"
+    if any(stage.name.startswith("step-") and stage.seconds < verify.interval for stage in stages(config.rollout)):
+        yield f"rollout.step is shorter than verify.interval ({verify.interval:g} s): at most one look fits into it"
     if config.security.model_files.policy != "fail":
         yield f"security.model_files.policy is {config.security.model_files.policy}: a model that runs code would be released"
     if config.gate.holdout == "":

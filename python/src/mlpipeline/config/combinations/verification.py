@@ -25,10 +25,12 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _answers(config)
     yield from _prometheus(verify)
     yield from _score(verify.score)
-    if not (verify.errors.enabled or verify.latency.enabled or verify.conditions or verify.score.metrics):
+    decisive = any(not condition.dry_run for condition in verify.conditions)
+    if not (verify.errors.enabled or verify.latency.enabled or decisive or verify.score.metrics):
         yield Problem(
             ("verify",),
-            "errors and latency are off and there are no conditions and no score: verification would have nothing to look at",
+            "errors and latency are off and there are no conditions"
+            f"{' but dry runs' if verify.conditions else ''} and no score: verification would have nothing to look at",
             example="verify:\n  errors:\n    enabled: true",
         )
     seen: set[str] = set()
