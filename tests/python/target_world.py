@@ -112,4 +112,11 @@ def docker_world(folder: Path) -> TargetWorld:
     return DockerWorld(folder)
 
 
-WORLDS: dict[str, Callable[[Path], TargetWorld]] = {"local": LocalWorld, "docker": docker_world}
+def kubernetes_world(folder: Path) -> TargetWorld:
+    """Pods on a real cluster, which is started when the first test asks for it."""
+    from kubernetes_parts import KubernetesWorld
+
+    return KubernetesWorld(folder)
+
+
+WORLDS: dict[str, Callable[[Path], TargetWorld]] = {"local": LocalWorld, "docker": docker_world, "kubernetes": kubernetes_world}

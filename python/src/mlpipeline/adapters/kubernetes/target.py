@@ -1,0 +1,93 @@
+"""The kubernetes target: both colours as Deployments of one namespace, users routed by our Envoy as a third."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from mlpipeline.adapters.kubernetes.api import Cluster
+from mlpipeline.adapters.kubernetes.colours import ColourDeployment
+from mlpipeline.adapters.kubernetes.monitoring import NamedPrometheus
+from mlpipeline.adapters.kubernetes.objects import KINDS, Owned
+from mlpipeline.adapters.kubernetes.router import EnvoyDeployment
+from mlpipeline.config.sections.target import Kubernetes
+from mlpipeline.core import container as labels
+from mlpipeline.core.kubernetes_places import Names
+from mlpipeline.core.traffic import Colour
+from mlpipeline.errors import EnvironmentFault
+from mlpipeline.hosting.target import HostTarget
+from mlpipeline.ports import Clock
+
+END_SECONDS = 120.0
+POLL_SECONDS = 0.1
+
+
+class KubernetesTarget(HostTarget):
+    """Implements :class:`mlpipeline.ports.Target` in a cluster; everything is found again by its labels and by nothing else.
+
+    Args:
+        environment: ``KUBECONFIG``, where the settings name none.
+        gpus: How many devices the image needs.
+        fence: Called right before each write; raises Held when this worker no longer may change the service.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        settings: Kubernetes,
+        clock: Clock,
+        environment: Mapping[str, str],
+        *,
+        gpus: int = 0,
+        fence: Callable[[], None] | None = None,
+    ) -> None:
+        self._cluster = Cluster(settings.kubeconfig, settings.context, settings.namespace, environment=environment, clock=clock)
+        self._service, self._settings = service, settings
+        self._owned = Owned(self._cluster, service)
+        self._envoy = EnvoyDeployment(self._cluster, service, settings=settings, clock=clock)
+        colours = {
+            colour: ColourDeployment(self._cluster, service, colour, settings=settings, gpus=gpus, clock=clock)
+            for colour in Colour
+        }
+        super().__init__(
+            ("", 0), self._envoy, colours, NamedPrometheus(), clock, drain_timeout=settings.drain_timeout, fence=fence
+        )
+
+    @property
+    def address(self) -> str:
+        """Where users inside the cluster reach the service."""
+        found = self._cluster.read("Service", Names(self._service).active)
+        if found is None:
+            return f"http://{Names(self._service).active}.{self._cluster.namespace}"
+        return f"http://{found['spec']['clusterIP']}:{found['spec']['ports'][0]['port']}"
+
+    def ask_as_user(self, request: bytes) -> tuple[int, bytes]:
+        """Users come by a Service, an Ingress or a Gateway, which a worker outside the cluster cannot reach."""
+        del request
+        return 0, b""
+
+    def shutdown(self) -> None:
+        """Removes every object of this service; requests in flight are lost."""
+        self._fence()
+        mine = {labels.SERVICE: self._service}
+        for kind in KINDS:
+            for found in self._cluster.listed(kind, labels=mine):
+                self._cluster.delete(kind, found["metadata"]["name"], uid=found["metadata"]["uid"])
+        deadline = self._clock.monotonic() + END_SECONDS
+        while self._cluster.listed("Pod", labels=mine):
+            if self._clock.monotonic() >= deadline:
+                raise EnvironmentFault(
+                    "pods of the service have not ended",
+                    facts={"namespace": self._cluster.namespace, "service": self._service},
+                    likely="their node does not answer",
+                    tries=(f"kubectl get pods --namespace {self._cluster.namespace}",),
+                )
+            self._clock.sleep(POLL_SECONDS)
+
+    def _refuse_while_used(self, colour: Colour, refusal: str) -> None:
+        for plan in self._envoy.plans():
+            if plan.live is colour or plan.serves(colour):
+                raise EnvironmentFault(
+                    f"{refusal}: users are routed to it",
+                    facts={"plan": f"live {plan.live}, {plan.share} % to {plan.live.other}"},
+                    tries=("mlpipeline rollback", "deploy to the other colour"),
+                )
