@@ -154,6 +154,21 @@ class Target(Protocol):
         """Ends everything of the service; users get no answer any more. Records and bundles stay."""
 
 
+class Keeper(Protocol):
+    """Says, at the target, in which folder the state of a service is: its journal, its leases, its ledger. So all workers that
+    drive one target share them, whatever ``MLPIPELINE_HOME`` each was started with. Raises EnvironmentFault when the target
+    cannot be asked."""
+
+    def kept(self) -> Path | None:
+        """The folder; None while nobody keeps any."""
+
+    def claim(self, folder: Path) -> Path:
+        """Makes this the folder unless there is one; returns the one that counts. Of two at once one decides."""
+
+    def release(self) -> None:
+        """Forgets the folder once nothing of the service is left at the target."""
+
+
 class Scanned(msgspec.Struct, frozen=True, kw_only=True):
     """What the scanners of a release look at.
 

@@ -22,6 +22,9 @@ PORT = "mlpipeline.port"
 """On loopback of the host: of the model, or of the router's admin page."""
 RESTARTS = "mlpipeline.restarts"
 DEVICES = "mlpipeline.devices"
+FOLDER = "mlpipeline.folder"
+"""Where on the engine's host the state of a service is."""
+HOST = "mlpipeline.host"
 
 
 class ContainerImage(msgspec.Struct, frozen=True):

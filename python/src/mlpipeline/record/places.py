@@ -14,9 +14,14 @@ import msgspec
 
 
 class Places(msgspec.Struct, frozen=True):
+    """Args:
+    kept: Where the state of the service is, when its target says that it is not below ``home``.
+    """
+
     project: Path
     home: Path
     service: str
+    kept: Path | None = None
 
     @property
     def work(self) -> Path:
@@ -37,7 +42,7 @@ class Places(msgspec.Struct, frozen=True):
     @property
     def state(self) -> Path:
         """Of this service on this machine."""
-        return self.home / "services" / self.service
+        return self.kept or self.home / "services" / self.service
 
     @property
     def ledger(self) -> Path:

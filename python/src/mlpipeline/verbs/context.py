@@ -16,7 +16,7 @@ from mlpipeline.clock import iso
 from mlpipeline.config.model import Config
 from mlpipeline.core.verdict import Verdict, worst
 from mlpipeline.errors import ConfigurationError, MlpipelineError
-from mlpipeline.ports import Clock, Console, MetricSource, Registry, Target
+from mlpipeline.ports import Clock, Console, Keeper, MetricSource, Registry, Target
 from mlpipeline.record.ledger import Entry, Ledger
 from mlpipeline.record.places import Places
 from mlpipeline.record.result import Reason, Result
@@ -32,6 +32,8 @@ class World(msgspec.Struct, frozen=True):
     """Given the URL of a Prometheus."""
     ledger: Callable[[], Ledger] | None = None
     """Absent: the SQLite file of the state folder."""
+    keeper: Callable[[], Keeper | None] | None = None
+    """Absent: the state of a service is below the home of whoever asks."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):

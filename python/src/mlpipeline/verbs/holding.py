@@ -18,6 +18,7 @@ from mlpipeline.record.journal import Journal
 from mlpipeline.record.lease import MAKING, Holder, Lease, held_by, holder
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.keeping import claimed
 
 _mine: dict[Path, Lease] = {}
 
@@ -49,7 +50,7 @@ def held(context: Context, run: Run | None, verb: str = "") -> Iterator[int]:
         return
     _check_mine()
     after = Journal(context.places.journal).read().token
-    with _taken(Lease(path), path, _me(context, run, verb), after) as token:
+    with _taken(Lease(path), path, _me(context, run, verb), after) as token, claimed(context):
         yield token
 
 

@@ -13,10 +13,11 @@ import msgspec
 
 from mlpipeline.clock import SystemClock
 from mlpipeline.config.model import Config
-from mlpipeline.ports import Artifact, Clock, Console, MetricSource, Registry, Target
+from mlpipeline.ports import Artifact, Clock, Console, Keeper, MetricSource, Registry, Target
 from mlpipeline.record.ledger import Ledger
 from mlpipeline.record.places import Places, home_folder
 from mlpipeline.verbs.context import Context, World
+from mlpipeline.verbs.keeping import found, keeper_of
 
 ANSWERS_COMPARED = 2000
 """That each colour keeps: at 1000 requests per second those of one look of 2 s."""
@@ -24,7 +25,8 @@ ANSWERS_COMPARED = 2000
 
 def make_context(config: Config, project: Path, console: Console, environment: Mapping[str, str]) -> Context:
     """The context of one call of the worker."""
-    places = Places(project=project.absolute(), home=home_folder(environment), service=config.service)
+    home = Places(project=project.absolute(), home=home_folder(environment), service=config.service)
+    places = found(home, config, environment)
     clock = SystemClock()
     secrets = _secrets(config, environment)
     for name in secrets:
@@ -57,7 +59,9 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
         # What was judged and approved is what starts, however long ago it was packaged.
         bundle.verify(Path(artifact.path))
         wheelhouse = places.project / config.package.wheelhouse if config.package.wheelhouse else None
-        return environments.python_for(places, Path(artifact.path), wheelhouse=wheelhouse)
+        home = Path(artifact.path).parents[1]  # of who packaged it; it may be another one than this worker's
+        at = msgspec.structs.replace(places, home=home) if (home / "environments").is_dir() else places
+        return environments.python_for(at, Path(artifact.path), wheelhouse=wheelhouse)
 
     @cache
     def target() -> Target:
@@ -98,7 +102,12 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
         store = PostgresqlStore(config.ledger.uri, config.service, environment)
         return Ledger(places.shared_ledger(store.name), store, before=Ledger(places.ledger))
 
-    return World(target=target, registry=registry, metrics=metrics, ledger=shared_ledger if config.ledger.uri else None)
+    @cache
+    def keeper() -> Keeper | None:
+        return keeper_of(config, environment)
+
+    ledger = shared_ledger if config.ledger.uri else None
+    return World(target=target, registry=registry, metrics=metrics, ledger=ledger, keeper=keeper)
 
 
 def actor(environment: Mapping[str, str]) -> str:

@@ -21,10 +21,11 @@ class Engine:
     Args:
         address: Such as ``unix:///run/docker.sock``; empty: as the environment says.
         environment: ``DOCKER_HOST`` and its like.
+        timeout: Seconds that it may take for one answer.
     """
 
-    def __init__(self, address: str, environment: Mapping[str, str]) -> None:
-        self._address, self._environment = address, environment
+    def __init__(self, address: str, environment: Mapping[str, str], *, timeout: int = TIMEOUT_SECONDS) -> None:
+        self._address, self._environment, self._timeout = address, environment, timeout
 
     @property
     def address(self) -> str:
@@ -40,7 +41,7 @@ class Engine:
             given = docker.utils.kwargs_from_env(environment=dict(self._environment))
             if self._address:
                 given["base_url"] = self._address
-            client = docker.APIClient(**given, version="auto", timeout=TIMEOUT_SECONDS)
+            client = docker.APIClient(**given, version="auto", timeout=self._timeout)
         if tuple(int(part) for part in client.api_version.split(".")) < OLDEST_API:
             raise EnvironmentFault(
                 "the container engine is too old",
