@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +53,7 @@ def alone(folder: Path, fence: Fence, clock: Clock) -> Iterator[None]:
                     likely="this worker was stopped for a while, and another one took over",
                     tries=("mlpipeline status",),
                 )
-            _note(handle, LastWriter(token, os.getpid(), socket.gethostname()))
+            _note(handle, LastWriter(token, os.getpid(), os.uname().nodename))
         yield
     finally:
         os.close(handle)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 
-from mlpipeline.adapters.local.inventory import colour_part
 from mlpipeline.config.sections.target import Local
 from mlpipeline.config.serving import variables
 from mlpipeline.core.envoy_files import Address
@@ -73,6 +72,8 @@ class ColourProcess:
         return {"log": self.process.log, "last lines": self.process.last_words(lines)}
 
     def part(self) -> Part:
+        from mlpipeline.adapters.local.inventory import colour_part
+
         standing = self.standing
         return Part() if standing is None else colour_part(self.process, standing.artifact.digest, standing.port)
 

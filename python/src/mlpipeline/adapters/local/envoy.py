@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from mlpipeline.adapters.local.inventory import router_part
 from mlpipeline.core import envoy_files as files
 from mlpipeline.core.inventory import Part
 from mlpipeline.hosting.processes import ManagedProcess
@@ -53,6 +52,8 @@ class Envoy(Router):
         return {"log": self.process.log, "last lines": self.process.last_words(lines)}
 
     def part(self) -> Part:
+        from mlpipeline.adapters.local.inventory import router_part
+
         return router_part(self.process, *self._users)
 
     def _start(self) -> None:
