@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlpipeline.serving import scoring
+from mlpipeline.serving.repeating import repeated
 from mlpipeline.serving.scoring import load
 from tiny_model import save_tiny_model
 
@@ -20,7 +21,7 @@ from tiny_model import save_tiny_model
     ],
 )
 def test_the_example_is_repeated_up_to_the_largest_request(example: dict[str, object], name: str) -> None:
-    found = json.loads(scoring._repeated(json.dumps(example).encode(), 5))
+    found = json.loads(repeated(json.dumps(example).encode(), 5))
     value = found[name]["data"] if name == "dataframe_split" else found[name]
     lengths = {len(column) for column in value.values()} if isinstance(value, dict) else {len(value)}
     assert lengths == {5}

@@ -28,13 +28,20 @@ def share_bounds(hits: int, rows: int, confidence: float) -> tuple[float, float,
     """Bounds for a share, and how they were found: Wilson's, or the exact ones (Clopper and Pearson) with few rows of a kind."""
     if rows <= 0 or min(hits, rows - hits) >= FEW:
         return (*wilson(hits, rows, confidence), "wilson")
+    return (*exact_bounds(hits, rows, confidence), "exact")
+
+
+def exact_bounds(hits: int, rows: int, confidence: float) -> tuple[float, float]:
+    """Bounds for a share that hold with at least their confidence, whatever the share is (Clopper and Pearson 1934)."""
+    if rows <= 0:
+        return 0.0, 1.0
     if hits > rows - hits:
-        low, high, method = share_bounds(rows - hits, rows, confidence)
-        return 1.0 - high, 1.0 - low, method
+        low, high = exact_bounds(rows - hits, rows, confidence)
+        return 1.0 - high, 1.0 - low
     error = 1.0 - confidence
     low = 0.0 if hits == 0 else _root(lambda share: 1.0 - _at_most(hits - 1, rows, share), error)
     high = 1.0 if hits == rows else _root(lambda share: -_at_most(hits, rows, share), -error)
-    return low, high, "exact"
+    return low, high
 
 
 def _at_most(hits: int, rows: int, share: float) -> float:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlpipeline.serving.batches import LOADERS, Shown, show
 from mlpipeline.serving.metrics import NOT_A_NUMBER, VALUE_BUCKETS, Seen
+from mlpipeline.serving.repeating import repeated
 from mlpipeline.serving.rows import reader_for
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Scorer:
         if reply.status != 200:
             raise RuntimeError(f"the model does not answer its own input example: {reply.problem}\n{reply.details}".rstrip())
         if rows:
-            largest = self.score(_repeated(example.read_bytes(), rows), JSON)
+            largest = self.score(repeated(example.read_bytes(), rows), JSON)
             if largest.status != 200:
                 raise RuntimeError(
                     f"the model does not answer {rows} rows at once: {largest.problem}\n{largest.details}".rstrip()
@@ -336,23 +337,6 @@ def _splits(raw: Any, rows: int) -> bool:
     import numpy
 
     return isinstance(raw, numpy.ndarray) and raw.ndim in {1, 2} and len(raw) == rows and raw.dtype.kind in "biufUO"
-
-
-def _repeated(example: bytes, rows: int) -> bytes:
-    """A request of so many rows: those of the example, over and over."""
-
-    def filled(values: Any) -> Any:
-        if isinstance(values, dict):
-            return {name: filled(column) for name, column in values.items()}
-        return [values[index % len(values)] for index in range(rows)] if isinstance(values, list) and values else values
-
-    request = json.loads(example)
-    for name, value in request.items():
-        if name == "dataframe_split":
-            request[name] = {"columns": value["columns"], "data": filled(value["data"])}
-        elif name != "params":
-            request[name] = filled(value)
-    return json.dumps(request).encode()
 
 
 def _media_type(content_type: str) -> str:
