@@ -224,8 +224,16 @@ class Returned(msgspec.Struct, frozen=True, tag=True):
     """Users are back on the champion, proven and verified."""
 
 
+class Revive(msgspec.Struct, frozen=True, tag=True):
+    """The champion went down, and nobody decided against it: it comes back as it was."""
+
+
 class Revived(msgspec.Struct, frozen=True, tag=True):
     """The champion that went down answers users again."""
+
+
+class Tidy(msgspec.Struct, frozen=True, tag=True):
+    """No release is in progress, and still something stands in the colour without users."""
 
 
 class Settle(msgspec.Struct, frozen=True, tag=True):
@@ -253,7 +261,9 @@ Event = (
     | Hold
     | TakeBack
     | Returned
+    | Revive
     | Revived
+    | Tidy
     | Settle
     | Settled
     | Paid
@@ -332,6 +342,10 @@ def decide(state: State, seen: Seen, stages: Sequence[Stage], event: Event, coho
         step = Step(replace(state, owed=tuple(debt for debt in state.owed if debt != event.debt)))
     elif isinstance(event, Revived):
         step = Step(replace(state, reviving=False))
+    elif isinstance(event, Revive):
+        step = _revive(state, seen)
+    elif isinstance(event, Tidy):
+        step = _tidy(state, seen)
     elif isinstance(event, TakeBack):
         step = _take_back(state, seen, event.why)
     elif state.release is None:
@@ -465,6 +479,9 @@ def _leave(state: State, release: Release, seen: Seen, stages: Sequence[Stage], 
     """Events that end or suspend a release."""
     if isinstance(event, Abandon) and release.phase in (Phase.PREPARING, Phase.DEPLOYED) and not holds_users(release, seen):
         return Step(replace(state, release=None), (Retire(release.colour),))
+    if isinstance(event, Hold) and release.phase is Phase.DEPLOYED and release.champion is not None:
+        home: tuple[Effect, ...] = () if seen.plan == _home(release) else (Route(_home(release), prove=event.prove),)
+        return Step(replace(state, release=replace(release, why=event.why)), (*_champion_warm(release, seen), *home))
     if isinstance(event, Hold) and release.phase in (Phase.SHIFTING, Phase.SWITCHING) and release.champion is not None:
         last = replace(release, phase=Phase.SHIFTING, stage=max(0, min(release.stage, len(stages) - 1)), why=event.why)
         effects = (*_champion_warm(release, seen), Route(_home(release), prove=event.prove))
@@ -535,6 +552,27 @@ def _owing(owed: Sequence[Debt], version: Version, *debts: Debt) -> tuple[Debt, 
     return (*(debt for debt in owed if debt.alias not in names), *debts)
 
 
+def _revive(state: State, seen: Seen) -> Step:
+    """What is live comes back as it was; a release in progress is no less in progress then."""
+    champion = state.champion
+    if state.release is not None or champion is None:
+        return Step(state, refused="a release is in progress" if state.release else "nothing was ever released")
+    warm = () if _stands(seen, champion.colour, champion.version) else (Deploy(champion.colour, champion.version),)
+    effects = (*warm, Route(TrafficPlan.all_to(champion.colour), prove=True))
+    return Step(replace(state, reviving=True), effects)
+
+
+def _tidy(state: State, seen: Seen) -> Step:
+    """Only what no user may be on goes: the router says who is live, and the journal that it is the champion."""
+    champion = state.champion
+    live = seen.plan.live if seen.plan else None
+    if state.release is not None or live is None or (champion is not None and champion.colour is not live):
+        return Step(state, refused="who may have users is not settled")
+    if seen.plan != TrafficPlan.all_to(live) or live.other not in seen.deployed:
+        return Step(state)
+    return Step(state, (Retire(live.other),))
+
+
 def _take_back(state: State, seen: Seen, why: str) -> Step:
     release = state.release
     if release is not None:
@@ -544,9 +582,7 @@ def _take_back(state: State, seen: Seen, why: str) -> Step:
     champion = state.champion
     # A worker that died while it brought the champion back may have left a router that answers already.
     if state.reviving or seen.plan is None or (state.previous is None and not _stands(seen, champion.colour, champion.version)):
-        warm = () if _stands(seen, champion.colour, champion.version) else (Deploy(champion.colour, champion.version),)
-        effects = (*warm, Route(TrafficPlan.all_to(champion.colour), prove=True))
-        return Step(replace(state, reviving=True), effects)
+        return _revive(state, seen)
     if state.previous is None:
         return Step(state, refused="there is no earlier version to go back to")
     undone = Release(
