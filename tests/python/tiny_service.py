@@ -25,6 +25,7 @@ args = parser.parse_args()
 behaviour = json.loads((pathlib.Path(args.model) / "behaviour.json").read_text())
 if behaviour["exits"]:
     sys.exit("the model cannot be loaded: " + behaviour["exits"])
+draining, last = False, 0.0
 counts = {(traffic, code): 0 for traffic in ("live", "mirror") for code in ("2xx", "4xx", "5xx")}
 active = 0
 
@@ -51,22 +52,26 @@ async def answer(path, traffic):
 
 
 async def serve(reader, writer):
-    global active
+    global active, last
     try:
         while True:
             head = await reader.readuntil(b"\\r\\n\\r\\n")
             first, *rest = head.decode().split("\\r\\n")
             headers = {key.lower(): value.strip() for key, _, value in (line.partition(":") for line in rest)}
-            active += 1
+            active, last = active + 1, time.monotonic()
             try:
                 await reader.readexactly(int(headers.get("content-length", 0)))
                 host = headers.get("host", "").partition(":")[0]
                 status, body = await answer(first.split()[1], "mirror" if host.endswith("-shadow") else "live")
             finally:
                 active -= 1
-            lines = f"HTTP/1.1 {status} X\\r\\ncontent-length: {len(body)}\\r\\nx-mlpipeline-colour: {args.colour}\\r\\n\\r\\n"
-            writer.write(lines.encode() + body)
+            lines = [f"HTTP/1.1 {status} X", f"content-length: {len(body)}", f"x-mlpipeline-colour: {args.colour}"]
+            closing = draining
+            lines += ["connection: close"] if closing else []
+            writer.write("\\r\\n".join([*lines, "", ""]).encode() + body)
             await writer.drain()
+            if closing:
+                break
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
     finally:
@@ -81,10 +86,12 @@ async def main():
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: print("not now", flush=True))
     server = await asyncio.start_server(serve, args.host, int(args.port), backlog=512)
     await stop.wait()
-    server.close()
+    global draining
+    draining = True
     deadline = time.monotonic() + args.drain_timeout
-    while active and time.monotonic() < deadline:
+    while (active or time.monotonic() - last < 0.3) and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
+    server.close()
 
 
 asyncio.run(main())

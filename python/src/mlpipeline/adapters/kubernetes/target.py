@@ -1,4 +1,4 @@
-"""The kubernetes target: both colours as Deployments of one namespace, users routed by our Envoy as a third."""
+"""The kubernetes target: both colours as Deployments of one namespace, users routed by one of three routers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mlpipeline.adapters.kubernetes.api import Cluster
 from mlpipeline.adapters.kubernetes.colours import ColourDeployment
 from mlpipeline.adapters.kubernetes.monitoring import NamedPrometheus
 from mlpipeline.adapters.kubernetes.objects import KINDS, Owned
-from mlpipeline.adapters.kubernetes.router import EnvoyDeployment
+from mlpipeline.adapters.kubernetes.routers import router_of
 from mlpipeline.config.sections.target import Kubernetes
 from mlpipeline.core import container as labels
 from mlpipeline.core.kubernetes_places import Names
@@ -43,7 +43,7 @@ class KubernetesTarget(HostTarget):
         self._cluster = Cluster(settings.kubeconfig, settings.context, settings.namespace, environment=environment, clock=clock)
         self._service, self._settings = service, settings
         self._owned = Owned(self._cluster, service)
-        self._envoy = EnvoyDeployment(self._cluster, service, settings=settings, clock=clock)
+        self._envoy = router_of(self._cluster, service, settings=settings, clock=clock)
         colours = {
             colour: ColourDeployment(self._cluster, service, colour, settings=settings, gpus=gpus, clock=clock)
             for colour in Colour

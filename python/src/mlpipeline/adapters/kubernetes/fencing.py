@@ -1,0 +1,28 @@
+"""The fencing token beside what a router was told: who holds the service later has the last word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlpipeline.errors import Held
+
+TOKEN = "mlpipeline.token"
+"""Annotation of what a router was told: the fencing token of whoever wrote last."""
+
+
+def refuse_if_taken_over(annotations: Mapping[str, str], token: int, what: str) -> int:
+    """The latest token that stands there. Raises Held when it is later than this worker's.
+
+    Args:
+        token: Of this worker; 0 while it holds nothing.
+        what: The object, for the message.
+    """
+    latest = int(annotations.get(TOKEN, "0"))
+    if token and latest > token:
+        raise Held(
+            "another worker took over this service; nothing was changed",
+            facts={"token of this worker": token, "latest": latest, "found on": what},
+            likely="this worker slept, or was cut off from the cluster, for longer than its lease",
+            tries=("mlpipeline status",),
+        )
+    return latest

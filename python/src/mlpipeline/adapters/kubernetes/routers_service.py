@@ -1,0 +1,253 @@
+"""The selector of the Service that users call as the router: it moves everybody at once, and new connections only.
+
+A connection that a client keeps stays on the old pods for as long as they live. So the old colour is let go of: its pods end
+politely, one answer with ``Connection: close`` for each connection, and others of the same version come in their place. Only then
+can the old colour's counter stand still, which is the proof; that the selector was written proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from mlpipeline.adapters.kubernetes.api import Cluster, Conflict, Object
+from mlpipeline.adapters.kubernetes.fencing import TOKEN, refuse_if_taken_over
+from mlpipeline.adapters.kubernetes.objects import Owned
+from mlpipeline.adapters.kubernetes.pod_counts import PodCounts
+from mlpipeline.adapters.kubernetes.pods import Pods
+from mlpipeline.config.sections.target import Kubernetes
+from mlpipeline.core import container as labels
+from mlpipeline.core import kubernetes_objects as objects
+from mlpipeline.core.envoy_files import Address
+from mlpipeline.core.inventory import Part
+from mlpipeline.core.kubernetes_places import CONTAINER, Names
+from mlpipeline.core.kubernetes_routes import PLAN, encoded, written_plan
+from mlpipeline.core.traffic import Colour, TrafficPlan
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.ports import Clock, RouterCounts
+
+CONFIRM_SECONDS = 30.0
+PROXIES_SECONDS = 1.0
+"""For which kube-proxy gathers changes before it makes them."""
+POLL_SECONDS = 0.05
+CONFLICTS = 10
+LEAVING = "mlpipeline.leaving"
+"""Annotation of the Service: whether the colour that had users before stays warm, and its pods of then, by their uid."""
+LET_GO = "mlpipeline.let-go"
+"""Annotation of a colour's pods: the first pod that they replaced."""
+WARM, ENDS = "warm", "ends"
+
+
+class SelectorRouter:
+    """Implements :class:`mlpipeline.hosting.target.RouterService`.
+
+    Args:
+        token: The fencing token of this worker; 0 while it holds nothing.
+    """
+
+    def __init__(
+        self, cluster: Cluster, service: str, *, settings: Kubernetes, clock: Clock, token: Callable[[], int] = lambda: 0
+    ) -> None:
+        self._cluster, self._service, self._settings, self._clock = cluster, service, settings, clock
+        self._names, self._owned = Names(service), Owned(cluster, service)
+        self._counts = PodCounts(cluster, service)
+        self._token = token
+
+    def bound_log(self) -> None:
+        """There is none."""
+
+    def known(self) -> bool:
+        return self._found() is not None
+
+    def running(self) -> bool:
+        """Whether there is a Service for users: whatever forwards them is the cluster's own."""
+        return self._found() is not None
+
+    def require_port(self) -> None:
+        """Users reach a Service: its name must not be somebody else's."""
+        self._found()
+
+    def admin_port(self) -> int | None:
+        """The cluster's proxies count nothing."""
+        return None
+
+    def ordered(self) -> TrafficPlan | None:
+        found = self._found()
+        return None if found is None else plan_of(found)
+
+    def applied(self) -> TrafficPlan | None:
+        return self.ordered()
+
+    def plans(self) -> list[TrafficPlan]:
+        found = self.ordered()
+        return [] if found is None else [found]
+
+    def ensure(self) -> None:
+        """Nothing of ours runs."""
+
+    def set_endpoint(self, colour: Colour, address: Address | None) -> None:
+        """The cluster knows which pods are ready; here only where the candidate is looked at changes."""
+        plan = self.ordered()
+        if address is not None and (plan is None or not plan.serves(colour)):
+            self._owned.apply(objects.preview_service(self._service, self._cluster.namespace, colour))
+
+    def apply(self, plan: TrafficPlan) -> None:
+        refuse_to_divide(plan)
+        self._write(plan)
+        self._await_endpoints(answering(plan))
+        self._let_go(plan)
+
+    def counts(self) -> Mapping[Colour, RouterCounts]:
+        return self._counts.read()
+
+    def words(self, lines: int) -> Mapping[str, object]:
+        del lines
+        return {"router": f"kubectl describe service --namespace {self._cluster.namespace} {self._names.active}"}
+
+    def inventory(self, addresses: Mapping[Colour, Address | None]) -> Part:
+        """Whom the selector finds, against the plan that was written beside it."""
+        del addresses
+        found = self._found()
+        if found is None:
+            return Part({"state": "down"}, {"state": "up"})
+        written = written_plan(found["metadata"].get("annotations"))
+        wanted = {"state": "up"} | ({"users": str(answering(written))} if written else {})
+        return Part({"state": "up", "users": selected(found) or "nobody of ours"}, wanted, changed=changed_by(found, "selector"))
+
+    def stamp(self, token: int) -> None:
+        """Makes every write that an earlier holder of the service still has in hand impossible."""
+        plan = self.ordered()
+        if plan is not None:
+            self._write(plan, token)
+
+    def remove(self) -> None:
+        """The Service that users call, and that of the candidate."""
+        for name in (self._names.active, self._names.preview):
+            self._owned.remove("Service", name)
+
+    def _found(self) -> Object | None:
+        return self._owned.read("Service", self._names.active)
+
+    def _write(self, plan: TrafficPlan, token: int | None = None) -> None:
+        """Compare and swap: only over the version that was read, and never over the word of a later holder."""
+        token = self._token() if token is None else token
+        for _ in range(CONFLICTS):
+            found = self._found()
+            annotations = dict((found or {"metadata": {}})["metadata"].get("annotations") or {})
+            latest = refuse_if_taken_over(annotations, token, f"Service {self._names.active}")
+            told = {
+                PLAN: encoded(plan),
+                LEAVING: self._leaving(found, plan, annotations),
+                TOKEN: str(max(token, latest)),
+            }
+            wanted = objects.active_service(
+                self._service, self._cluster.namespace, to=answering(plan), port=self._settings.port, annotations=told
+            )
+            metadata = msgspec.convert(wanted["metadata"], dict[str, Any])
+            if found is not None:
+                metadata["resourceVersion"] = found["metadata"]["resourceVersion"]
+            try:
+                self._cluster.apply({**wanted, "metadata": metadata})
+            except Conflict:
+                continue
+            return
+        raise EnvironmentFault(
+            "the selector could not be changed: something else keeps changing the Service",
+            facts={"Service": self._names.active, "namespace": self._cluster.namespace},
+            tries=(f"kubectl get service {self._names.active} --show-managed-fields -o yaml", "mlpipeline status"),
+        )
+
+    def _leaving(self, found: Object | None, plan: TrafficPlan, annotations: Mapping[str, str]) -> str:
+        """The pods that lose their users by this write; those of an unfinished one before it, when it moves nobody."""
+        former = None if found is None else selected(found)
+        if former is None or former is answering(plan):
+            return annotations.get(LEAVING, "")
+        before = plan_of(found)
+        how = WARM if before is not None and before.live is former else ENDS
+        pods = Pods(self._cluster, self._service, str(former), CONTAINER).staying()
+        return " ".join([how, *sorted(pod["metadata"]["uid"] for pod in pods)])
+
+    def _await_endpoints(self, colour: Colour) -> None:
+        """Until the cluster itself says that the Service is the colour's pods, and its proxies had time to hear it."""
+        deadline = self._clock.monotonic() + CONFIRM_SECONDS
+        pods = Pods(self._cluster, self._service, str(colour), CONTAINER)
+        while not self._follows({pod["metadata"]["uid"] for pod in pods.all()}):
+            if self._clock.monotonic() >= deadline:
+                raise EnvironmentFault(
+                    f"the cluster does not say that the Service's pods are those of {colour}",
+                    facts={"Service": self._names.active, "namespace": self._cluster.namespace},
+                    likely="none of them is ready, or the cluster's controllers are overloaded",
+                    tries=(
+                        f"kubectl get endpointslices -l kubernetes.io/service-name={self._names.active}",
+                        "mlpipeline rollback",
+                    ),
+                )
+            self._clock.sleep(POLL_SECONDS)
+        self._clock.sleep(PROXIES_SECONDS)
+
+    def _follows(self, pods: set[str]) -> bool:
+        slices = self._cluster.listed("EndpointSlice", labels={"kubernetes.io/service-name": self._names.active})
+        ready = [
+            endpoint.get("targetRef", {}).get("uid")
+            for one in slices
+            for endpoint in one.get("endpoints") or ()
+            if endpoint.get("conditions", {}).get("ready")
+        ]
+        return bool(ready) and set(ready) <= pods
+
+    def _let_go(self, plan: TrafficPlan) -> None:
+        """Ends the pods that kept connections stay on: one after the other behind successors where the colour is to stay warm,
+        at once where it is a candidate that was taken back. Done already: no work."""
+        found = self._found()
+        annotations = (found or {"metadata": {}})["metadata"].get("annotations") or {}
+        how, *uids = annotations.get(LEAVING, "").split() or [""]
+        old = answering(plan).other
+        staying = [
+            pod for pod in Pods(self._cluster, self._service, str(old), CONTAINER).staying() if pod["metadata"]["uid"] in uids
+        ]
+        if staying and how == WARM:
+            sign = {"metadata": {"annotations": {LET_GO: uids[0]}}}
+            self._cluster.patch("Deployment", self._names.of(old), {"spec": {"template": sign}})
+            return
+        for pod in staying:
+            self._cluster.delete("Pod", pod["metadata"]["name"], uid=pod["metadata"]["uid"])
+
+
+def answering(plan: TrafficPlan) -> Colour:
+    """The colour that has all users."""
+    return plan.live if not plan.share else plan.live.other
+
+
+def refuse_to_divide(plan: TrafficPlan) -> None:
+    """Raises ConfigurationError for a plan that needs a router which looks at each request."""
+    if plan.mirror or plan.share not in (0, 100) or plan.cohorts:
+        what = "copies requests" if plan.mirror else "pins cohorts" if plan.cohorts else f"gives {plan.share} % of users away"
+        raise ConfigurationError(
+            f"the selector of a Service moves all users at once, and this plan {what}",
+            likely="target.kubernetes.router is service, under which no verdict has a concurrent control",
+            tries=("target.kubernetes.router: envoy    # or gateway", "rollout: {mirror: 0, steps: [], control: 0}"),
+        )
+
+
+def selected(found: Object) -> Colour | None:
+    """Whose pods the selector finds; None for one that finds something else."""
+    role = (found["spec"].get("selector") or {}).get(labels.ROLE, "")
+    return Colour(role) if role in set(Colour) else None
+
+
+def plan_of(found: Object | None) -> TrafficPlan | None:
+    """The plan that the Service follows: what stands beside the selector, unless somebody changed the selector since."""
+    if found is None or (colour := selected(found)) is None:
+        return None
+    written = written_plan(found["metadata"].get("annotations"))
+    return written if written is not None and answering(written) is colour else TrafficPlan.all_to(colour)
+
+
+def changed_by(found: Object, field: str) -> str:
+    """Who changed a field of the specification last, and when, as the cluster itself notes it."""
+    for entry in found["metadata"].get("managedFields") or ():
+        if f"f:{field}" in (entry.get("fieldsV1") or {}).get("f:spec", {}):
+            return f"{entry.get('manager', 'somebody')}, {entry.get('time', '')}"
+    return ""
