@@ -14,6 +14,8 @@ from mlpipeline.record.run import Run
 from mlpipeline.verbs.attesting import refresh
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.holding import held
+from mlpipeline.verbs.hooks import forget
+from mlpipeline.verbs.rehearsing import Rehearsal
 from mlpipeline.verbs.releasing import Releasing, deployed_version, smoke
 from mlpipeline.verbs.verify_artifact import require_proof
 
@@ -26,11 +28,12 @@ def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Resul
 
     Raises:
         Failed: The version or another one of the same source is quarantined, its proof does not hold, or it does not start.
-        ConfigurationError: Nothing was packaged, another release is in progress, or the champion is not the one that gate
-            model compared with.
+        ConfigurationError: Nothing was packaged, another release is in progress, the champion is not the one that gate model
+            compared with, or a file of requests is missing or malformed.
     """
     started = context.clock.monotonic()
     version = deployed_version(context, run, "deploy")
+    rehearsal = Rehearsal(context)
     with held(context, run, "deploy") as token:
         releasing = Releasing(context, token)
         releasing.pay_debts()
@@ -42,9 +45,11 @@ def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Resul
         _refuse_other_champion(context, run, releasing)
         refresh(context, run, version.digest)
         require_proof(context, run, version.digest)
+        if releasing.release is None or releasing.release.run != run.id:
+            forget(context, run)
         try:
             releasing.happen(Begin(run=run.id, version=version))
-            return _judge(context, run, releasing, started, barred)
+            return _judge(context, run, releasing, started, barred=barred, rehearsal=rehearsal)
         except Failed:
             _abandon(releasing)
             raise
@@ -112,15 +117,24 @@ def refuse_another(releasing: Releasing, run: Run) -> None:
         )
 
 
-def _judge(context: Context, run: Run, releasing: Releasing, started: float, allowed: Mapping[str, Quarantine]) -> Result:
+def _judge(
+    context: Context,
+    run: Run,
+    releasing: Releasing,
+    started: float,
+    *,
+    barred: Mapping[str, Quarantine],
+    rehearsal: Rehearsal,
+) -> Result:
     release = releasing.release
     assert release is not None, "Begin always leaves a release"  # noqa: S101
     standing = Standing(release.colour, release.candidate)
-    answered = smoke(context, releasing, standing)
+    answered = _asked(context, releasing, standing, rehearsal)
+    good = all(one.verdict is Verdict.PASS for one in answered)
     first = release.champion is None
-    if answered.verdict is Verdict.PASS and release.phase is Phase.PREPARING:
+    if good and release.phase is Phase.PREPARING:
         releasing.happen(Ready())
-    elif answered.verdict is not Verdict.PASS:
+    elif not good:
         _abandon(releasing)
     known = f", version {release.candidate.model_version}" if release.candidate.model_version else ""
     beside = "the first release" if first else f"beside {release.colour.other}, no users"
@@ -131,7 +145,7 @@ def _judge(context: Context, run: Run, releasing: Releasing, started: float, all
         run,
         "deploy",
         started,
-        [ready, answered],
+        [ready, *answered],
         evidence={
             "colour": str(release.colour),
             "digest": release.candidate.digest,
@@ -142,9 +156,19 @@ def _judge(context: Context, run: Run, releasing: Releasing, started: float, all
             "colour": str(release.colour),
             "digest": release.candidate.digest,
             "model_version": release.candidate.model_version,
-            **({"allowed, taken back in": _runs(allowed)} if allowed else {}),
+            **({"allowed, taken back in": _runs(barred)} if barred else {}),
         },
     )
+
+
+def _asked(context: Context, releasing: Releasing, standing: Standing, rehearsal: Rehearsal) -> list[Reason]:
+    """Cold first, then once, then everything whose answer is known; nothing more after a wrong answer."""
+    found = [*rehearsal.warm_up(releasing.target, standing)]
+    if all(one.verdict is Verdict.PASS for one in found):
+        found.append(smoke(context, releasing, standing))
+    if all(one.verdict is Verdict.PASS for one in found):
+        found.extend(rehearsal.judge_golden(releasing.target, standing))
+    return found
 
 
 def _runs(barred: Mapping[str, Quarantine]) -> str:
@@ -152,5 +176,5 @@ def _runs(barred: Mapping[str, Quarantine]) -> str:
 
 
 def _abandon(releasing: Releasing) -> None:
-    if releasing.release is not None and releasing.release.phase is Phase.PREPARING:
+    if releasing.release is not None and releasing.release.phase in (Phase.PREPARING, Phase.DEPLOYED):
         releasing.happen(Abandon())
