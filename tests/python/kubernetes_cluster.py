@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import subprocess
 import tarfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from image_parts import until
 from mlpipeline.adapters.kubernetes.api import Cluster
@@ -83,3 +85,47 @@ def archived(layout: Path, archive: Path) -> Path:
         for name in ("oci-layout", "index.json", "blobs"):
             packed.add(layout / name, name)
     return archive
+
+
+@functools.cache
+def gateway_api() -> None:
+    """Makes sure that the cluster knows Gateways and their routes; no controller comes with them.
+
+    A cluster of a person's is not changed: one without them skips.
+    """
+    from kubernetes import client as library
+
+    definitions = library.ApiextensionsV1Api(client())
+    known = {one.metadata.name for one in definitions.list_custom_resource_definition().items}
+    wanted = {f"{plural}.gateway.networking.k8s.io" for plural in ("gatewayclasses", "gateways", "httproutes")}
+    if wanted <= known:
+        return
+    if os.environ.get("MLPIPELINE_TEST_KUBECONFIG"):
+        pytest.skip("missing: the Gateway API in the cluster of MLPIPELINE_TEST_KUBECONFIG")
+    for file in _definitions():
+        found = yaml.safe_load(file.read_text())
+        if found["metadata"]["name"] in wanted - known:
+            with contextlib.suppress(library.exceptions.ApiException):  # another test run was faster
+                definitions.create_custom_resource_definition(found)
+    until(lambda: all(_established(definitions, name) for name in wanted), "the Gateway API is established")
+
+
+def _definitions() -> list[Path]:
+    """The standard ones, out of the Go module of the Gateway API, whose sum is in tests/cluster/gateway."""
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/local/go/bin", "GOFLAGS": "-mod=mod", "GOWORK": "off"}
+    module = SETUP.parents[1] / "tests" / "cluster" / "gateway"
+    command = ["go", "mod", "download", "-json", "sigs.k8s.io/gateway-api"]
+    try:
+        done = subprocess.run(command, cwd=module, env=environment, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"missing: the Go module of the Gateway API: {getattr(error, 'stdout', '') or error}")
+    return sorted((Path(json.loads(done.stdout)["Dir"]) / "config" / "crd" / "standard").glob("*.yaml"))
+
+
+def _established(definitions: Any, name: str) -> bool:
+    from kubernetes.client.exceptions import ApiException
+
+    with contextlib.suppress(ApiException):
+        found = definitions.read_custom_resource_definition(name)
+        return any(one.type == "Established" and one.status == "True" for one in found.status.conditions or ())
+    return False
