@@ -233,6 +233,18 @@ COMMANDS = (
     Command("status", "what is live, and how far the current run is", "none"),
     Command("history", "who was live when", "none", (Option("at", "a moment, such as 2026-03-01T03:12Z", metavar="TIME"),)),
     Command(
+        "resume",
+        "finish or take back whatever a worker left that died; reads the target first, and does nothing when nothing was left",
+        "none",
+        (
+            Option(
+                "if-silent-for",
+                "first watch that long, such as 10m, and change nothing while a worker is at work",
+                metavar="TIME",
+            ),
+        ),
+    ),
+    Command(
         "verify-artifact",
         "check a package offline, or an image in its registry: files, SBOM, provenance, signatures, gates, approvals, ledger",
         "none",

@@ -11,6 +11,7 @@ from weakref import WeakSet
 import msgspec
 
 from mlpipeline.errors import Held
+from mlpipeline.record.files import write_atomically
 
 _PROBE_SECONDS = 0.25
 """How long an acquisition outlasts readers, who hold the lock for an instant to ask whether it is free."""
@@ -117,6 +118,11 @@ class Lease:
                 tries=("mlpipeline status",),
             )
 
+    def pulse(self) -> None:
+        """Shows whoever watches that this worker is not only there but at work."""
+        if self._handle >= 0:
+            os.utime(self._handle)
+
     def release(self) -> None:
         """Frees the lease. The note stays: its token must never be used again."""
         self._forget()
@@ -142,6 +148,23 @@ def holder(path: Path) -> Holder | None:
         return None
     finally:
         os.close(handle)
+
+
+def pulse_of(path: Path) -> int:
+    """Changes for as long as the holder is at work. Nanoseconds of some clock: nothing but a change means anything."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def take_from(path: Path) -> Holder | None:
+    """Ends the right of a holder that is silent: whatever it does when it wakes up is refused. The note goes on, and with it the
+    tokens. Returns who had it."""
+    known = holder(path)
+    if known is not None:
+        write_atomically(path, msgspec.json.encode(known), mode=0o644)
+    return known
 
 
 def _locked(handle: int) -> bool:

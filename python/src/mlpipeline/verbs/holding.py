@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ from mlpipeline.record.lease import MAKING, Holder, Lease, held_by, holder
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.keeping import claimed
+
+PULSE_SECONDS = 1.0
+"""Between signs of life of a worker that holds a service."""
 
 _mine: dict[Path, Lease] = {}
 
@@ -50,7 +54,8 @@ def held(context: Context, run: Run | None, verb: str = "") -> Iterator[int]:
         return
     _check_mine()
     after = Journal(context.places.journal).read().token
-    with _taken(Lease(path), path, _me(context, run, verb), after) as token, claimed(context):
+    lease = Lease(path)
+    with _taken(lease, path, _me(context, run, verb), after) as token, _pulsing(lease), claimed(context):
         yield token
 
 
@@ -95,6 +100,24 @@ def _taken(lease: Lease, path: Path, me: Holder, after: int = 0) -> Iterator[int
     finally:
         del _mine[path]
         lease.release()
+
+
+@contextmanager
+def _pulsing(lease: Lease) -> Iterator[None]:
+    """From a thread, so that it goes on while the worker waits, and stops when the worker is stopped."""
+    ending = threading.Event()
+
+    def beat() -> None:
+        while not ending.wait(PULSE_SECONDS):
+            lease.pulse()
+
+    pulse = threading.Thread(target=beat, name="pulse", daemon=True)
+    pulse.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        pulse.join()
 
 
 def _me(context: Context, run: Run | None, verb: str) -> Holder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlpipeline.core.release import Phase, Settle, Settled, quarantines_of
+from mlpipeline.core.release import Phase, Release, Settle, Settled, quarantines_of
 from mlpipeline.core.traffic import TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
@@ -47,16 +47,9 @@ def run(context: Context, run: Run) -> Result:
                 f"{release.colour} does not answer with {release.candidate.digest[:19]}",
             ),
         ]
-        facts = {
-            "colour": str(release.colour),
-            "digest": release.candidate.digest,
-            "model_version": release.candidate.model_version,
-        }
+        facts = _facts(release)
         if all(reason.verdict is Verdict.PASS for reason in reasons) and release.phase in (Phase.SWITCHED, Phase.SETTLING):
-            releasing.happen(Settle())
-            _note_lifted(releasing, run)
-            releasing.happen(Settled())
-            context.note("settled", run=run.id, facts=facts)
+            end(context, releasing, release)
             name = (
                 f"version {release.candidate.model_version}" if release.candidate.model_version else release.candidate.digest[:19]
             )
@@ -64,13 +57,28 @@ def run(context: Context, run: Run) -> Result:
         return context.finish(run, "settle", started, reasons, evidence=dict(facts), facts=facts)
 
 
-def _note_lifted(releasing: Releasing, run: Run) -> None:
+def end(context: Context, releasing: Releasing, release: Release) -> None:
+    """Ends a release that all users were switched to: aliases, the old colour, the journal, the ledger."""
+    releasing.happen(Settle())
+    _note_lifted(releasing, release)
+    releasing.happen(Settled())
+    context.note("settled", run=release.run, facts=_facts(release))
+
+
+def _facts(release: Release) -> dict[str, str]:
+    return {
+        "colour": str(release.colour),
+        "digest": release.candidate.digest,
+        "model_version": release.candidate.model_version,
+    }
+
+
+def _note_lifted(releasing: Releasing, release: Release) -> None:
     """Noted before the journal forgets it, so that a crash between them loses nothing."""
-    release = releasing.release
-    lifted = quarantines_of(releasing.state, release.candidate) if release is not None else {}
+    lifted = quarantines_of(releasing.state, release.candidate)
     if lifted:
         facts = {"digest": ", ".join(lifted), "taken back in": ", ".join(sorted({barred.run for barred in lifted.values()}))}
-        releasing.note_once("quarantine-lifted", run.id, facts)
+        releasing.note_once("quarantine-lifted", release.run, facts)
 
 
 def _done_before(context: Context, run: Run, releasing: Releasing) -> Result | None:

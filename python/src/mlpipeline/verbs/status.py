@@ -163,7 +163,10 @@ def _following(release: Release) -> str:
     if release.champion is None:
         return going_on
     back = "mlpipeline rollback"
-    return f"{back} (goes on)" if release.phase is Phase.RETURNING else f"{going_on}, or {back} (takes it back)"
+    if release.phase is Phase.RETURNING:
+        return f"{back} (goes on)"
+    safe = ", mlpipeline resume (makes users safe, judges nothing)" if release.phase is not Phase.DEPLOYED else ""
+    return f"{going_on}{safe}, or {back} (takes it back)"
 
 
 def _last_line(detail: str) -> str:
