@@ -106,7 +106,7 @@ def refuse_another(releasing: Releasing, run: Run) -> None:
         return
     holds = release.phase in (Phase.SWITCHING, Phase.SWITCHED, Phase.SETTLING, Phase.RETURNING)
     plan = releasing.see().plan
-    if holds or (plan is not None and plan.percent(release.colour) > 0):
+    if holds or (plan is not None and plan.serves(release.colour)):
         going_on = () if release.phase is Phase.RETURNING else (f"mlpipeline run --run {release.run}    # go on with it",)
         taking_back = () if release.champion is None else ("mlpipeline rollback    # take it back",)
         raise ConfigurationError(

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from mlpipeline.config.limits import LONGEST
+from mlpipeline.config.rollout_plan import copying
 from mlpipeline.core.release import Phase, Release, Standing, TakeBack
 from mlpipeline.core.traffic import TrafficPlan
 from mlpipeline.core.verdict import Verdict, worst
@@ -51,9 +52,9 @@ def run(context: Context, run: Run, *, seconds: float | None = None) -> Result:
             return _told(context, run, started, gone)
         release = _waiting(releasing)
         answered = _answered(context, releasing, Standing(release.colour, release.candidate))
-    if answered.verdict is not Verdict.PASS or release.champion is None or not context.config.rollout.mirror:
+    if answered.verdict is not Verdict.PASS or release.champion is None or not copying(context.config.rollout):
         return _told(context, run, started, answered)
-    outcome = _watched(context, run, release, context.config.rollout.mirror if seconds is None else seconds)
+    outcome = _watched(context, run, release, copying(context.config.rollout) if seconds is None else seconds)
     evidence: dict[str, object] = {"colour": str(release.colour), "seconds": float(outcome.seconds), "looks": outcome.looks}
     reasons = [Reason("mirror.watch", outcome.verdict, outcome.summary), *outcome.reasons, answered]
     return _told(context, run, started, *reasons, verdict=outcome.verdict, evidence=evidence, links={"evidence": EVIDENCE})

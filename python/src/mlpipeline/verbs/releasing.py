@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from mlpipeline.config import rollout_plan
+from mlpipeline.config.rollout_plan import cohorts
 from mlpipeline.core.container import ContainerImage
 from mlpipeline.core.release import (
     Conclude,
@@ -30,7 +32,6 @@ from mlpipeline.core.release import (
     Version,
     WatchStage,
     decide,
-    stages_of,
 )
 from mlpipeline.core.traffic import Colour
 from mlpipeline.core.verdict import Verdict
@@ -68,6 +69,7 @@ class Releasing:
         self._token = token
         self.target = context.world.target()
         self.stages = stages(context)
+        self._cohorts = cohorts(context.config.rollout)
         self.state = self._journal.read()
         self._told_found = False
 
@@ -93,7 +95,7 @@ class Releasing:
         if isinstance(event, TakeBack | Hold):
             self._context = self._context.users_first()
         self._tell_found()
-        step = decide(self.state, self.see(), self.stages, event)
+        step = decide(self.state, self.see(), self.stages, event, self._cohorts)
         if step.refused:
             raise ConfigurationError(step.refused, facts=self._facts(), tries=("mlpipeline status",))
         self._write(step.state)
@@ -229,14 +231,7 @@ class Releasing:
 
 
 def stages(context: Context) -> tuple[Stage, ...]:
-    rollout = context.config.rollout
-    return stages_of(
-        mirror=float(rollout.mirror),
-        steps=rollout.steps,
-        step=float(rollout.step),
-        bake=float(rollout.bake),
-        control=rollout.control,
-    )
+    return rollout_plan.stages(context.config.rollout)
 
 
 def seen(observed: Observed) -> Seen:
@@ -272,6 +267,8 @@ def live_facts(now: Seen) -> dict[str, str]:
     if 0 < plan.percent(gained) < 100:
         facts |= {f"other_{name}": text for name, text in _named(now, gained.other).items()}
         facts["other_share"] = str(plan.percent(gained.other))
+    if plan.cohorts:
+        facts["cohorts"] = "; ".join(f"{cohort.name} on {cohort.colour}" for cohort in plan.cohorts)
     return facts
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from math import inf
 
+from mlpipeline.config import rollout_plan
 from mlpipeline.config.model import Config
 from mlpipeline.core.conditions import ConditionPlan
 from mlpipeline.core.judge import MetricPlan, Plan
@@ -18,13 +19,11 @@ _WHOLE_RELEASE = 0.5
 
 def stages(config: Config) -> Iterator[tuple[str, float, float, float]]:
     """Name, seconds, and the parts of users' requests that the candidate and the champion answer."""
-    rollout = config.rollout
-    if rollout.mirror:
-        yield "mirror", float(rollout.mirror), 1.0, 1.0
-    for step in rollout.steps:
-        yield f"step-{step}", float(rollout.step), step / 100, 1 - step / 100
-    if rollout.control:
-        yield "bake", float(rollout.bake), 1 - rollout.control / 100, rollout.control / 100
+    for stage in rollout_plan.stages(config.rollout):
+        if stage.mirror:
+            yield stage.name, stage.seconds, 1.0, 1.0
+        elif stage.compares:
+            yield stage.name, stage.seconds, stage.share / 100, 1 - stage.share / 100
 
 
 def still_to_come(config: Config, stage: str, left: float) -> list[tuple[float, float, float]]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from mlpipeline.config.model import Config
+from mlpipeline.config.rollout_plan import copying
 from mlpipeline.config.sections.verification import Condition, ScoreRule, Verify
 from mlpipeline.config.shape import Problem
 from mlpipeline.config.text import Way
@@ -63,10 +64,10 @@ def _answers(config: Config) -> Iterator[Problem]:
             "only the local target's colours keep their answers, so they can be compared nowhere else",
             example="verify:\n  disagreement:\n    enabled: false",
         )
-    elif verify.disagreement.enabled and not config.rollout.mirror:
+    elif verify.disagreement.enabled and not copying(config.rollout):
         yield Problem(
             ("verify", "disagreement", "enabled"),
-            "answers are compared while requests are copied, and rollout.mirror is 0",
+            "answers are compared while requests are copied, and this rollout copies none (rollout.mirror)",
             example="rollout:\n  mirror: 60s",
         )
     accuracy = verify.accuracy
