@@ -48,8 +48,9 @@ def folder() -> Path:
 def shared_namespace() -> str:
     """Of this test session; its services have names of their own."""
     stack = contextlib.ExitStack()
-    atexit.register(stack.close)
-    return stack.enter_context(own_namespace())
+    name = stack.enter_context(own_namespace())
+    atexit.register(stack.close)  # only now: the client removes its certificates at the end too, and the last comes first
+    return name
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -13,6 +14,7 @@ from mlpipeline.core.container import ContainerImage
 from mlpipeline.core.findings import Scan
 from mlpipeline.core.inventory import Part
 from mlpipeline.core.traffic import Colour, TrafficPlan
+from mlpipeline.record.lease import TRAFFIC, Holder, Right
 
 
 class Clock(Protocol):
@@ -143,6 +145,17 @@ class Target(Protocol):
         """How each part runs now, by name: ``blue``, ``green``, ``router``, and what nobody released; nothing where the target
         cannot tell. Raises EnvironmentFault when it cannot be read."""
         return {}
+
+    def hold(self, holder: Holder, right: Right = TRAFFIC) -> AbstractContextManager[None]:
+        """Makes this worker the only one that may, on all machines that reach the target; nothing where they share one folder
+        of leases anyway. Raises Held, which names who has it."""
+        del holder, right
+        return nullcontext()
+
+    def holder(self, right: Right = TRAFFIC) -> Holder | None:
+        """Who has it on any machine, where the target knows."""
+        del right
+        return None
 
     def retire(self, colour: Colour) -> None:
         """Drains and ends the colour. Refused (EnvironmentFault) while users are routed to it."""

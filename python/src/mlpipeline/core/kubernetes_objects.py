@@ -38,7 +38,7 @@ ENDPOINTS_SECONDS = 4
 load is slower."""
 KILL_AFTER_DRAIN = 5
 """Seconds past its drain time-out after which a pod that will not end is killed."""
-START_PROBE_SECONDS = 2
+START_PROBE_SECONDS = 1
 _VERSIONS = {
     "ConfigMap": "v1",
     "Deployment": "apps/v1",

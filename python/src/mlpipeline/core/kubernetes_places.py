@@ -49,6 +49,11 @@ class Names(msgspec.Struct, frozen=True):
     def lease(self) -> str:
         return f"{self.service}-release"
 
+    @property
+    def making(self) -> str:
+        """The Lease of whoever makes a release, from its data gate on."""
+        return f"{self.service}-making"
+
     def of(self, role: str) -> str:
         """Of a colour, or of the router."""
         return f"{self.service}-{role}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import msgspec
@@ -14,6 +15,7 @@ from mlpipeline.errors import EnvironmentFault, Failed
 from mlpipeline.hosting import proof
 from mlpipeline.hosting.loopback import ask
 from mlpipeline.ports import Artifact, Clock, Deployed, Moved, Observed, RouterCounts
+from mlpipeline.record.lease import TRAFFIC, Holder, Right
 
 POLL_SECONDS = 0.02
 PROBE_SECONDS = 60.0
@@ -249,6 +251,16 @@ class HostTarget:
                 likely="it was ended from outside",
                 tries=("mlpipeline deploy", "mlpipeline rollback"),
             ) from error
+
+    def hold(self, holder: Holder, right: Right = TRAFFIC) -> AbstractContextManager[None]:
+        """Workers of one host share a folder of leases."""
+        del holder, right
+        return nullcontext()
+
+    def holder(self, right: Right = TRAFFIC) -> Holder | None:
+        """The folder of leases says."""
+        del right
+        return None
 
     def retire(self, colour: Colour) -> None:
         """Waits until nothing is in flight (at most the drain time-out), then ends it."""

@@ -10,13 +10,13 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from mlpipeline.clock import iso
 from mlpipeline.errors import Held
 from mlpipeline.record.journal import Journal
-from mlpipeline.record.lease import MAKING, Holder, Lease, held_by, holder
+from mlpipeline.record.lease import MAKING, TRAFFIC, Holder, Lease, Right, held_by, holder
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.keeping import claimed
@@ -34,7 +34,8 @@ def making(context: Context, run: Run | None, verb: str = "") -> Iterator[None]:
     Raises:
         Held: Another worker has it.
     """
-    with _taken(Lease(context.places.making, MAKING), context.places.making, _me(context, run, verb)):
+    me = _me(context, run, verb)
+    with _taken(Lease(context.places.making, MAKING), context.places.making, me), _everywhere(context, me, MAKING):
         yield
 
 
@@ -55,7 +56,8 @@ def held(context: Context, run: Run | None, verb: str = "") -> Iterator[int]:
     _check_mine()
     after = Journal(context.places.journal).read().token
     lease = Lease(path)
-    with _taken(lease, path, _me(context, run, verb), after) as token, _pulsing(lease), claimed(context):
+    me = _me(context, run, verb)
+    with _taken(lease, path, me, after) as token, _pulsing(lease), claimed(context), _everywhere(context, me, TRAFFIC):
         yield token
 
 
@@ -89,6 +91,13 @@ def still_held(path: Path) -> int:
 def _check_mine() -> None:
     for lease in _mine.values():
         lease.check()
+
+
+def _everywhere(context: Context, me: Holder, right: Right) -> AbstractContextManager[None]:
+    """The same right on every machine that reaches the target, where these have no folder of leases in common."""
+    if context.config.target.kind != "kubernetes":
+        return nullcontext()
+    return context.world.target().hold(me, right)
 
 
 @contextmanager

@@ -76,6 +76,13 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
             docker, gpus = config.target.docker, config.image.gpus
             return DockerTarget(places, config.service, docker, clock, environment, gpus=gpus, fence=fence)
 
+        if config.target.kind == "kubernetes":
+            from mlpipeline.adapters.kubernetes import KubernetesTarget
+
+            return KubernetesTarget(
+                config.service, config.target.kubernetes, clock, environment, gpus=config.image.gpus, fence=fence
+            )
+
         from mlpipeline.adapters.local import LocalTarget
 
         local = config.target.local

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from mlpipeline.errors import Held
 
 TOKEN = "mlpipeline.token"
 """Annotation of what a router was told: the fencing token of whoever wrote last."""
+
+
+def latest_of(found: Mapping[str, Any] | None) -> int:
+    """The token of whoever wrote an object last; 0 when there is none."""
+    return int((found["metadata"].get("annotations") or {}).get(TOKEN, "0")) if found else 0
 
 
 def refuse_if_taken_over(annotations: Mapping[str, str], token: int, what: str) -> int:

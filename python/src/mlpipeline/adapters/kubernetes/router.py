@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from mlpipeline.adapters.kubernetes.api import Cluster, Conflict, Object
+from mlpipeline.adapters.kubernetes.fencing import TOKEN, latest_of, refuse_if_taken_over
 from mlpipeline.adapters.kubernetes.objects import Owned
 from mlpipeline.adapters.kubernetes.pods import Pods
 from mlpipeline.adapters.kubernetes.specification import router_pods
@@ -25,7 +26,7 @@ from mlpipeline.core.envoy_files import Address
 from mlpipeline.core.inventory import Part
 from mlpipeline.core.kubernetes_places import INSIDE_PORT, ROUTER, ROUTER_CONTAINER, Names
 from mlpipeline.core.traffic import Colour, TrafficPlan
-from mlpipeline.errors import EnvironmentFault, Held
+from mlpipeline.errors import EnvironmentFault
 from mlpipeline.hosting.envoy_admin import EnvoyAdmin
 from mlpipeline.ports import Clock, RouterCounts
 
@@ -38,8 +39,6 @@ NUDGE_SECONDS = 0.5
 CONFLICTS = 20
 TOLD = "mlpipeline.told"
 """Annotation of a pod: when it was last told to look at its files."""
-TOKEN = "mlpipeline.token"
-"""Annotation of the ConfigMap: the fencing token of whoever wrote last."""
 
 
 class EnvoyDeployment:
@@ -188,6 +187,10 @@ class EnvoyDeployment:
         if self._files() is not None:
             self._write(lambda data: data, token)
 
+    def latest_token(self) -> int:
+        """Of whoever wrote last."""
+        return latest_of(self._files())
+
     def remove(self) -> None:
         """The router, what it was told, and the Service that users call."""
         for kind, name in (
@@ -214,14 +217,7 @@ class EnvoyDeployment:
             before: dict[str, str] = found["data"] if found else {}
             metadata: dict[str, Any] = dict(found["metadata"] if found else msgspec.convert(wanted["metadata"], dict[str, Any]))
             annotations = dict(metadata.get("annotations") or {})
-            latest = int(annotations.get(TOKEN, "0"))
-            if token and latest > token:
-                raise Held(
-                    "another worker took over this service; nothing was changed",
-                    facts={"token of this worker": token, "latest": latest, "ConfigMap": self._names.router},
-                    likely="this worker slept, or was cut off from the cluster, for longer than its lease",
-                    tries=("mlpipeline status",),
-                )
+            latest = refuse_if_taken_over(annotations, token, f"ConfigMap {self._names.router}")
             metadata = {name: value for name, value in metadata.items() if name != "managedFields"}
             metadata["annotations"] = {**annotations, TOKEN: str(max(token, latest))}
             data = {**msgspec.convert(wanted["data"], dict[str, str]), **change(self._with_endpoints(before))}

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from mlpipeline.adapters.kubernetes.api import Cluster, Conflict, Object, UnknownKind
-from mlpipeline.adapters.kubernetes.fencing import TOKEN, refuse_if_taken_over
+from mlpipeline.adapters.kubernetes.fencing import TOKEN, latest_of, refuse_if_taken_over
 from mlpipeline.adapters.kubernetes.objects import Owned
 from mlpipeline.adapters.kubernetes.pod_counts import PodCounts
 from mlpipeline.adapters.kubernetes.routers_service import changed_by
@@ -135,6 +135,10 @@ class GatewayRouter:
         plan = self.ordered()
         if plan is not None:
             self._write(plan, token)
+
+    def latest_token(self) -> int:
+        """Of whoever wrote last."""
+        return latest_of(self._found())
 
     def remove(self) -> None:
         with self._known_kind():

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from mlpipeline.adapters.kubernetes.api import Cluster, Conflict, Object
-from mlpipeline.adapters.kubernetes.fencing import TOKEN, refuse_if_taken_over
+from mlpipeline.adapters.kubernetes.fencing import TOKEN, latest_of, refuse_if_taken_over
 from mlpipeline.adapters.kubernetes.objects import Owned
 from mlpipeline.adapters.kubernetes.pod_counts import PodCounts
 from mlpipeline.adapters.kubernetes.pods import Pods
@@ -121,6 +121,10 @@ class SelectorRouter:
         plan = self.ordered()
         if plan is not None:
             self._write(plan, token)
+
+    def latest_token(self) -> int:
+        """Of whoever wrote last."""
+        return latest_of(self._found())
 
     def remove(self) -> None:
         """The Service that users call, and that of the candidate."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from mlpipeline.adapters.kubernetes.api import Cluster
 from mlpipeline.adapters.kubernetes.colours import ColourDeployment
+from mlpipeline.adapters.kubernetes.lease import ServiceLease
 from mlpipeline.adapters.kubernetes.monitoring import NamedPrometheus
 from mlpipeline.adapters.kubernetes.objects import KINDS, Owned
 from mlpipeline.adapters.kubernetes.routers import router_of
@@ -16,6 +18,7 @@ from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.hosting.target import HostTarget
 from mlpipeline.ports import Clock
+from mlpipeline.record.lease import MAKING, TRAFFIC, Holder, Right
 
 END_SECONDS = 120.0
 POLL_SECONDS = 0.1
@@ -38,12 +41,19 @@ class KubernetesTarget(HostTarget):
         environment: Mapping[str, str],
         *,
         gpus: int = 0,
-        fence: Callable[[], None] | None = None,
+        fence: Callable[[], object] | None = None,
     ) -> None:
-        self._cluster = Cluster(settings.kubeconfig, settings.context, settings.namespace, environment=environment, clock=clock)
+        self._cluster = _cluster(settings, environment, clock)
         self._service, self._settings = service, settings
         self._owned = Owned(self._cluster, service)
-        self._envoy = router_of(self._cluster, service, settings=settings, clock=clock)
+        leases = _cluster(settings, environment, clock)
+        names = Names(service)
+        self._leases = {
+            right: ServiceLease(leases, service, name, clock, right=right)
+            for right, name in ((TRAFFIC, names.lease), (MAKING, names.making))
+        }
+        self._cluster.may_write = self._may_write
+        self._envoy = router_of(self._cluster, service, settings=settings, clock=clock, token=lambda: self._leases[TRAFFIC].token)
         colours = {
             colour: ColourDeployment(self._cluster, service, colour, settings=settings, gpus=gpus, clock=clock)
             for colour in Colour
@@ -65,6 +75,23 @@ class KubernetesTarget(HostTarget):
         del request
         return 0, b""
 
+    @contextmanager
+    def hold(self, holder: Holder, right: Right = TRAFFIC) -> Iterator[None]:
+        """Makes this worker the only one of all machines. From its first moment on, what an earlier holder still has in hand is
+        refused: its token stands where routes are written."""
+        lease = self._leases[right]
+        token = lease.acquire(holder, after=self._envoy.latest_token)
+        try:
+            if right == TRAFFIC:
+                self._envoy.stamp(token)
+            yield
+        finally:
+            lease.release()
+
+    def holder(self, right: Right = TRAFFIC) -> Holder | None:
+        """Who holds the service, whatever machine it is on."""
+        return self._leases[right].holder()
+
     def shutdown(self) -> None:
         """Removes every object of this service; requests in flight are lost."""
         self._fence()
@@ -83,6 +110,10 @@ class KubernetesTarget(HostTarget):
                 )
             self._clock.sleep(POLL_SECONDS)
 
+    def _may_write(self) -> None:
+        for lease in self._leases.values():
+            lease.check()
+
     def _refuse_while_used(self, colour: Colour, refusal: str) -> None:
         for plan in self._envoy.plans():
             if plan.live is colour or plan.serves(colour):
@@ -91,3 +122,7 @@ class KubernetesTarget(HostTarget):
                     facts={"plan": f"live {plan.live}, {plan.share} % to {plan.live.other}"},
                     tries=("mlpipeline rollback", "deploy to the other colour"),
                 )
+
+
+def _cluster(settings: Kubernetes, environment: Mapping[str, str], clock: Clock) -> Cluster:
+    return Cluster(settings.kubeconfig, settings.context, settings.namespace, environment=environment, clock=clock)
