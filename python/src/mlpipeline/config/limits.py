@@ -26,6 +26,7 @@ OWN_LARGEST: Mapping[Way, int] = {
     ("train", "sweep", "workers"): 1024,
     ("target", "local", "threads"): 1024,
     ("target", "docker", "threads"): 1024,
+    ("target", "kubernetes", "threads"): 1024,
 }
 """Numbers that memory or time are proportional to."""
 
