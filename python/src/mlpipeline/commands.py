@@ -276,6 +276,17 @@ COMMANDS = (
         "none",
         (Option("output", "the zip to write", metavar="FILE"),),
     ),
+    Command(
+        "score",
+        "predict a file or a folder of files, judge the answers, and let them replace the old ones",
+        "none",
+        (
+            Option("input", "Parquet or CSV: a file, a folder of partitions, or a pattern", metavar="PATH"),
+            Option("output", "a file that ends in .parquet, .csv or .csv.gz, or a folder", metavar="PATH"),
+            Option("model", "digest of a package, or version of the registry (default: the champion)", metavar="WHICH"),
+            Option("engine", "process or spark (default: score.engine)", metavar="NAME"),
+        ),
+    ),
     Command("drift-check", "compare what runs with what was released, and name who changed what; changes nothing", "none"),
     Command("nightly", "look for drift and decay, decide whether to retrain, and remove what is old", "none"),
     *_JENKINS,

@@ -13,6 +13,7 @@ from mlpipeline.config.sections.night import Nightly
 from mlpipeline.config.sections.packaging import Image, Package
 from mlpipeline.config.sections.records import Ledger, Signing, Tracking
 from mlpipeline.config.sections.rollout import Approval, Rollout
+from mlpipeline.config.sections.scoring import BatchScoring
 from mlpipeline.config.sections.security import CheckRule, Security
 from mlpipeline.config.sections.target import Target
 from mlpipeline.config.sections.training import Train
@@ -56,5 +57,7 @@ class Config(Section, frozen=True):
     """How users are moved."""
     verify: Verify = Verify()
     """How candidate and champion are compared while that happens."""
+    score: BatchScoring = BatchScoring()
+    """How files are predicted by ``mlpipeline score``."""
     nightly: Nightly = Nightly()
     """What is looked at every night."""

@@ -18,6 +18,12 @@ FITTING: Mapping[str, frozenset[Kind]] = {
 }
 """The kinds of columns that satisfy each name a configuration may use."""
 
+MISSING_TEXTS = (
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL"),
+    *("NaN", "None", "n/a", "nan", "null"),
+)
+"""What counts as missing in CSV: the list of ``pandas.read_csv``, because training most likely reads the file with it."""
+
 
 class Finding(msgspec.Struct, frozen=True):
     """One rule of the schema: its name (``column.<name>`` or ``extra_columns``), whether it holds, one line."""

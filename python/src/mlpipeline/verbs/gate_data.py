@@ -11,7 +11,7 @@ import msgspec
 
 from mlpipeline.config.sections.data import DataFile, Freshness
 from mlpipeline.core import expectation_support, expectations
-from mlpipeline.core.data_schema import check_schema
+from mlpipeline.core.data_schema import MISSING_TEXTS, check_schema
 from mlpipeline.core.expectations import Check, Counts, Outcome
 from mlpipeline.core.verdict import Verdict, failing_first
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
@@ -255,6 +255,12 @@ def _check_file(context: Context, run: Run, name: str, checks: Sequence[Check], 
     return _Findings([*reasons, *past, *moved, *_named(name, outcomes)], facts, drift, links)
 
 
+def expected(context: Context, name: str, file: DataFile, table: Table) -> list[Reason]:
+    """The file's expectations, inline ones and its suite, on an open table. Raises ConfigurationError for a bad suite."""
+    outcomes, _ = _outcomes(context, table, _checks(context.project, name, file))
+    return _named(name, outcomes)
+
+
 def _drift(context: Context, run: Run, name: str, table: Table) -> tuple[list[Reason], dict[str, object]]:
     from mlpipeline.verbs.data_drift import drift
 
@@ -362,7 +368,6 @@ def _by_library(context: Context, table: Table, checks: Sequence[Check]) -> list
     data = context.config.data
     context.console.say(f"{len(checks)} expectation(s) of {table.label} go to Great Expectations")
     if data.engine == "spark":
-        from mlpipeline.adapters.duckdb.files import MISSING_TEXTS
         from mlpipeline.adapters.great_expectations.spark import run as run_spark
 
         return run_spark(table.files, MISSING_TEXTS, checks, data.sample_rows, data.spark)

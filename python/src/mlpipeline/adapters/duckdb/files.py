@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpipeline.adapters.duckdb import databases
+from mlpipeline.core.data_schema import MISSING_TEXTS
 from mlpipeline.core.expectations import Kind
 from mlpipeline.errors import ConfigurationError, Failed
 
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-
-MISSING_TEXTS = (
-    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL"),
-    *("NaN", "None", "n/a", "nan", "null"),
-)
-"""What counts as missing in CSV: the list of ``pandas.read_csv``, because training most likely reads the file with it."""
 
 _KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"), "integer"),

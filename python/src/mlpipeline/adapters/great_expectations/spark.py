@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlpipeline.adapters.great_expectations.engine import judged, library
 from mlpipeline.core.expectations import Check, Outcome
-from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
+from mlpipeline.errors import ConfigurationError, Failed
+from mlpipeline.hosting.spark import session
 
 ENGINE = "spark"
-_DEFAULTS: Mapping[str, str] = {
-    "spark.master": "local[*]",
-    "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",
-    "spark.sql.session.timeZone": "UTC",
-    "spark.app.name": "mlpipeline gate data",
-}
-
-
-_ALONE: Mapping[str, str] = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-"""On one machine Spark talks to itself; the address of its network interface may lead nowhere."""
 
 
 def run(
@@ -41,41 +30,12 @@ def run(
         EnvironmentFault: pyspark or Java is not there, or the cluster cannot be reached.
         Failed: The files cannot be read.
     """
-    with _session(settings) as session, library() as context:
-        frame = _read(session, files, missing)
+    asked = session(settings, key="data.engine", otherwise="auto", name="mlpipeline gate data")
+    with asked as spark, library() as context:
+        frame = _read(spark, files, missing)
         source = context.data_sources.add_spark("data")
         definition = source.add_dataframe_asset("data").add_batch_definition_whole_dataframe("data")
         return judged(definition.get_batch({"dataframe": frame}), checks, sample_rows, frame.count(), ENGINE)
-
-
-@contextlib.contextmanager
-def _session(settings: Mapping[str, str]) -> Iterator[Any]:
-    try:
-        from pyspark.errors import PySparkException
-        from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise EnvironmentFault(
-            "data.engine is spark, but pyspark is not installed",
-            tries=("pip install 'mlpipeline[spark]'", "data.engine: auto"),
-        ) from error
-    chosen = {**_DEFAULTS, **settings}
-    builder = SparkSession.builder
-    for name, value in {**(_ALONE if chosen["spark.master"].startswith("local") else {}), **chosen}.items():
-        builder = builder.config(name, value)
-    try:
-        session = builder.getOrCreate()
-    except (PySparkException, OSError) as error:
-        raise EnvironmentFault(
-            "Spark cannot be started",
-            facts={"master": chosen["spark.master"], "found": (str(error).splitlines() or [""])[0]},
-            likely="there is no Java on this machine, or the cluster cannot be reached",
-            tries=("java -version", "data.engine: auto"),
-        ) from error
-    session.sparkContext.setLogLevel("ERROR")
-    try:
-        yield session
-    finally:
-        session.stop()
 
 
 def _read(session: Any, files: Sequence[Path], missing: Sequence[str]) -> Any:

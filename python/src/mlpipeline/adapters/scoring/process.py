@@ -23,6 +23,7 @@ SCRIPT = Path(__file__).with_name("score.py")
 PHASES = {
     "load": "cannot be loaded",
     "predict": "cannot predict the holdout",
+    "piece": "cannot predict the rows",
     "latency": "fails on a single row",
     "measure": "cannot be measured",
 }
@@ -96,14 +97,7 @@ def _run(python: Path, folder: Path, name: str, timeout: float, import_path: Seq
 
 def run_script(script: Path, folder: Path, *, python: Path, name: str, timeout: float, import_path: Sequence[Path]) -> None:
     """Runs one of the scripts of this package in its folder; raises as :func:`score` does."""
-    environment = {
-        **{key: value for key, value in os.environ.items() if key not in {"PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"}},
-        "PYTHONPATH": os.pathsep.join(str(path) for path in import_path),
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "DO_NOT_TRACK": "true",
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-    }
+    environment = of_model(import_path)
     output = folder / "output.txt"
     with output.open("wb") as log:
         try:
@@ -129,24 +123,37 @@ def run_script(script: Path, folder: Path, *, python: Path, name: str, timeout: 
                 likely="the model hangs, or the holdout is larger than it can predict in this time",
             ) from None
         finally:
-            _end(process)
+            end(process)
     if code:
-        raise _failure(folder, output, name, code)
+        raise failure(folder, output, name, code)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def of_model(import_path: Sequence[Path]) -> dict[str, str]:
+    """The environment variables that a model's process gets."""
+    return {
+        **{key: value for key, value in os.environ.items() if key not in {"PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"}},
+        "PYTHONPATH": os.pathsep.join(str(path) for path in import_path),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "DO_NOT_TRACK": "true",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+    }
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
     """Ends the whole process group, so that a model's own workers do not stay behind."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def _failure(folder: Path, output: Path, name: str, code: int) -> Failed | EnvironmentFault:
+def failure(folder: Path, output: Path, name: str, code: int) -> Failed | EnvironmentFault:
+    """Why a script of this package ended with this code, from what it left in its folder."""
     told = folder / "failure.json"
     if told.is_file():
-        failure = json.loads(told.read_text())
+        left = json.loads(told.read_text())
         return Failed(
-            f"{name} {PHASES[failure['phase']]}: {failure['error'].splitlines()[0][:500]}",
+            f"{name} {PHASES[left['phase']]}: {left['error'].splitlines()[0][:500]}",
             facts={"last output": _tail(output) or "none"},
         )
     if code < 0:

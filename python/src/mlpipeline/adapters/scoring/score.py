@@ -1,4 +1,5 @@
-"""Runs in the model's own environment, started by file name: loads the model, predicts the holdout, measures latency.
+"""Runs in the model's own environment, started by file name: loads the model, predicts the holdout, measures latency. Or, for
+a batch, predicts one piece of the rows after the other, as long as it is told folders of pieces.
 
 Imports nothing of this package, because the environment need not have it. Everything goes through one folder:
 ``request.json`` and the columns come in; predictions and ``answer.json`` (written last) go out, or ``failure.json``.
@@ -38,6 +39,9 @@ def main(folder: Path) -> int:
         import mlflow.pyfunc
 
         model = mlflow.pyfunc.load_model(request["model"])
+        if "pieces" in request:
+            phase = "piece"
+            return pieces(model, request["pieces"])
         phase = "predict"
         frame = read_frame(folder, request["columns"])
         answer = predict(model, frame, folder, request["probabilities"])
@@ -52,6 +56,44 @@ def main(folder: Path) -> int:
         return 1
     (folder / "answer.json").write_text(json.dumps(answer))
     return 0
+
+
+def pieces(model: Any, told: int) -> int:
+    """Predicts each folder that a line of the standard input names, and says so with a line to the open file ``told``."""
+    with os.fdopen(told, "w") as done:
+        print("ready", file=done, flush=True)
+        for line in sys.stdin:
+            folder = Path(line.rstrip("\n"))
+            frame = read_frame(folder, json.loads((folder / "columns.json").read_text()))
+            answer = save_columns(folder, model.predict(frame))
+            (folder / "answer.json").write_text(json.dumps(answer))
+            print("done", file=done, flush=True)
+    return 0
+
+
+def save_columns(folder: Path, said: Any) -> list[dict[str, str]]:
+    """Writes every column of what a model said, kinds kept; returns what they are read by. A single one has no name."""
+    import numpy as np
+    import pandas as pd
+
+    frame = said if isinstance(said, pd.DataFrame) else None
+    if frame is None:
+        array = np.asarray(said)
+        frame = pd.DataFrame(array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1))
+    only = frame.shape[1] == 1
+    written = []
+    for number, name in enumerate(frame.columns):
+        series = frame.iloc[:, number].infer_objects()
+        values = series.to_numpy()
+        if values.dtype.kind in "fiub":
+            np.save(folder / f"said-{number}.npy", values)
+            kind = "array"
+        else:
+            plain = [None if empty else str(value) for value, empty in zip(values.tolist(), pd.isna(series), strict=True)]
+            (folder / f"said-{number}.json").write_text(json.dumps(plain))
+            kind = "json"
+        written.append({"name": "" if only else str(name), "kind": kind})
+    return written
 
 
 def read_frame(folder: Path, columns: list[dict[str, str]]) -> Any:
