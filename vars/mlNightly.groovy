@@ -1,4 +1,5 @@
 import org.mlpipeline.Keys
+import org.mlpipeline.Machine
 import org.mlpipeline.Night
 import org.mlpipeline.Plan
 import org.mlpipeline.Words
@@ -21,7 +22,7 @@ Map call(Map args = [:]) {
     Night night = new Night(this, args)
     Map seen = [:]
     timeout(time: limit, unit: 'SECONDS') {
-        node(args.agent ?: '') { seen = night.looked() }
+        Machine.taken(this, args.agent ?: '') { seen = night.looked() }
     }
     night.told(seen)
     if (seen.drift.evidence?.retrain && args.retrain != false) {

@@ -33,7 +33,8 @@ class Approval implements Serializable {
     /** How a request ended without an answer, for the record. Nothing that goes wrong here may hide it. */
     void ended(Map how, String why, String digest) {
         Map decision = [as: how.who, why: why, digest: digest]
-        decision.putAll(how.how == 'rejected' ? [reject: true] : [ended: how.how == 'interrupted' ? 'aborted' : how.how.replace(' ', '-')])
+        String ended = how.how in ['interrupted', 'agent lost'] ? 'aborted' : how.how.replace(' ', '-')
+        decision.putAll(how.how == 'rejected' ? [reject: true] : [ended: ended])
         try {
             steps.timeout(time: 10, unit: 'MINUTES') { told(decision) }
         } catch (Exception problem) {
@@ -60,17 +61,20 @@ class Approval implements Serializable {
     /** On an agent, with the run's record; what the worker adds to the record is kept for the next agent. */
     Map inside(Closure body) {
         Map result = [:]
+        Machine.awaited(steps, args.agent ?: '', 0)
         steps.node(args.agent ?: '') {
             if (args.prepare) {
                 args.prepare.call()
             } else {
                 steps.checkout(steps.scm)
-                steps.unstash('mlpipeline')
             }
             steps.dir(args.folder ?: '.') {
+                if (!args.prepare) {
+                    steps.unstash('mlpipeline')
+                }
                 result = body()
-                String kept = args.run ? ".mlpipeline/runs/${args.run}/**" : '.mlpipeline/runs/**'
-                steps.stash(name: 'mlpipeline', includes: kept, allowEmpty: true, useDefaultExcludes: false)
+                List kept = [args.run ? ".mlpipeline/runs/${args.run}/**" : '.mlpipeline/runs/**'] + (args.carry ? [args.carry] : [])
+                steps.stash(name: 'mlpipeline', includes: kept.join(','), allowEmpty: true, useDefaultExcludes: false)
             }
         }
         return result

@@ -13,7 +13,7 @@ class Archive implements Serializable {
         this.release = release
     }
 
-    /** Only the last, without which no later stage has a record, may fail the build. */
+    /** Only what a later stage has its record from may fail the build. */
     void collect(List verbs, boolean last) {
         if (!release.state.run) {
             return
@@ -22,13 +22,19 @@ class Archive implements Serializable {
         Guard.collecting(steps, 'the report') { release.worked('report') }
         Guard.collecting(steps, 'the ledger') { release.worked('history') }
         Guard.collecting(steps, 'test results') { publishTests(folder, verbs) }
-        Guard.collecting(steps, 'the archive') { steps.archiveArtifacts(artifacts: "${folder}/**", allowEmptyArchive: true) }
+        boolean kept = Guard.collecting(steps, 'the archive') { steps.archiveArtifacts(artifacts: "${folder}/**", allowEmptyArchive: true) }
         if (last) {
             Guard.collecting(steps, 'the report page') { publishReport(folder) }
+            Guard.collecting(steps, 'the record') { stashed(folder) }
+        } else {
+            stashed(folder)
         }
-        // Every file counts for the digest of a model, also one that Ant leaves out by default.
+        release.state.collected = last && kept
+    }
+
+    /** Every file counts for the digest of a model, also one that Ant leaves out by default. */
+    void stashed(String folder) {
         steps.stash(name: 'mlpipeline', includes: carried(folder).join(','), allowEmpty: true, useDefaultExcludes: false)
-        release.state.collected = last
     }
 
     /** What the next agent needs: the record, a model that is not packaged yet, and what the project says. */

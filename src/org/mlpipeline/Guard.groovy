@@ -17,15 +17,20 @@ class Guard implements Serializable {
         }
     }
 
-    /** Nothing that only collects may hide why a build stopped; a second stop while collecting counts as the first. */
-    static void collecting(Object steps, String what, Closure body) {
+    /** Nothing that only collects may hide why a build stopped; a second stop while collecting counts as the first. Returns whether it worked. */
+    static boolean collecting(Object steps, String what, Closure body) {
         try {
             body()
+            return true
         } catch (InterruptedException stopped) {
-            throw stopped
+            if (Words.interruption(stopped).how != 'agent lost') {
+                throw stopped
+            }
+            steps.echo("mlPipeline: ${what} could not be collected: the agent was lost")
         } catch (Exception problem) {
             steps.echo("mlPipeline: ${what} could not be collected: ${problem.message}")
         }
+        return false
     }
 
     /** Goes on without a plugin that is not installed, and says what that costs. Returns whether it was there. */

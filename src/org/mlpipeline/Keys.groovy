@@ -13,7 +13,8 @@ class Keys implements Serializable {
     ]
     static final Map APPROVE = [
         pending: Map, agent: String, folder: String, run: String, message: String, lines: List, report: String, submitters: [String, List],
-        timeout: [String, Integer], watch: [String, Integer], unattended: Boolean, prepare: Closure, config: Map, credentials: List,
+        timeout: [String, Integer], watch: [String, Integer], unattended: Boolean, prepare: Closure, carry: String, config: Map,
+        credentials: List,
     ]
     static final Map NOTIFY = [
         event: String, text: String, on: List, mail: String, slack: String, issues: String, template: String,

@@ -41,7 +41,7 @@ class Lease implements Serializable {
             }
             usage = body()
         } else {
-            steps.node(home ?: agent) { usage = body() }
+            Machine.taken(steps, home ?: agent) { usage = body() }
         }
         return usage
     }

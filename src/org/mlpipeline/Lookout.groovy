@@ -82,10 +82,11 @@ class Lookout implements Serializable {
         try {
             steps.timeout(time: PATIENCE, unit: 'SECONDS') { seen = approval.inside { steps.mlWorker(look) } }
         } catch (InterruptedException late) {
-            if (Words.interruption(late).how != 'timed out' || System.currentTimeMillis() - began < 1000L * PATIENCE) {
+            String why = Words.ownEnd(late, System.currentTimeMillis() - began, PATIENCE)
+            if (!why) {
                 throw late
             }
-            seen = [verdict: 'error', summary: "it took longer than ${PATIENCE} seconds"]
+            seen = [verdict: 'error', summary: why]
         } catch (Exception problem) {
             seen = [verdict: 'error', summary: problem.message]
         }

@@ -7,6 +7,9 @@ class Message implements Serializable {
 
     private static final long serialVersionUID = 1L
 
+    /** Seconds that one way of sending may take, with the time in which no agent comes. */
+    static final int PATIENCE = 120
+
     final Object steps
     final String event
     final String text
@@ -52,12 +55,13 @@ class Message implements Serializable {
     void harmless(String way, Closure body) {
         long began = System.currentTimeMillis()
         try {
-            steps.timeout(time: 2, unit: 'MINUTES') { body() }
+            steps.timeout(time: PATIENCE, unit: 'SECONDS') { body() }
         } catch (InterruptedException stopped) {
-            if (Words.interruption(stopped).how != 'timed out' || System.currentTimeMillis() - began < 120000) {
+            String why = Words.ownEnd(stopped, System.currentTimeMillis() - began, PATIENCE)
+            if (!why) {
                 throw stopped
             }
-            steps.echo("mlNotify: ${way} took longer than two minutes")
+            steps.echo("mlNotify: ${way} could not be sent: ${why}")
         } catch (NoSuchMethodError absent) {
             steps.echo("mlNotify: ${way} needs a plugin that is not installed (mailer, credentials-binding): ${Words.line(absent.message)}")
         } catch (Exception problem) {

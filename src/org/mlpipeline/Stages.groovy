@@ -67,9 +67,9 @@ class Stages implements Serializable {
         if (!release.releases()) {
             return
         }
-        pass(1)
+        pass()
         alone("mlpipeline-${Words.name(release.plan.service ?: release.state.service)}".toString()) {
-            pass(2)
+            pass()
             prepare()
             if (approve()) {
                 moveUsers()
@@ -95,7 +95,7 @@ class Stages implements Serializable {
                 steps.mlNotify(plan.notify + [event: 'waiting', text: known.summary])
                 known = steps.mlApprove(plan.approve + Keys.forWorker(plan, false) + [
                     agent: plan.agent, folder: plan.folder, run: release.state.run, pending: known, report: release.report(),
-                    lines: release.lines(), prepare: { workspace.bringBack() },
+                    lines: release.lines(), carry: plan.carry, prepare: { workspace.bringBack() },
                 ] + (plan.unattended == null ? [:] : [unattended: plan.unattended]))
             } else if (known.verdict != 'pass') {
                 steps.error(Words.refusal(known))
@@ -123,7 +123,10 @@ class Stages implements Serializable {
         }
     }
 
-    void pass(int ordinal) {
+    /** The next milestone: they may only go up, also where one build releases one service after the other. */
+    void pass() {
+        int ordinal = (steps.env.MLPIPELINE_MILESTONE ?: '0').toInteger() + 1
+        steps.env.MLPIPELINE_MILESTONE = ordinal
         Guard.optional(steps, 'milestone', 'pipeline-milestone-step', 'an older build may release after a newer one') {
             steps.milestone(ordinal)
         }

@@ -65,7 +65,20 @@ class Words implements Serializable {
                 return [how: kinds.get(start), who: message.substring(start.toString().length())]
             }
         }
+        if (message == 'Timeout waiting for agent to come back') {
+            return [how: 'agent lost', who: message]
+        }
         return message == 'Timeout has been exceeded' ? [how: 'timed out', who: 'nobody'] : [how: 'interrupted', who: message]
+    }
+
+    /** Why work with a time limit of its own ended, where that concerns nothing but this work; empty when the build is stopped. */
+    @NonCPS
+    static String ownEnd(Throwable stopped, long milliseconds, int limit) {
+        Object how = interruption(stopped).get('how')
+        if (how == 'agent lost') {
+            return 'its agent was lost'
+        }
+        return how == 'timed out' && milliseconds >= 1000L * limit ? "it took longer than ${limit} seconds".toString() : ''
     }
 
     /** Whether an error says that a step is not there, because the plugin that brings it is not installed. */

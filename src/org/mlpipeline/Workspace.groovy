@@ -16,7 +16,7 @@ class Workspace implements Serializable {
     }
 
     void onAgent(List verbs, Closure body) {
-        steps.node(release.plan.agent) { inside(verbs, body) }
+        Machine.taken(steps, release.plan.agent) { inside(verbs, body) }
     }
 
     /** On the agent that is held already. What is collected is collected whatever happens, and never hides why the body ended. */

@@ -113,6 +113,19 @@ class ApprovalTest extends CpsWorld {
     }
 
     @Test
+    void test_agent_that_is_lost_while_the_candidate_is_looked_at_ends_the_look_and_not_the_question() {
+        File looking = new File(folder.root, 'looking')
+        instead('mirror', "if [ ! -e ${looking} ]; then touch ${looking}; exec sleep 3600; fi")
+        scenario.onceThereIs = looking.path
+        scenario.agentLostAt = '^sh .*label=mlpipeline mirror '
+        answered('carol', true, 600)
+        Report report = run('mlPipeline()')
+        assert report.result == 'SUCCESS', report.log
+        assert report.log.contains('the candidate could not be looked at; people are asked on: its agent was lost')
+        assert given('approve', 2).as == 'carol'
+    }
+
+    @Test
     void test_controller_dies_while_a_look_runs_and_the_question_stands() {
         File looking = new File(folder.root, 'looking')
         // The look cannot end before a second virtual machine is there.

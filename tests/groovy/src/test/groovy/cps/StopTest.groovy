@@ -86,6 +86,34 @@ class StopTest extends CpsWorld {
     }
 
     @Test
+    void test_agent_that_is_lost_in_training_is_said_and_the_record_is_collected_on_another() {
+        File begun = new File(folder.root, 'begun')
+        instead('train', "touch ${begun}; exec sleep 3600")
+        scenario.agentLostAt = '^sh .*label=mlpipeline train '
+        scenario.onceThereIs = begun.path
+        scenario.resources = [gpu: ['box-gpu0']]
+        scenario.resourceProperties = ['box-gpu0': [DEVICE: '0', NODE: 'box']]
+        Report report = run('mlPipeline(gpu: true)')
+        assert report.result == 'ABORTED', report.log
+        assert report.error.contains('Timeout waiting for agent to come back')
+        assert report.description == 'agent lost: Timeout waiting for agent to come back'
+        assert report.held.empty && !verbs(report).contains('package')
+        assert report.archived.contains('.mlpipeline/runs/r1/gate-data.json')
+    }
+
+    @Test
+    void test_agents_that_are_switched_off_are_named_and_the_build_does_not_wait_for_ever() {
+        scenario.offlineAgents = [linux: ['agent-1', 'agent-2']]
+        Report report = run("mlPipeline(agent: 'linux')")
+        assert report.result == 'FAILURE'
+        assert report.error.contains("every agent with the label 'linux' is offline: agent-1, agent-2; waited 1800 seconds")
+        assert report.of('node').empty
+        scenario.agentsBackAt = 100
+        home = new File(folder.root, 'later')
+        assert run("mlPipeline(agent: 'linux', release: false)").result == 'SUCCESS'
+    }
+
+    @Test
     void test_older_build_that_waits_for_the_service_gives_way_to_a_newer_one() {
         scenario.heldElsewhere.add('mlpipeline-flights')
         scenario.supersededAt = '^lock resource=mlpipeline-flights'

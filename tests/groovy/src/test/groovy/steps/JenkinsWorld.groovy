@@ -41,6 +41,9 @@ abstract class JenkinsWorld extends BasePipelineTest {
     Map<String, List<Map>> labels = [gpu: [[name: 'box-gpu0', DEVICE: '0', NODE: 'box'], [name: 'box-gpu1', DEVICE: '1', NODE: 'box']]]
     List<String> held = []
     List<String> repository = ['mlpipeline.yaml']
+    /** Agents by label that are switched off, for so many looks. */
+    Map<String, List<String>> offline = [:]
+    int looksUntilOnline = Integer.MAX_VALUE
     /** Names of branches that come to their end before the others of a parallel. */
     List<String> quick = []
     Map build
@@ -117,12 +120,13 @@ abstract class JenkinsWorld extends BasePipelineTest {
         step('lock', [Map, Closure]) { Map how, Closure body -> lock(how, body) }
         step('milestone', [Integer]) { Integer ordinal -> happened << "milestone ${ordinal}".toString() }
         step('input', [Map]) { Map how -> input(how) }
+        step('nodesByLabel', [Map]) { Map how -> nodesByLabel(how) }
         step('sleep', [Map]) { Map how -> happened << "sleep ${how.time}".toString() }
         step('checkout', [Map]) { Map how -> needNode('checkout'); repository.each { files[it] = '' }; [GIT_BRANCH: 'origin/main'] }
         registerFiles()
         step('sh', [Map]) { Map how -> needNode('sh'); sh(how) }
         step('sh', [String]) { String script -> needNode('sh'); sh([script: script]) }
-        step('stash', [Map]) { Map how -> needNode('stash'); stashes[how.name] = chosen(how.includes) }
+        step('stash', [Map]) { Map how -> needNode('stash'); stashes[how.name] = chosen(how.includes).collectEntries { name, text -> [name.substring(folder.length()), text] } }
         step('unstash', [String]) { String name -> needNode('unstash'); unstash(name) }
         step('archiveArtifacts', [Map]) { Map how -> needNode('archiveArtifacts'); archived.addAll(chosen(how.artifacts).keySet()) }
         step('junit', [Map]) { Map how -> needNode('junit'); happened << "junit ${how.testResults}".toString(); [totalCount: 1, failCount: 0] }
@@ -179,6 +183,14 @@ abstract class JenkinsWorld extends BasePipelineTest {
             env().NODE_NAME = null
             happened << 'node ends'
         }
+    }
+
+    List<String> nodesByLabel(Map how) {
+        if (!offline.containsKey(how.label) || looksUntilOnline <= 0) {
+            return ['agent-1']
+        }
+        looksUntilOnline -= how.offline ? 1 : 0
+        return how.offline ? offline[how.label] : []
     }
 
     Object inside(String path, Closure body) {
@@ -331,7 +343,7 @@ abstract class JenkinsWorld extends BasePipelineTest {
         if (!stashes.containsKey(name)) {
             throw new Aborted("No such saved stash ‘${name}’")
         }
-        files.putAll(stashes[name])
+        stashes[name].each { file, text -> files[folder + file] = text }
     }
 
     /** env: unset names are null, and values are text. */

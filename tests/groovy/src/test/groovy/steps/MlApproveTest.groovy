@@ -248,6 +248,35 @@ class MlApproveTest extends JenkinsWorld {
     }
 
     @Test
+    void test_record_of_a_project_in_a_folder_stays_in_its_folder() {
+        repository = ['models/churn/mlpipeline.yaml']
+        inputs = ['alice']
+        answers.approve = { Map args ->
+            assert files.containsKey('models/churn/.mlpipeline/runs/r1/run.json')
+            judged(args)
+        }
+        assert pipeline("mlApprove(folder: 'models/churn', run: 'r1')").decision == 'approved'
+    }
+
+    @Test
+    void test_what_later_agents_need_is_still_carried_after_an_approval() {
+        repository = ['mlpipeline.yaml', 'data/holdout/rows.csv']
+        inputs = ['alice']
+        pipeline("mlPipeline(carry: 'data/holdout/**')")
+        assert verbs().contains('switch')
+        assert stashes.mlpipeline.containsKey('data/holdout/rows.csv')
+        assert stashes.mlpipeline.containsKey('.mlpipeline/runs/r1/results/approve.json')
+    }
+
+    @Test
+    void test_answer_waits_for_an_agent_that_is_switched_off_and_is_not_lost() {
+        offline = [linux: ['agent-1']]
+        inputs = ['alice']
+        assert pipeline("mlApprove(agent: 'linux')").decision == 'approved'
+        assert of('echo').any { it.contains("every agent with the label 'linux' is offline: agent-1; waiting for one") }
+    }
+
+    @Test
     void test_overrides_reach_the_worker_with_every_decision() {
         inputs = ['alice']
         pipeline("mlApprove(config: [approval: [required: true]])")

@@ -186,6 +186,41 @@ class MlPipelineTest extends JenkinsWorld {
     }
 
     @Test
+    void test_two_services_of_one_build_pass_milestones_of_their_own() {
+        pipeline("mlPipeline(service: 'a'); mlPipeline(service: 'b')")
+        assert of('milestone') == ['milestone 1', 'milestone 2', 'milestone 3', 'milestone 4']
+        assert of('lock') == ['lock mlpipeline-a', 'lock mlpipeline-b']
+    }
+
+    @Test
+    void test_agents_that_are_switched_off_are_named_and_not_waited_for_for_ever() {
+        offline = [linux: ['agent-1', 'agent-2']]
+        binding.getVariable('env').MLPIPELINE_AGENT_PATIENCE = '2m'
+        String found = "every agent with the label 'linux' is offline: agent-1, agent-2"
+        assert broken("mlPipeline(agent: 'linux')").message == "${found}; waited 120 seconds for one (MLPIPELINE_AGENT_PATIENCE)"
+        assert happened.contains("echo mlPipeline: ${found}; waiting for one".toString())
+        assert of('sleep') == ['sleep 30'] * 4
+        assert build.description.startsWith(found)
+        assert of('node').empty
+    }
+
+    @Test
+    void test_agent_that_comes_back_is_taken() {
+        offline = [linux: ['agent-1']]
+        looksUntilOnline = 3
+        pipeline("mlPipeline(agent: 'linux')")
+        assert build.description == 'released: settle is well'
+        assert of('sleep') == ['sleep 30'] * 3
+    }
+
+    @Test
+    void test_without_the_plugin_that_knows_agents_jenkins_waits_as_ever() {
+        missing = ['nodesByLabel']
+        pipeline("mlPipeline(agent: 'linux')")
+        assert build.description == 'released: settle is well'
+    }
+
+    @Test
     void test_older_build_ends_at_the_milestone_that_a_newer_one_passed() {
         Stopped superseded = new Stopped('Superseded by flights#8')
         helper.registerAllowedMethod('milestone', [Integer]) { Integer ordinal ->

@@ -18,6 +18,8 @@ final class Frame implements Serializable {
     final List<String> secrets = new ArrayList<>();
     /** Resources held by the block. */
     final List<String> held = new ArrayList<>();
+    /** Whether the machine of this node is gone. */
+    boolean lost;
     /** When a time-out strikes, in seconds of the program's clock; negative for never. */
     long deadline = -1;
 

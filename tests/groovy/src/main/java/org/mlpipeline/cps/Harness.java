@@ -32,7 +32,7 @@ public final class Harness {
     final Path home;
     private final boolean dying;
 
-    private Harness(Path root, Path home, boolean dying) throws IOException {
+    Harness(Path root, Path home, boolean dying) throws IOException {
         this.root = root;
         this.home = home;
         this.dying = dying;
@@ -40,6 +40,13 @@ public final class Harness {
         Path recorded = Path.of(System.getProperty("repository.root"), "tests/fixtures/jenkins");
         this.table = StepTable.read(recorded.resolve("steps.md"));
         this.sandbox = Sandbox.read(recorded.resolve("sandbox.txt"));
+        CpsCallableInvocation.registerMismatchHandler((expected, wanted, actual, caught) -> {
+            boolean block = caught.equals("block_" + wanted);
+            boolean variable = "call".equals(caught) && library.has(wanted);
+            if (!block && !variable) {
+                Program.current.violation("expected to call " + wanted + " but wound up catching " + caught);
+            }
+        });
     }
 
     /** Compiles all steps and classes of a library. Returns how many. */
@@ -110,7 +117,7 @@ public final class Harness {
         }
     }
 
-    private void begin(Scenario scenario) throws IOException {
+    void begin(Scenario scenario) throws IOException {
         Program program = new Program(scenario, Integer.parseInt(scenario.env.getOrDefault("BUILD_NUMBER", "1")));
         Program.current = program;
         Map<String, String> env = program.environment.global;
@@ -123,39 +130,44 @@ public final class Harness {
     }
 
     private Report loop() throws IOException {
-        CpsCallableInvocation.registerMismatchHandler((expected, wanted, actual, caught) -> {
-            boolean block = caught.equals("block_" + wanted);
-            boolean variable = "call".equals(caught) && library.has(wanted);
-            if (!block && !variable) {
-                Program.current.violation("expected to call " + wanted + " but wound up catching " + caught);
-            }
-        });
         int idle = 0;
         while (!Program.current.finished()) {
-            Program program = Program.current;
-            int before = program.report.calls.size();
-            program.advance();
-            if (program.report.calls.size() > before) {
-                if (!saved()) {
+            switch (turn()) {
+                case WAITS_FOR_A_PROCESS:
+                    Shell.pause();
                     break;
-                }
-                disturb();
-                continue;
-            }
-            program = Program.current;
-            if (program.heads.stream().anyMatch(Head::ready) || program.finished() || program.processesMoved()) {
-                continue;
-            }
-            if (program.processesRun()) {
-                Shell.pause();
-            } else if (!program.timePasses()) {
-                idle++;
-                if (idle > 1) {
-                    throw new IllegalStateException("the build waits for ever at: " + program.lastCall() + "\n" + program.log);
-                }
+                case WAITS_FOR_TIME:
+                    idle += Program.current.timePasses() ? 0 : 1;
+                    if (idle > 1) {
+                        throw new IllegalStateException("the build waits for ever at: " + Program.current.lastCall() + "\n" + Program.current.log);
+                    }
+                    break;
+                default:
             }
         }
         return Program.current.finish();
+    }
+
+    /** What a build does next. */
+    enum Turn { GOES_ON, WAITS_FOR_A_PROCESS, WAITS_FOR_TIME }
+
+    /** Lets the program of this harness, which is the current one, do one thing. */
+    Turn turn() throws IOException {
+        Program program = Program.current;
+        int before = program.report.calls.size();
+        program.advance();
+        if (program.report.calls.size() > before) {
+            if (saved()) {
+                disturb();
+            } else {
+                Program.current.heads.get(0).finished = true;
+            }
+            return Turn.GOES_ON;
+        }
+        if (program.heads.stream().anyMatch(Head::ready) || program.finished() || program.processesMoved()) {
+            return Turn.GOES_ON;
+        }
+        return program.processesRun() ? Turn.WAITS_FOR_A_PROCESS : Turn.WAITS_FOR_TIME;
     }
 
     /** Saves the program and goes on with what was read back. False when it cannot be saved: the build ends there, as on a controller. */
@@ -182,8 +194,9 @@ public final class Harness {
         Scenario scenario = program.scenario;
         boolean dies = dying && program.restarts < scenario.restartAt.size() && program.matches(scenario.restartAt.get(program.restarts));
         boolean aborts = !program.aborted && program.matches(scenario.abortAt);
+        boolean lost = !program.agentLost && program.matches(scenario.agentLostAt);
         boolean passed = !program.superseded && program.matches(scenario.supersededAt);
-        while ((dies || aborts || passed) && !scenario.onceThereIs.isEmpty() && !Files.exists(Path.of(scenario.onceThereIs))) {
+        while ((dies || aborts || lost || passed) && !scenario.onceThereIs.isEmpty() && !Files.exists(Path.of(scenario.onceThereIs))) {
             Shell.pause();
         }
         if (dies) {
@@ -193,11 +206,14 @@ public final class Harness {
             System.out.flush();
             Runtime.getRuntime().halt(DIED);
         }
+        if (lost) {
+            program.loseAgent();
+        }
         if (aborts) {
             program.abort();
         }
         if (passed) {
-            program.supersede();
+            program.supersede(program.build.getNumber() + 1);
         }
     }
 

@@ -50,6 +50,11 @@ final class Head implements Serializable {
         return frames.stream().anyMatch(frame -> "node".equals(frame.kind));
     }
 
+    /** The node that its steps run on; null outside of any. */
+    Frame node() {
+        return frames.stream().filter(frame -> "node".equals(frame.kind)).reduce((outer, inner) -> inner).orElse(null);
+    }
+
     void answer(Object result) {
         value = result;
         thrown = null;

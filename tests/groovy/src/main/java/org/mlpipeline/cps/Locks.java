@@ -64,18 +64,22 @@ final class Locks {
     /** Frees what a block held and lets the next thread try. */
     static void give(Program program, Frame frame) {
         frame.held.forEach(program.locks::remove);
-        offer(program);
+        offer(program, true);
+        offer(program, false);
     }
 
     /** The other build ends. */
     static void freedElsewhere(Program program) {
         program.scenario.heldElsewhere.clear();
-        offer(program);
+        offer(program, true);
+        offer(program, false);
     }
 
-    private static void offer(Program program) {
+    /** Lets threads that wait try again: those of locks that prefer the newest build, or the others. */
+    static void offer(Program program, boolean inverse) {
         for (Head head : new ArrayList<>(program.heads)) {
-            if (head.pending != null && head.pending.frame && "lock".equals(head.pending.name)) {
+            boolean waits = head.pending != null && head.pending.frame && "lock".equals(head.pending.name);
+            if (waits && head.pending.flag("inversePrecedence") == inverse) {
                 Frame next = new Frame(program.numbers++, "lock", head.pending.parameters);
                 if (take(program, head, next)) {
                     head.frames.add(next);

@@ -3,6 +3,7 @@ package org.mlpipeline.cps;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
@@ -46,7 +47,7 @@ final class NativeSteps {
         }
     }
 
-    private static Object atOnce(Program program, Head head, StepCall call) throws IOException {
+    private static Object atOnce(Program program, Head head, StepCall call) throws IOException, InterruptedException {
         switch (call.name) {
             case "echo":
                 program.print(head, call.text("message"));
@@ -57,6 +58,8 @@ final class NativeSteps {
                 program.build.setResult("UNSTABLE");
                 program.print(head, "WARNING: " + call.text("message"));
                 return null;
+            case "nodesByLabel":
+                return agents(program, call);
             case "milestone":
                 return milestone(program, ((Number) call.parameters.get("ordinal")).intValue());
             case "libraryResource":
@@ -71,9 +74,23 @@ final class NativeSteps {
         }
     }
 
-    private static Object milestone(Program program, int ordinal) throws IOException {
+    private static Object agents(Program program, StepCall call) {
+        List<String> offline = program.scenario.offlineAgents.get(call.text("label"));
+        boolean back = program.scenario.agentsBackAt >= 0 && program.clock >= program.scenario.agentsBackAt;
+        if (offline == null || back) {
+            return new ArrayList<>(List.of(offline == null ? "agent-1" : offline.get(0)));
+        }
+        return new ArrayList<>(call.flag("offline") ? offline : List.of());
+    }
+
+    /** A newer build that has passed this one is known at once, as it is to a controller. */
+    private static Object milestone(Program program, int ordinal) throws IOException, InterruptedException {
         if (ordinal <= program.milestone) {
             throw new hudson.AbortException("Invalid ordinal " + ordinal + ", as the previous one was " + program.milestone);
+        }
+        if (program.newest.getOrDefault(ordinal, 0) > program.build.getNumber()) {
+            program.superseded = true;
+            throw program.passedBy(program.newest.get(ordinal));
         }
         program.milestone = ordinal;
         return null;

@@ -80,6 +80,10 @@ public abstract class PipelineScript extends SerializableScript {
         if (Harness.current.table.needsNode(name) && !program.head().onNode()) {
             throw sneaky(new org.jenkinsci.plugins.workflow.steps.MissingContextVariableException(name));
         }
+        if (Harness.current.table.needsNode(name) && program.head().node().lost) {
+            String agent = program.head().node().variables.get("NODE_NAME");
+            throw sneaky(new java.io.IOException("Unable to create live FilePath for " + agent + "; " + agent + " was marked offline: Connection was broken"));
+        }
         if (step.body != null && !"parallel".equals(name)) {
             return InvokerHelper.invokeMethod(program.blocks, "block_" + name, new Object[] {step.parameters, step.body});
         }

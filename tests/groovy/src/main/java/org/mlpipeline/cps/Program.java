@@ -48,6 +48,9 @@ final class Program implements Serializable {
     int restarts;
     boolean aborted;
     boolean superseded;
+    boolean agentLost;
+    /** The newest build that has passed each milestone, where it is another one than this. */
+    final Map<Integer, Integer> newest = new LinkedHashMap<>();
     int answered;
     int milestone;
     private int running = -1;
@@ -196,11 +199,36 @@ final class Program implements Serializable {
         stopAll(new FlowInterruptedException("Aborted by Bob Example", "jenkins.model.CauseOfInterruption$UserInterruption", "ABORTED"));
     }
 
-    void supersede() {
+    void supersede(int newer) {
         superseded = true;
+        stopAll(passedBy(newer));
+    }
+
+    /** What a build is told that a newer one has passed at a milestone. */
+    FlowInterruptedException passedBy(int newer) {
         build.setResult("NOT_BUILT");
-        stopAll(new FlowInterruptedException("Superseded by " + environment.global.get("JOB_NAME") + "#" + (build.getNumber() + 1),
-                "org.jenkinsci.plugins.pipeline.milestone.CancelledCause", "NOT_BUILT"));
+        return new FlowInterruptedException("Superseded by " + environment.global.get("JOB_NAME") + "#" + newer,
+                "org.jenkinsci.plugins.pipeline.milestone.CancelledCause", "NOT_BUILT");
+    }
+
+    /** The machine under the current step dies: its processes are gone, and after five minutes Jenkins waits for it no more. */
+    void loseAgent() {
+        agentLost = true;
+        Frame node = head().node();
+        node.lost = true;
+        Shell.endOfNode(node.variables.get("JENKINS_NODE_COOKIE"));
+        clock += 300;
+        for (Head leaf : leaves(heads.get(0))) {
+            if (leaf.shell != null && leaf.frames.stream().anyMatch(each -> each.id == node.id)) {
+                // Not interrupt(): nobody is there any more that could be sent a signal.
+                leaf.shell = null;
+                leaf.fail(new FlowInterruptedException("Timeout waiting for agent to come back",
+                        STEPS + "support.steps.ExecutorStepExecution$RemovedNodeTimeoutCause", "ABORTED"));
+            }
+        }
+        for (Head each : heads) {
+            each.frames.stream().filter(frame -> frame.id == node.id).forEach(frame -> frame.lost = true);
+        }
     }
 
     private void stopAll(FlowInterruptedException stopped) {
@@ -232,6 +260,16 @@ final class Program implements Serializable {
 
     /** Moves the clock to the next thing that time brings. Returns false when time brings nothing more. */
     boolean timePasses() {
+        long next = nextEvent();
+        if (next == Long.MAX_VALUE) {
+            return false;
+        }
+        passTo(next);
+        return true;
+    }
+
+    /** Second of the clock at which time brings something; the largest number for never. */
+    long nextEvent() {
         boolean waits = scenario.freedAfter >= 0 && !scenario.heldElsewhere.isEmpty();
         long next = waits ? scenario.freedAfter : Long.MAX_VALUE;
         for (Head head : heads) {
@@ -240,10 +278,12 @@ final class Program implements Serializable {
                 next = frame.deadline >= 0 ? Math.min(next, frame.deadline) : next;
             }
         }
-        if (next == Long.MAX_VALUE) {
-            return false;
-        }
-        clock = Math.max(clock, next);
+        return next;
+    }
+
+    void passTo(long second) {
+        clock = Math.max(clock, second);
+        boolean waits = scenario.freedAfter >= 0 && !scenario.heldElsewhere.isEmpty();
         if (waits && clock >= scenario.freedAfter) {
             Locks.freedElsewhere(this);
         }
@@ -253,7 +293,6 @@ final class Program implements Serializable {
                 NativeSteps.woken(this, head);
             }
         }
-        return true;
     }
 
     private void timeouts() {

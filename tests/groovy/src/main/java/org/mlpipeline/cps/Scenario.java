@@ -43,6 +43,12 @@ public class Scenario implements Serializable {
     public Set<String> missingSteps = new LinkedHashSet<>();
     /** What is done to the build below is done only once this file is there; empty for at once. */
     public String onceThereIs = "";
+    /** Agents by label that are switched off; a label that is not here has one that is online. */
+    public Map<String, List<String>> offlineAgents = new LinkedHashMap<>();
+    /** Second of the program's clock at which they are back; negative for never. */
+    public long agentsBackAt = -1;
+    /** The machine of the agent dies, and never comes back, when a call that matches is under way on it. */
+    public String agentLostAt = "";
     /** A user stops the build when a call that matches is under way ("step text"). */
     public String abortAt = "";
     /** A newer build passes the milestone when a call that matches is under way. */
