@@ -47,6 +47,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """Of the caller, without ``secrets``: what a training or a scanner is started with."""
     secrets: Mapping[str, str] = {}
     """Variables that hold keys and passwords of this worker itself; no child gets them."""
+    environment_name: str = ""
+    """``staging``; empty: production."""
 
     @property
     def runs(self) -> RunStore:
@@ -153,7 +155,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             verdict=verdict,
             summary=summary,
             actor=self.actor,
-            facts=dict(facts or {}),
+            facts={**(facts or {}), **({"environment": self.environment_name} if self.environment_name else {})},
             result=result,
         )
         return self.ledger.append(entry)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from mlpipeline.core.release import (
+    Abandon,
     Conclude,
     Hold,
     Judged,
@@ -25,9 +27,10 @@ from mlpipeline.ports import Moved
 from mlpipeline.record.files import read_own, write_atomically
 from mlpipeline.record.result import Number, Reason, Result
 from mlpipeline.record.run import Run
+from mlpipeline.verbs import hooks
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.holding import held
-from mlpipeline.verbs.releasing import Done, Releasing, deployed_version, moved_numbers, smoke
+from mlpipeline.verbs.releasing import Done, Releasing, deployed_version, moved_numbers, smoke, smoke_request
 
 if TYPE_CHECKING:
     from mlpipeline.verbs.verify import JudgedRelease, StageOutcome, Watch
@@ -85,6 +88,7 @@ class _Switch:
         self._started = started
         self._plain = context.clock.now().timestamp() - started
         self._watch: Watch | None = None
+        self._replayed: Reason | None = None
 
     def go(self) -> Result:
         release = self._release
@@ -92,6 +96,9 @@ class _Switch:
             return self._finish_earlier_return(release)
         self._need_approval()
         try:
+            refused = self._before_anybody(release)
+            if refused is not None:
+                return refused
             return self._first(release) if release.champion is None else self._staged(release)
         except (Exception, KeyboardInterrupt) as fault:
             self._make_safe(fault)
@@ -110,8 +117,30 @@ class _Switch:
 
             require(self._context, self._run)
 
+    def _before_anybody(self, release: Release) -> Result | None:
+        """What is asked before any user or copy reaches the candidate; a result when it does not go on."""
+        refused = self._ask(release, "confirm_start", share=0)
+        if refused is not None or release.champion is None or release.phase is not Phase.DEPLOYED:
+            return refused
+        from mlpipeline.verbs.replaying import replay
+
+        self._replayed = replay(self._context, self._releasing.target, release)
+        if self._replayed is None or self._replayed.verdict is Verdict.PASS:
+            return None
+        return self._not_passed(release, self._replayed.verdict, f"replay: {self._replayed.summary}", ())
+
+    def _ask(self, release: Release, point: str, *, share: int, stage: str = "") -> Result | None:
+        """Asks a hook; a result when it does not go on."""
+        found = hooks.ask(self._context, self._run, point, release, share=share, stage=stage)
+        if found is None or found.verdict is Verdict.PASS:
+            return None
+        return self._not_passed(release, found.verdict, f"hook {found.summary}", ())
+
     def _first(self, release: Release) -> Result:
         """Nobody is compared with: readiness and the smoke request are all there is, and the summary says so."""
+        refused = self._ask(release, "before_switch", share=0)
+        if refused is not None:
+            return refused
         done = self._releasing.happen(Resume())
         answered = smoke(self._context, self._releasing, Standing(release.colour, release.candidate))
         reasons = [
@@ -125,29 +154,52 @@ class _Switch:
         ]
         if answered.verdict is not Verdict.PASS:
             return self._finish(reasons, release, done.moved)
+        refused = self._ask(release, "after_switch", share=100)
+        if refused is not None:
+            return refused
         self._releasing.happen(Proven())
         self._consume_approvals()
         return self._finish(reasons, release, done.moved, summary=reasons[1].summary)
 
     def _staged(self, release: Release) -> Result:
-        watch = self._watching(release)
-        done = self._releasing.happen(Resume())
-        while isinstance(done.waiting, WatchStage):
+        watch = self._watching(release) if self._watched else None
+        done, share = self._releasing.happen(Resume()), 0
+        while watch is not None and isinstance(done.waiting, WatchStage):
             stage = self._releasing.stages[done.waiting.index]
             self._say_stage(stage.name, stage.share, stage.mirror)
-            traffic: Literal["mirror", "live"] = "mirror" if stage.mirror else "live"
-            outcome = watch.watch(stage.name, stage.seconds, traffic=traffic)
+            outcome = watch.watch(stage.name, stage.seconds, traffic=stage.traffic)
             if outcome.verdict is not Verdict.PASS:
                 return self._stopped(release, done, outcome)
             self._keep_stage(release, done, outcome)
+            share = stage.share
+            refused = self._ask(release, "each_step", share=share, stage=stage.name) or self._late(release, stage.name)
+            if refused is not None:
+                return refused
             done = self._releasing.happen(StagePassed())
         if isinstance(done.waiting, Conclude):
-            judged = watch.conclude()
-            self._keep_verdict(judged)
-            if judged.verdict is not Verdict.PASS:
-                return self._not_passed(release, judged.verdict, f"the release: {judged.summary}", judged.reasons)
+            if watch is not None:
+                judged = watch.conclude()
+                self._keep_verdict(judged)
+                if judged.verdict is not Verdict.PASS:
+                    return self._not_passed(release, judged.verdict, f"the release: {judged.summary}", judged.reasons)
+            refused = self._ask(release, "before_switch", share=share)
+            if refused is not None:
+                return refused
             done = self._releasing.happen(Judged())
         return self._prove(release, done.moved)
+
+    @property
+    def _watched(self) -> bool:
+        """In staging a rollout without stages has no users to watch: its golden requests were its verification."""
+        return bool(self._releasing.stages) or not self._context.environment_name
+
+    def _late(self, release: Release, stage: str) -> Result | None:
+        """Past the time-out nobody waits on, however good it looks."""
+        limit, took = self._context.config.rollout.timeout, self._context.clock.monotonic() - self._started
+        if not limit or took <= limit:
+            return None
+        words = f"stage {stage} ended after {took:.0f} s, past rollout.timeout of {limit:g} s"
+        return self._not_passed(release, Verdict.INCONCLUSIVE, words, ())
 
     def _watching(self, release: Release) -> Watch:
         from mlpipeline.verbs.verify import Roles, Watch
@@ -174,22 +226,36 @@ class _Switch:
         """Users first; everything that is only written down comes after."""
         failed = verdict is Verdict.FAIL
         decided = self._plain + self._context.clock.monotonic()
-        moved = self._releasing.happen(TakeBack(words) if failed else Hold(words)).moved
+        moved, after = self._go_back(words, failed=failed)
         self._context = self._releasing.context
         if failed:
             self._releasing.finish_return()
             self._consume_approvals()
         if stopped is not None:
             self._keep_stage(release, *stopped)
-        after = f"all users are back on {release.colour.other}" + (
-            ", the version is quarantined" if failed else "; run again to go on"
-        )
         first = Reason("switch.stage", Verdict.FAIL if failed else Verdict.INCONCLUSIVE, f"{words}; {after}")
         rollback: dict[str, Number] = {"decided": decided, **moved_numbers(moved)}
         rest = [self._proof(moved, release.colour)] if moved is not None else []
         if failed and stopped is not None:
             self._keep_late_verdict()
         return self._finish([first, *reasons, *rest], release, moved, rollback=rollback, verdict=first.verdict)
+
+    def _go_back(self, words: str, *, failed: bool) -> tuple[Moved | None, str]:
+        """As far as anybody was moved; and what then is, in words."""
+        release = self._release
+        waits = release.phase is Phase.DEPLOYED
+        if release.champion is None:
+            if failed and waits:
+                self._releasing.happen(Abandon())
+                return None, f"{release.colour} was taken away; it never had users"
+            return None, "there is no earlier version to go back to" if failed else "run again to go on"
+        if failed:
+            moved = self._releasing.happen(TakeBack(words)).moved
+            return moved, f"all users are back on {release.colour.other}, the version is quarantined"
+        if waits:
+            return None, f"all users are on {release.colour.other}; run again to go on"
+        moved = self._releasing.happen(Hold(words)).moved
+        return moved, f"all users are back on {release.colour.other}; run again to go on"
 
     def _prove(self, release: Release, moved: Moved | None) -> Result:
         """Success is reported only when the old colour stands still and the new one answers users."""
@@ -201,12 +267,20 @@ class _Switch:
         proof = self._proof(moved, release.colour.other, gained=True)
         if proof.verdict is not Verdict.PASS:
             return self._finish([proof], release, moved)
+        refused = self._ask(release, "after_switch", share=100)
+        if refused is not None:
+            return refused
+        staying = self._releasing.see().plan
         self._releasing.happen(Proven())
         self._consume_approvals()
-        live = Reason(
-            "switch.live", Verdict.PASS, f"all users are on {release.colour}, proven; {release.colour.other} stays warm"
-        )
-        return self._finish([live, proof], release, moved)
+        words = f"all users are on {release.colour}, proven; {release.colour.other} stays warm"
+        if staying is not None and (kept := staying.pinned(release.colour.other)):
+            names = ", ".join(cohort.name for cohort in kept)
+            words = (
+                f"all users but cohort {names} are on {release.colour}; {release.colour.other} answers these until it settles, "
+                "so that nothing is proven of it yet"
+            )
+        return self._finish([Reason("switch.live", Verdict.PASS, words), proof], release, moved)
 
     def _await_first_answer(self, release: Release, moved: Moved | None) -> Moved | None:
         """A quiet service may need a while until a first user comes to the new colour."""
@@ -214,6 +288,8 @@ class _Switch:
             return moved
         clock, counts = self._context.clock, self._releasing.target.counts
         before = counts()[release.colour].completed
+        if self._context.environment_name:
+            self._releasing.target.ask_as_user(smoke_request(self._context, Path(release.candidate.path))[0] or b"{}")
         deadline = clock.monotonic() + self._context.config.rollout.settle_switch
         while clock.monotonic() < deadline:
             gained = counts()[release.colour].completed - before
@@ -233,6 +309,11 @@ class _Switch:
                 f"{old} still owes {moved.old_in_flight} requests after {self._context.config.rollout.settle_switch:g} s",
                 numbers=numbers,
             )
+        if gained and moved.pinned_cohorts and moved.new_completed:
+            words = (
+                f"not proven that {old} stands still, as cohorts stay on it by design; the other answered {moved.new_completed}"
+            )
+            return Reason("switch.proof", Verdict.PASS, words, numbers=numbers)
         if gained and not moved.new_completed:
             return Reason(
                 "switch.proof", Verdict.INCONCLUSIVE, f"{old} stands still, but no user was answered since", numbers=numbers
@@ -322,6 +403,9 @@ class _Switch:
     ) -> Result:
         evidence = _evidence(self._context, self._run, release)
         evidence["moved"] = moved_numbers(moved)
+        ended = hooks.asked(self._context, self._run)
+        evidence["hooks"] = [msgspec.to_builtins(one, enc_hook=str) for one in ended]
+        reasons = [*reasons, *([self._replayed] if self._replayed else []), *(one.reason for one in ended)]
         if rollback is not None:
             evidence["rollback"] = rollback
         facts = {
@@ -330,7 +414,15 @@ class _Switch:
             "model_version": release.candidate.model_version,
         }
         return self._context.finish(
-            self._run, "switch", self._started, reasons, verdict=verdict, summary=summary, evidence=evidence, facts=facts
+            self._run,
+            "switch",
+            self._started,
+            reasons,
+            verdict=verdict,
+            summary=summary,
+            evidence=evidence,
+            facts=facts,
+            links={f"hook {one.point}{f' {one.stage}' if one.stage else ''}": one.log for one in ended if one.log},
         )
 
 
