@@ -63,3 +63,11 @@ def test_what_is_not_there_is_said(files: LabelFiles, tmp_path: Path, change: di
 
     with pytest.raises(ConfigurationError, match=words):
         labelled(tmp_path, msgspec.structs.replace(files, **change))
+
+
+def test_a_server_needs_the_name_of_a_table_and_the_variables_of_its_address(tmp_path: Path) -> None:
+    server = LabelFiles(predictions="postgresql://reader:$LABELS_PASSWORD@db/serving")
+    with pytest.raises(ConfigurationError, match="table of the predictions is not named"):
+        labelled(tmp_path, server)
+    with pytest.raises(ConfigurationError, match="LABELS_PASSWORD"):
+        labelled(tmp_path, LabelFiles(predictions=server.predictions, predictions_table="answers"))

@@ -76,6 +76,7 @@ class LateLabels:
             truth=rule.truth,
             time=rule.time,
             tolerance=rule.tolerance,
+            environment=self._context.environment,
         )
         return labelled(self._context.project, wanted, since=self._since if rule.time else None)
 

@@ -171,6 +171,7 @@ def _decayed(context: Context, rule: Decay, drop: float, champion: Standing) -> 
         prediction=rule.prediction,
         truth=rule.truth,
         time=rule.time,
+        environment=context.environment,
     )
     last = newest(context.project, wanted)
     since = (last or 0.0) - rule.recent

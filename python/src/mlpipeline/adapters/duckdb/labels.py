@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
-from mlpipeline.adapters.duckdb.files import Table, find, open_table, quoted
+from mlpipeline.adapters.duckdb import databases
+from mlpipeline.adapters.duckdb.files import Table, find, open_server, open_table, quoted
 from mlpipeline.errors import ConfigurationError
 
 _NUMBERS = frozenset({"integer", "number", "float32"})
@@ -16,7 +19,7 @@ class LabelFiles(msgspec.Struct, frozen=True, kw_only=True):
     """Where answers and labels stand.
 
     Args:
-        predictions: Path, folder, glob or database file with one row per answer.
+        predictions: Path, folder, glob or database file with one row per answer, or the address of a PostgreSQL.
         labels: The same with one row per label; empty: it is a column of ``predictions``.
         predictions_table: Of a database, which table or view.
         request: Column that both have.
@@ -35,6 +38,8 @@ class LabelFiles(msgspec.Struct, frozen=True, kw_only=True):
     truth: str = "label"
     time: str = ""
     tolerance: float = 0.0
+    environment: Mapping[str, str] = {}
+    """From which ``$NAME`` in the address of a server is replaced."""
 
 
 def labelled(
@@ -46,11 +51,12 @@ def labelled(
         since: Unix seconds; only answers from then on, where ``time`` is named.
         until: Unix seconds; only answers before.
 
-    Raises ConfigurationError when a file or column does not exist, Failed when a file cannot be read.
+    Raises ConfigurationError when a file, table or column does not exist, Failed when a file cannot be read, EnvironmentFault
+    when a server cannot be reached.
     """
-    answers = _opened(project, wanted.predictions, wanted.predictions_table, "predictions")
+    answers = _opened(project, wanted, "predictions")
     try:
-        labels = _opened(project, wanted.labels, wanted.labels_table, "labels", answers) if wanted.labels else answers
+        labels = _opened(project, wanted, "labels", answers) if wanted.labels else answers
         needed = [wanted.request, wanted.group, wanted.prediction, *([wanted.time] if wanted.time else [])]
         _require(answers, needed)
         _require(labels, [wanted.request, wanted.truth])
@@ -62,7 +68,7 @@ def labelled(
 
 def newest(project: Path, wanted: LabelFiles) -> float | None:
     """Unix seconds of the newest answer, by the column ``time``; absent when there is none."""
-    answers = _opened(project, wanted.predictions, wanted.predictions_table, "predictions")
+    answers = _opened(project, wanted, "predictions")
     try:
         _require(answers, [wanted.time])
         found = answers.newest(wanted.time)
@@ -75,9 +81,14 @@ def _query(wanted: LabelFiles, answers: Table, labels: Table, since: float | Non
     request, group, prediction, truth = (quoted(name) for name in (wanted.request, wanted.group, wanted.prediction, wanted.truth))
     limits = []
     if wanted.time:
-        moment = f"epoch(CAST({quoted(wanted.time)} AS TIMESTAMP))"
+        name = quoted(wanted.time)
         if answers.kinds[wanted.time] in _NUMBERS:
-            moment = quoted(wanted.time)
+            moment = name
+        elif "ZONE" in answers.types[wanted.time].upper():
+            # a moment already: as a TIMESTAMP it would be one of this machine's zone
+            moment = f"epoch({name})"
+        else:
+            moment = f"epoch(CAST({name} AS TIMESTAMP))"
         limits = [f"{moment} >= {since!r}"] if since is not None else []
         limits += [f"{moment} < {until!r}"] if until is not None else []
     where = f"WHERE {' AND '.join([f'{prediction} IS NOT NULL', *limits])}"
@@ -94,7 +105,15 @@ def _query(wanted: LabelFiles, answers: Table, labels: Table, since: float | Non
     )
 
 
-def _opened(project: Path, configured: str, table: str, what: str, beside: Table | None = None) -> Table:
+def _opened(project: Path, wanted: LabelFiles, what: Literal["predictions", "labels"], beside: Table | None = None) -> Table:
+    answers = what == "predictions"
+    configured, table = (wanted.predictions, wanted.predictions_table) if answers else (wanted.labels, wanted.labels_table)
+    if databases.is_server(configured):
+        if not table:
+            raise ConfigurationError(
+                f"the table of the {what} is not named", facts={"key": f"{what}_table"}, tries=(f"{what}_table: public.{what}",)
+            )
+        return open_server(databases.filled(configured, wanted.environment), what, table=table, beside=beside)
     files = find(project, configured)
     if not files:
         raise ConfigurationError(

@@ -142,7 +142,8 @@ class AccuracyRule(Section, frozen=True):
 
     enabled: bool = False
     predictions: str = ""
-    """Parquet, CSV, or a file of DuckDB or SQLite with one row per answer: what was predicted, by which colour."""
+    """Parquet, CSV, a file of DuckDB or SQLite, or ``postgresql://`` with one row per answer: what was predicted, by which
+    colour. ``$NAME`` in an address is replaced from the environment."""
     labels: str = ""
     """The same with one row per label; empty: it stands beside the prediction."""
     predictions_table: str = ""
