@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
 from mlpipeline.core.release import Phase, Release, State, live_colour
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.ports import Deployed, Observed
 from mlpipeline.record.journal import Journal
-from mlpipeline.record.lease import Holder, holder
+from mlpipeline.record.lease import MAKING, TRAFFIC, Holder, Right, holder
 from mlpipeline.record.result import Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
@@ -44,6 +46,8 @@ class Status(msgspec.Struct, frozen=True):
     run: str
     results: dict[str, Result]
     fault: str = ""
+    cohorts: tuple[str, ...] = ()
+    environment: str = ""
     waiting: int = 0
 
     @property
@@ -65,6 +69,7 @@ class Status(msgspec.Struct, frozen=True):
             state = "ready" if colour.deployed.ready else f"DOWN {_last_line(colour.deployed.detail)}".rstrip()
             named = f"version {made.model_version or '-'}, {made.digest[:19]}, run {made.run or '-'}"
             found.append(f"  {colour.deployed.colour:<10}  {colour.role}, {colour.percent} % of users, {state}: {named}")
+        found.extend(f"  cohort      {line}" for line in self.cohorts)
         if self.fault:
             found.append(f"  journal     {self.fault}")
         found.extend(self._release_lines())
@@ -122,8 +127,8 @@ def run(context: Context, run: Run | None = None) -> Status:
         router=router,
         colours=_colours(state, observed),
         state=state,
-        holder=holder(context.places.lease),
-        maker=holder(context.places.making),
+        holder=_holder(context, TRAFFIC),
+        maker=_holder(context, MAKING),
         run=latest.id if latest else "",
         results=context.runs.results(latest.id) if latest else {},
         fault=fault,
@@ -137,6 +142,15 @@ def _known(context: Context) -> tuple[State, str]:
         return Journal(context.places.journal).read(), ""
     except EnvironmentFault as fault:
         return State(), f"{fault.what}: {fault.facts['journal']}"
+
+
+def _holder(context: Context, right: Right) -> Holder | None:
+    """Here, or on another machine that reaches the target; None when nobody is seen to."""
+    known = holder(context.places.lease if right == TRAFFIC else context.places.making)
+    if known is None and context.config.target.kind == "kubernetes":
+        with suppress(EnvironmentFault):
+            return context.world.target().holder(right)
+    return known
 
 
 def _observe(context: Context) -> tuple[Observed, str]:
