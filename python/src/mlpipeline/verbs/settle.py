@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from mlpipeline.core.release import Phase, Release, Settle, Settled, quarantines_of
+import msgspec
+
+from mlpipeline.core.release import Phase, Release, Settle, Settled, TakeBack, quarantines_of
 from mlpipeline.core.traffic import TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
+from mlpipeline.verbs import hooks
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.holding import held
-from mlpipeline.verbs.releasing import Releasing
+from mlpipeline.verbs.releasing import Releasing, moved_numbers
 
 
 def run(context: Context, run: Run) -> Result:
@@ -32,6 +35,11 @@ def run(context: Context, run: Run) -> Result:
             raise ConfigurationError(
                 "there is no switched release of this run to settle", facts={"run": run.id}, tries=("mlpipeline status",)
             )
+        refused = _asked(context, run, releasing, release)
+        if refused is None and release.phase is Phase.SWITCHED:
+            refused = _gathered(releasing, release)
+        if refused is not None and refused.verdict is not Verdict.PASS:
+            return context.finish(run, "settle", started, [refused], evidence=_told(context, run), facts=_facts(release))
         seen = releasing.see()
         reasons = [
             _check(
@@ -54,7 +62,49 @@ def run(context: Context, run: Run) -> Result:
                 f"version {release.candidate.model_version}" if release.candidate.model_version else release.candidate.digest[:19]
             )
             reasons.insert(0, Reason("settle.champion", Verdict.PASS, f"{name} is the champion, in {release.colour}"))
-        return context.finish(run, "settle", started, reasons, evidence=dict(facts), facts=facts)
+        reasons.extend(one for one in (refused, *_hooked(context, run)) if one is not None)
+        return context.finish(run, "settle", started, reasons, evidence={**facts, **_told(context, run)}, facts=facts)
+
+
+def _asked(context: Context, run: Run, releasing: Releasing, release: Release) -> Reason | None:
+    """The hook's refusal: users are back on the champion when it failed, and stay where they are when nobody knows."""
+    found = hooks.ask(context, run, "before_settle", release, share=100) if release.phase is Phase.SWITCHED else None
+    if found is None or found.verdict is Verdict.PASS:
+        return None
+    if found.verdict is not Verdict.FAIL:
+        words = f"{found.summary}; users stay on {release.colour}, {release.colour.other} stays warm; run again to go on"
+    elif release.champion is None:
+        words = f"{found.summary}; there is no earlier version to go back to"
+    else:
+        releasing.happen(TakeBack(f"hook {found.summary}"))
+        releasing.finish_return()
+        words = f"{found.summary}; all users are back on {release.colour.other}, the version is quarantined"
+    return Reason(found.reason.check, found.verdict, words, found.reason.numbers, found.lines)
+
+
+def _gathered(releasing: Releasing, release: Release) -> Reason | None:
+    """Cohorts that stayed on the champion follow now, and that is proven, before anything is retired."""
+    plan = releasing.see().plan
+    staying = plan.pinned(release.colour.other) if plan is not None and plan.live is release.colour else ()
+    if not staying:
+        return None
+    moved = releasing.happen(Settle()).moved
+    names = ", ".join(cohort.name for cohort in staying)
+    if moved is None or moved.old_in_flight:
+        owed = f"still owes {moved.old_in_flight} requests" if moved else "was not asked"
+        words = f"cohort {names} was moved, but {release.colour.other} {owed}; run again to go on"
+        return Reason("settle.cohorts", Verdict.INCONCLUSIVE, words, moved_numbers(moved))
+    words = f"cohort {names} follows; {release.colour.other} stands still {moved.old_last_seconds:.3f} s after the write"
+    return Reason("settle.cohorts", Verdict.PASS, words, moved_numbers(moved))
+
+
+def _hooked(context: Context, run: Run) -> list[Reason]:
+    return [one.reason for one in hooks.asked(context, run) if one.point == "before_settle"]
+
+
+def _told(context: Context, run: Run) -> dict[str, object]:
+    found = [msgspec.to_builtins(one, enc_hook=str) for one in hooks.asked(context, run) if one.point == "before_settle"]
+    return {"hooks": found} if found else {}
 
 
 def end(context: Context, releasing: Releasing, release: Release) -> None:

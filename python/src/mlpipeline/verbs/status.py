@@ -6,7 +6,9 @@ from contextlib import suppress
 
 import msgspec
 
+from mlpipeline.config.rollout_plan import cohorts
 from mlpipeline.core.release import Phase, Release, State, live_colour
+from mlpipeline.core.traffic import Colour, pinned
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.ports import Deployed, Observed
 from mlpipeline.record.journal import Journal
@@ -34,6 +36,7 @@ class Status(msgspec.Struct, frozen=True):
         maker: Who makes a release, also while it trains.
         results: Of the run that was asked for, else the newest of this checkout, by verb.
         fault: What is wrong with the journal; then nothing is known of a release in progress.
+        cohorts: Named users and the colour that answers them, a line each.
         waiting: Entries that this machine keeps until the ledger can be reached.
     """
 
@@ -47,7 +50,6 @@ class Status(msgspec.Struct, frozen=True):
     results: dict[str, Result]
     fault: str = ""
     cohorts: tuple[str, ...] = ()
-    environment: str = ""
     waiting: int = 0
 
     @property
@@ -132,6 +134,7 @@ def run(context: Context, run: Run | None = None) -> Status:
         run=latest.id if latest else "",
         results=context.runs.results(latest.id) if latest else {},
         fault=fault,
+        cohorts=_cohorts(context, observed),
         waiting=len(context.ledger.waiting()),
     )
 
@@ -151,6 +154,14 @@ def _holder(context: Context, right: Right) -> Holder | None:
         with suppress(EnvironmentFault):
             return context.world.target().holder(right)
     return known
+
+
+def _cohorts(context: Context, observed: Observed) -> tuple[str, ...]:
+    """Who is pinned where, by the router's word; and who would be, while candidate and champion both have users."""
+    routed = observed.plan.cohorts if observed.plan is not None else ()
+    live = observed.plan.live if observed.plan is not None else Colour.BLUE
+    idle = [one for one in pinned(cohorts(context.config.rollout), live) if one.name not in {known.name for known in routed}]
+    return (*(f"{one} on {one.colour}" for one in routed), *(f"{one} on the live colour, as everybody" for one in idle))
 
 
 def _observe(context: Context) -> tuple[Observed, str]:
