@@ -256,3 +256,37 @@ def test_what_is_no_file_is_refused(project: Path) -> None:
     os.mkfifo(project / "model" / "pipe")
     with pytest.raises(ConfigurationError, match="neither a file nor a folder"):
         files_under(project / "model", "model")
+
+
+def test_what_others_have_read_is_only_copied_and_the_bundle_is_intact(project: Path, tmp_path: Path) -> None:
+    trained = Digests(tmp_path / "trained.json")
+    folder_digest(project / "model", trained)
+    one = make(project, tmp_path / "one")
+
+    class NotAsked:
+        def update(self, _: bytes) -> None:
+            raise AssertionError("read for its digest once more")
+
+        def hexdigest(self) -> str:
+            raise AssertionError
+
+    sources, digests = files_under(project / "model", "model"), Digests(tmp_path / "none", trained)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundles.hashlib, "sha256", lambda *_: NotAsked())  # type: ignore[attr-defined]
+        for path, file in sources.items():
+            assert bundles._copy_file(file, tmp_path / "copied" / path, digests) == trained.known(file)
+    two = build(tmp_path / "two", sources, TEXTS, lock="sha256:aa", python="3.11", digests=digests)
+    assert two.manifest == one.manifest and verify(two.path) == one.manifest
+
+
+def test_a_file_that_is_written_while_it_is_copied_is_never_packaged_under_its_old_digest(project: Path, tmp_path: Path) -> None:
+    trained = Digests(tmp_path / "trained.json")
+    folder_digest(project / "model", trained)
+    weights = project / "model" / "data" / "weights.bin"
+
+    def written(_: bytes) -> None:
+        with weights.open("r+b") as file:
+            file.write(b"another")
+
+    with pytest.raises(EnvironmentFault, match="changed while it was packaged"):
+        bundles._copy_file(weights, tmp_path / "copied", Digests(tmp_path / "none", trained), written)

@@ -64,8 +64,11 @@ def write_blocks(blocks: Iterable[bytes], file: BinaryIO, *consumers: Callable[[
         return
     with ThreadPoolExecutor(len(consumers) + 1) as pool:
         syncing: Future[None] | None = None
+        jobs: list[Future[object]] = []
         unsynced = 0
         for block in chain((first, second), ahead):
+            for job in jobs:  # of the block before: they went on while it was written and this one was read
+                job.result()
             jobs = [pool.submit(consume, block) for consume in consumers]
             file.write(block)
             unsynced += len(block)
@@ -74,8 +77,8 @@ def write_blocks(blocks: Iterable[bytes], file: BinaryIO, *consumers: Callable[[
                     syncing.result()
                 file.flush()
                 syncing, unsynced = pool.submit(os.fdatasync, file.fileno()), 0
-            for job in jobs:
-                job.result()
+        for job in jobs:
+            job.result()
         if syncing is not None:
             syncing.result()
     file.flush()

@@ -56,7 +56,8 @@ def run(context: Context, run: Run, image: str = "") -> Result:
     model = model_folder(context)
     trained_digest = str(trained.evidence.get("model_digest", ""))
     _there(model)
-    _same_model(folder_digest(model, Digests(context.places.work / "digests-model.json")), trained_digest, model)
+    trained_files = Digests(context.places.work / "digests-model.json")
+    _same_model(folder_digest(model, trained_files), trained_digest, model)
     read_model(model)
     require_secure(context, run)
     environments = Environments(context.places, wheelhouse(context))
@@ -66,7 +67,7 @@ def run(context: Context, run: Run, image: str = "") -> Result:
     kept = context.project / context.config.package.lock if context.config.package.lock else None
     lock = environments.lock(wanted, python=python, kept=kept)
     differences = compared(context, lock.text, versions)
-    digests = Digests(context.places.work / "digests-bundle.json")
+    digests = Digests(context.places.work / "digests-bundle.json", trained_files)
     sources = _sources(context, model)
     watched = _watched(context, sources)
     built = build(

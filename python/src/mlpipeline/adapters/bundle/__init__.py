@@ -25,7 +25,7 @@ from mlpipeline.record.files import sync_folder, write_atomically, write_blocks
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
-_BLOCK_BYTES = 4 << 20
+_BLOCK_BYTES = 1 << 20
 _YOUNG_SECONDS = 2.0
 _ABANDONED_SECONDS = 24 * 3600.0
 _BYTECODE = frozenset({"__pycache__", ".ipynb_checkpoints"})
@@ -80,10 +80,15 @@ class Digests:
     """SHA-256 of files, remembered by path, size, times and inode, so that an unchanged file is not read again.
 
     A file younger than two seconds is not remembered: it could still change within the same tick of the file system's clock.
+
+    Args:
+        memory: The file they are kept in.
+        others: Who is asked besides.
     """
 
-    def __init__(self, memory: Path) -> None:
+    def __init__(self, memory: Path, others: Digests | None = None) -> None:
         self._memory = memory
+        self._others = others
         self._known: dict[str, tuple[str, str]] = {}
         if memory.is_file():
             with contextlib.suppress(msgspec.DecodeError):
@@ -92,10 +97,12 @@ class Digests:
 
     def known(self, file: Path) -> str:
         """The remembered digest (hex), or an empty text when the file has to be read."""
-        key, (state, digest) = str(file), self._known.get(str(file), ("", ""))
-        if not digest or state != _state(file.stat()):
-            return ""
-        self._used[key] = (state, digest)
+        state = _state(file.stat())
+        remembered, digest = self._known.get(str(file), ("", ""))
+        if remembered != state:
+            digest = self._others.known(file) if self._others else ""
+        if digest:
+            self._known[str(file)] = self._used[str(file)] = (state, digest)
         return digest
 
     def of(self, file: Path) -> str:
@@ -377,13 +384,22 @@ def _watched_copy(source: Path, target: Path, digests: Digests, path: str, watch
 
 
 def _copy_file(source: Path, target: Path, digests: Digests, *consumers: Callable[[bytes], object]) -> str:
-    """Copies and returns the digest of exactly the bytes that were written."""
+    """Copies and returns the digest of exactly the bytes that were written.
+
+    It is taken meanwhile, unless it is remembered and the file stays as it was, down to the time of its last change, to the end.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with source.open("rb", buffering=0) as reader, target.open("xb") as writer:
         before = os.fstat(reader.fileno())
+        known = digests.known(source)
         os.fchmod(writer.fileno(), int(_mode(source), 8))
-        write_blocks(iter(lambda: reader.read(_BLOCK_BYTES), b""), writer, digest.update, *consumers)
+        looks = consumers if known else (digest.update, *consumers)
+        write_blocks(iter(lambda: reader.read(_BLOCK_BYTES), b""), writer, *looks)
+    if known:
+        if _state(before) != _state(source.stat()):
+            raise EnvironmentFault("a file changed while it was packaged", facts={"file": source}, tries=("run it again",))
+        return known
     digests.remember(source, digest.hexdigest(), before)
     return digest.hexdigest()
 

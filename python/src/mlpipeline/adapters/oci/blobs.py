@@ -19,7 +19,7 @@ from mlpipeline.core.image import Descriptor, Entry, header, padding, tar_end
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.record.files import sync_folder, write_blocks
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20
 _KERNEL_BYTES = 64 << 20
 
 
