@@ -71,6 +71,7 @@ def _judged(context: Context, run: Run) -> Result:
         links |= findings.links
     reasons.extend(_leaks(context))
     context.console.progress("checking data: done", len(files), len(files))
+    reasons, told = _under_waivers(context, reasons)
     reasons.sort(key=lambda reason: failing_first(reason.verdict))
     return context.finish(
         run,
@@ -78,10 +79,24 @@ def _judged(context: Context, run: Run) -> Result:
         started,
         reasons,
         summary=_summary(reasons, facts),
-        evidence={"data_version": versions, "files": facts, **({"drift": drifts} if drifts else {})},
+        evidence={
+            "data_version": versions,
+            "files": facts,
+            **({"drift": drifts} if drifts else {}),
+            **({"waivers": told} if told else {}),
+        },
         links=links,
         facts={f"data {path}": version for path, version in versions.items()},
     )
+
+
+def _under_waivers(context: Context, reasons: Sequence[Reason]) -> tuple[list[Reason], list[dict[str, object]]]:
+    """As in the model gate; a waiver of one model only says nothing of data."""
+    if all(reason.verdict is Verdict.PASS for reason in reasons):
+        return [*reasons], []
+    from mlpipeline.verbs.waive import known_waivers, under_waivers
+
+    return under_waivers(context, reasons, known_waivers(context, ""))
 
 
 def _summary(reasons: Sequence[Reason], facts: Mapping[str, object]) -> str:

@@ -327,9 +327,28 @@ def _load_csv(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> s
     for more in _READINGS[:-1]:
         with contextlib.suppress(duckdb.ConversionException):
             connection.execute(f"{statement}{more})")
+            _refuse_rounded(connection, name, f"read_csv({_texts(files)}, {options}{hive}, all_varchar = true)", files)
             return name
     connection.execute(f"{statement}{_READINGS[-1]})")
     return name
+
+
+def _refuse_rounded(connection: duckdb.DuckDBPyConnection, name: str, as_text: str, files: Sequence[Path]) -> None:
+    """Integers that 64 bits do not hold are read as doubles, where many of them are one number."""
+    described = connection.execute(f"DESCRIBE {name}").fetchall()
+    doubles = [quoted(str(row[0])) for row in described if row[1] == "DOUBLE"]
+    if not doubles:
+        return
+    largest = connection.execute(f"SELECT {', '.join(f'max(abs({cell}))' for cell in doubles)} FROM {name}").fetchall()[0]  # noqa: S608
+    for cell in (cell for cell, value in zip(doubles, largest, strict=True) if value is not None and value >= 2.0**63):
+        query = f"SELECT {cell} FROM {as_text} WHERE regexp_full_match({cell}, '[+-]?[0-9]{{19,}}') LIMIT 1"  # noqa: S608
+        found = connection.execute(query).fetchall()
+        if found:
+            raise Failed(
+                f"column {cell} of the data file holds integers beyond 64 bits, which no reader tells apart",
+                facts={"file": ", ".join(map(str, files[:3])), "such as": found[0][0]},
+                tries=("write them as text, such as id-123", "write Parquet with a column of text"),
+            )
 
 
 def _refuse_cut(file: Path) -> None:
