@@ -193,10 +193,12 @@ class Cluster:
             self._object("DELETE", self._path(kind, name), body=body, writes=True)
 
     def log(self, pod: str, lines: int, *, container: str = "", previous: bool = False) -> str:
-        """The end of what a container wrote; empty when nothing can be read."""
+        """The end of what a container wrote, or why this worker may not see it; empty when nothing can be read."""
         query = {"tailLines": str(lines), "previous": str(previous).lower(), **({"container": container} if container else {})}
         with suppress(OSError, Refusal, _NotFound):
             status, body = self._send("GET", f"{self._path('Pod', pod)}/log?{urlencode(query)}", read_seconds=5.0)
+            if status == 403 and (complaint := _complaint(body)) is not None:
+                return complaint.message
             return body.decode(errors="replace").strip() if status == 200 else ""
         return ""
 

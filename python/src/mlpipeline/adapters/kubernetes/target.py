@@ -96,6 +96,7 @@ class KubernetesTarget(HostTarget):
         """Removes every object of this service; requests in flight are lost."""
         self._fence()
         mine = {labels.SERVICE: self._service}
+        self._envoy.remove()
         for kind in KINDS:
             for found in self._cluster.listed(kind, labels=mine):
                 self._cluster.delete(kind, found["metadata"]["name"], uid=found["metadata"]["uid"])
@@ -109,6 +110,11 @@ class KubernetesTarget(HostTarget):
                     tries=(f"kubectl get pods --namespace {self._cluster.namespace}",),
                 )
             self._clock.sleep(POLL_SECONDS)
+
+    def _token(self) -> int:
+        """Of the cluster's Lease, which counts the holders of all machines; else of whatever fence this worker was given."""
+        token = self._leases[TRAFFIC].token or self._fence()
+        return token if isinstance(token, int) else 0
 
     def _may_write(self) -> None:
         for lease in self._leases.values():
