@@ -13,10 +13,11 @@ setup:
 setup-groovy:
 	@tools/setup_groovy.sh
 
-setup-parts:  ## what tests of images, of the shared ledger and of Kubernetes run; where it cannot be had, they are skipped, and fail under CI
+setup-parts:  ## what tests of images, of the shared ledger, of Spark and of Kubernetes run; where it cannot be had, they are skipped, and fail under CI
 	@tools/setup_images.sh || [ "$$CI" != true ]
 	@tools/setup_second_machine.sh || [ "$$CI" != true ]
 	@tools/setup_postgresql.sh || [ "$$CI" != true ]
+	@tools/setup_java.sh || [ "$$CI" != true ]
 	@tools/setup_kubernetes.sh || [ "$$CI" != true ]
 
 demo: setup  ## the whole main job on real flights: four releases, one of them taken back by itself

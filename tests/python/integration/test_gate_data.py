@@ -320,7 +320,7 @@ _SMALL_SPARK = {"spark.master": "local[1]", "spark.sql.shuffle.partitions": "1",
 @pytest.mark.real
 def test_the_spark_engine_of_the_library_decides_alike(tmp_path: Path) -> None:
     if shutil.which("java") is None:
-        pytest.skip("there is no Java on this machine")
+        pytest.skip("missing: Java; run tools/setup_java.sh")
     _parquet(tmp_path / "t.parquet", ["n", "s"], [[1, 2, None, 9], ["a", "b", None, "zz"]])
     expect = [{"column": "n", "between": [0, 5], "not_null": True}, {"column": "s", "in_set": ["a", "b"]}]
     files: dict[str, object] = {"t": {"path": "t.parquet", "expect": expect}}
