@@ -159,7 +159,8 @@ class Calling:
 
         console = make_console(self._environment)
         self._closing.callback(console.close)
-        return make_context(loaded.config, project, console, self._environment)
+        context = make_context(loaded.config, project, console, self._environment)
+        return msgspec.structs.replace(context, environment_name=self._options.get("environment", ""))
 
     def _shown(self, answer: Any, context: Context) -> Result:
         """What a verb that only looks has to show: lines for people, with all of it for programs."""
@@ -185,6 +186,27 @@ class Calling:
         return result
 
     def _loaded(self, project: Path) -> Loaded:
+        loaded = self._read(project)
+        name = self._options.get("environment", "")
+        if not name:
+            return loaded
+        from mlpipeline.config import staging_layer
+
+        if name != staging_layer.NAME or loaded.config.staging is None:
+            known = staging_layer.NAME if loaded.config.staging is not None else "none"
+            raise ConfigurationError(
+                f"there is no environment {name!r} besides production",
+                facts={"environments": known},
+                tries=("mlpipeline config",),
+            )
+        if self._command.run not in {"none", "newest"}:
+            raise ConfigurationError(
+                f"{self._command.typed} is not for one environment: a release goes through staging by itself",
+                tries=("mlpipeline staging", "mlpipeline run"),
+            )
+        return msgspec.structs.replace(loaded, config=staging_layer.staged(loaded.config))
+
+    def _read(self, project: Path) -> Loaded:
         return load(
             project,
             overrides=self._options.get("set", ()),

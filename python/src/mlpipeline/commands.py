@@ -55,6 +55,7 @@ SHARED = (
     Option("project", "folder of mlpipeline.yaml (default: this one)", metavar="DIR"),
     Option("set", "override one value, such as verify.interval=5s; may be repeated", metavar="KEY=VALUE", many=True),
     Option("defaults", "file of library defaults, below mlpipeline.yaml (default: $MLPIPELINE_DEFAULTS)", metavar="FILE"),
+    Option("environment", "staging: look at, stop or take back what is in front of production", metavar="NAME"),
     Option("run", "the run to work on (default: the one of this commit and configuration)", metavar="ID"),
     Option("json", "print the result as JSON", bool),
     Option("result", "write the result as JSON to this file, whatever happens", metavar="FILE"),
@@ -177,10 +178,19 @@ COMMANDS = (
     ),
     Command("register", "register the model version with its lineage"),
     Command(
+        "staging",
+        "release the package to the environment in front of production; deploy does it first where there is one",
+        "continue",
+        (Option("allow-quarantined", "deploy a version there that was taken back there before", bool),),
+    ),
+    Command(
         "deploy",
         "start the bundle beside the live one, without user traffic",
         "continue",
-        (Option("allow-quarantined", "deploy a version that was taken back before", bool),),
+        (
+            Option("allow-quarantined", "deploy a version that was taken back before", bool),
+            Option("plan", "change nothing: print the difference that it would make, field by field (kubernetes)", bool),
+        ),
     ),
     Command(
         "approve",

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from mlpipeline import packs
-from mlpipeline.config import combinations, layers, limits, shape, text
+from mlpipeline.config import combinations, layers, limits, shape, staging_layer, text
 from mlpipeline.config.layers import Layer, Origin, Values
 from mlpipeline.config.model import Config
 from mlpipeline.config.text import Way
@@ -67,6 +67,7 @@ def load(
         found.append(layers.of_mapping(dict(overlay), "arguments file"))
     found.extend(layers.of_command_line(overrides))
     values = _with_pack(found)
+    staging_layer.inherit(values)
     config = _checked(values)
     return Loaded(config=config, origins=_origins(config, values.origins), warnings=tuple(combinations.warnings(config)))
 

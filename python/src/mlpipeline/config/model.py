@@ -15,6 +15,7 @@ from mlpipeline.config.sections.records import Ledger, Signing, Tracking
 from mlpipeline.config.sections.rollout import Approval, Rollout
 from mlpipeline.config.sections.scoring import BatchScoring
 from mlpipeline.config.sections.security import CheckRule, Security
+from mlpipeline.config.sections.staging import Staging
 from mlpipeline.config.sections.target import Target
 from mlpipeline.config.sections.training import Train
 from mlpipeline.config.sections.verification import Verify
@@ -55,6 +56,8 @@ class Config(Section, frozen=True):
     """What a deployed candidate must answer before anybody reaches it."""
     rollout: Rollout = Rollout()
     """How users are moved."""
+    staging: Staging | None = None
+    """The environment in front of production; absent: there is none."""
     verify: Verify = Verify()
     """How candidate and champion are compared while that happens."""
     score: BatchScoring = BatchScoring()

@@ -20,11 +20,12 @@ from mlpipeline.verbs.releasing import Releasing, deployed_version, smoke
 from mlpipeline.verbs.verify_artifact import require_proof
 
 
-def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Result:
+def run(context: Context, run: Run, *, allow_quarantined: bool = False, plan: bool = False) -> Result:
     """Deploys what this run packaged to the colour that is not live.
 
     Args:
         allow_quarantined: A person decided that a version that was taken back may be tried again.
+        plan: Nothing is changed or recorded; says what would be.
 
     Raises:
         Failed: The version or another one of the same source is quarantined, its proof does not hold, or it does not start.
@@ -33,7 +34,15 @@ def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Resul
     """
     started = context.clock.monotonic()
     version = deployed_version(context, run, "deploy")
+    if plan:
+        from mlpipeline.verbs.deploy_plan import planned
+
+        return planned(context, run, version)
     rehearsal = Rehearsal(context)
+    before = _staged(context, run, allow_quarantined=allow_quarantined)
+    if before is not None and before.verdict is not Verdict.PASS:
+        words = f"not deployed to production: {before.summary}"
+        return context.finish(run, "deploy", started, [Reason("deploy.staging", before.verdict, words), *before.reasons])
     with held(context, run, "deploy") as token:
         releasing = Releasing(context, token)
         releasing.pay_debts()
@@ -43,8 +52,9 @@ def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Resul
             raise taken_back_before(digest, first, same_bytes=digest == version.digest)
         refuse_another(releasing, run)
         _refuse_other_champion(context, run, releasing)
-        refresh(context, run, version.digest)
-        require_proof(context, run, version.digest)
+        if not context.environment_name:  # what is said of a package belongs to the run that made it
+            refresh(context, run, version.digest)
+            require_proof(context, run, version.digest)
         if releasing.release is None or releasing.release.run != run.id:
             forget(context, run)
         try:
@@ -53,6 +63,15 @@ def run(context: Context, run: Run, *, allow_quarantined: bool = False) -> Resul
         except Failed:
             _abandon(releasing)
             raise
+
+
+def _staged(context: Context, run: Run, *, allow_quarantined: bool) -> Result | None:
+    """How the same package fared in front of production; nothing where there is no such environment."""
+    if context.config.staging is None:
+        return None
+    from mlpipeline.verbs import staging
+
+    return staging.run(context, run, allow_quarantined=allow_quarantined)
 
 
 def taken_back_before(

@@ -12,6 +12,7 @@ from mlpipeline.config.combinations import (
     records,
     rollout,
     security,
+    staging,
     target,
     training,
     verification,
@@ -30,7 +31,9 @@ def problems(config: Config, given: Iterable[Way] = ()) -> Iterator[Problem]:
     Args:
         given: Paths of everything that somebody set.
     """
-    yield from rollout.problems(config, frozenset(given))
+    paths = frozenset(given)
+    yield from rollout.problems(config, paths)
+    yield from staging.problems(config, paths)
     for part in _PARTS:
         yield from part.problems(config)
     if config.approval.quorum > 1 and not config.approval.required:

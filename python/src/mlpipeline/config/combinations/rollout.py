@@ -20,11 +20,12 @@ _HEADER_VALUE = re.compile(r"[!-~]([ -~]{0,254}[!-~])?")
 _ROUTERS_OWN = frozenset({"cookie", "connection", "content-length", "host", "te", "transfer-encoding", "upgrade"})
 
 
-def problems(config: Config, given: frozenset[Way] = frozenset()) -> Iterator[Problem]:
+def problems(config: Config, given: frozenset[Way] = frozenset(), *, compared: bool = True) -> Iterator[Problem]:
     """What cannot be done.
 
     Args:
         given: Paths of everything that somebody set, to tell a key that the strategy does not look at.
+        compared: Whether candidate and champion have users who can be compared.
     """
     rollout = config.rollout
     wanted = rules(rollout)
@@ -33,7 +34,7 @@ def problems(config: Config, given: frozenset[Way] = frozenset()) -> Iterator[Pr
         example = "rollout:\n" + "\n".join(f"  {line}" for line in fault.example.splitlines())
         yield Problem(("rollout", fault.key), fault.what, allowed=fault.allowed, example=example)
     at_once = config.target.kind == "kubernetes" and config.target.kubernetes.router == "service"
-    if not at_once and not compares(wanted):
+    if compared and not at_once and not compares(wanted):
         yield Problem(
             ("rollout",),
             "this rollout never has candidate and champion at work at the same time, so verification could not compare them",
