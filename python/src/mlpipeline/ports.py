@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
@@ -15,6 +15,9 @@ from mlpipeline.core.findings import Scan
 from mlpipeline.core.inventory import Part
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.record.lease import TRAFFIC, Holder, Right
+
+if TYPE_CHECKING:
+    from mlpipeline.core.kubernetes_diff import FieldChange
 
 
 class Clock(Protocol):
@@ -180,6 +183,14 @@ class Keeper(Protocol):
 
     def release(self) -> None:
         """Forgets the folder once nothing of the service is left at the target."""
+
+
+@runtime_checkable
+class Changing(Protocol):
+    """A target that keeps fields of others beside ours, and can say beforehand what a deployment would change."""
+
+    def changes(self, colour: Colour, artifact: Artifact) -> Sequence[FieldChange]:
+        """What :meth:`Target.deploy` would change, field by field. Nothing is changed."""
 
 
 class Scanned(msgspec.Struct, frozen=True, kw_only=True):

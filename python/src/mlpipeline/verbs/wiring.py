@@ -80,7 +80,13 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
             from mlpipeline.adapters.kubernetes import KubernetesTarget
 
             return KubernetesTarget(
-                config.service, config.target.kubernetes, clock, environment, gpus=config.image.gpus, fence=fence
+                config.service,
+                config.target.kubernetes,
+                clock,
+                environment,
+                gpus=config.image.gpus,
+                project=places.project,
+                fence=fence,
             )
 
         from mlpipeline.adapters.local import LocalTarget

@@ -151,10 +151,14 @@ class Cluster:
         found = self._object("GET", self._path(kind), query)
         return list(found.get("items") or ())
 
-    def apply(self, wanted: Mapping[str, Any], *, dry_run: bool = False) -> Object:
+    def apply(self, wanted: Mapping[str, Any], *, dry_run: bool = False, force: bool = True) -> Object:
         """Server-side apply: our fields become as wanted, those of others stay. With ``metadata.resourceVersion`` only in
-        that version, or Conflict."""
-        query = {"fieldManager": FIELD_MANAGER, "force": "true", **({"dryRun": "All"} if dry_run else {})}
+        that version, or Conflict.
+
+        Args:
+            force: Whether fields of ours that others manage are taken; else Conflict, which names them.
+        """
+        query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), **({"dryRun": "All"} if dry_run else {})}
         path = self._path(wanted["kind"], wanted["metadata"]["name"], wanted["apiVersion"])
         return self._object("PATCH", path, query, body=wanted, kind=APPLY, writes=not dry_run)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from mlpipeline.adapters.kubernetes.api import Cluster, Conflict, Object
 from mlpipeline.adapters.kubernetes.objects import Owned
+from mlpipeline.adapters.kubernetes.planning import refuse_to_take
 from mlpipeline.adapters.kubernetes.pods import Pods, Trouble
 from mlpipeline.adapters.kubernetes.specification import workload
 from mlpipeline.config.sections.target import Kubernetes
@@ -66,14 +67,26 @@ class ColourDeployment:
     Args:
         settings: ``target.kubernetes``.
         gpus: How many devices each pod needs.
+        shape: Puts our Deployment on one of the user's own.
     """
 
-    def __init__(self, cluster: Cluster, service: str, colour: Colour, *, settings: Kubernetes, gpus: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        service: str,
+        colour: Colour,
+        *,
+        settings: Kubernetes,
+        gpus: int,
+        clock: Clock,
+        shape: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda ours: ours,
+    ) -> None:
         self._cluster, self._service, self._colour = cluster, service, colour
         self._settings, self._gpus, self._clock = settings, gpus, clock
         self._owned = Owned(cluster, service)
         self._pods = Pods(cluster, service, str(colour), CONTAINER)
         self._name = Names(service).of(colour)
+        self._shape = shape
 
     @property
     def standing(self) -> Standing | None:
@@ -97,24 +110,37 @@ class ColourDeployment:
         detail = self._why_not_ready(found)
         return Deployed(self._colour, standing.artifact, ready=not detail, restarts=standing.restarts, detail=detail)
 
-    def start(self, artifact: Artifact, restarts: int) -> None:
-        wanted = workload(
+    def wanted(self, artifact: Artifact, restarts: int = 0) -> list[Mapping[str, Any]]:
+        """The objects of the colour, the Deployment last."""
+        namespace = self._cluster.namespace
+        replicas = None if self._scaled_by_others() else self._settings.replicas
+        pods = workload(
             self._settings,
             self._service,
-            self._cluster.namespace,
+            namespace,
             self._colour,
             artifact,
             gpus=self._gpus,
-            replicas=None if self._scaled_by_others() else self._settings.replicas,
+            replicas=replicas,
             restarts=restarts,
         )
+        return [
+            objects.colour_service(self._service, namespace, self._colour),
+            objects.disruption_budget(self._service, namespace, self._colour),
+            self._shape(objects.deployment(pods)),
+        ]
+
+    def start(self, artifact: Artifact, restarts: int) -> None:
+        *around, wanted = self.wanted(artifact, restarts)
         before = self._found()
+        if before is not None and _told(before).get(labels.DIGEST) != artifact.digest:
+            refuse_to_take(self._cluster, wanted)  # what is brought back as it was takes its own fields back
         if before is not None and FAILURE in _told(before):
             self._cluster.patch("Deployment", self._name, {"metadata": {"annotations": {FAILURE: None}}})
             before = self._found()
-        self._owned.apply(objects.colour_service(self._service, self._cluster.namespace, self._colour))
-        self._owned.apply(objects.disruption_budget(self._service, self._cluster.namespace, self._colour))
-        applied = self._apply(objects.deployment(wanted), before)
+        for one in around:
+            self._owned.apply(one)
+        applied = self._apply(wanted, before)
         if not applied["spec"].get("replicas"):
             self._cluster.patch("Deployment", self._name, {"spec": {"replicas": self._settings.replicas}})
         self._wait(artifact)

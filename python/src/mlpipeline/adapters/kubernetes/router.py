@@ -247,7 +247,7 @@ class EnvoyDeployment:
             self._write(lambda data: data)
         self._owned.apply(objects.router_deployment(pods))
         self._owned.apply(objects.disruption_budget(self._service, namespace, ROUTER))
-        self._owned.apply(objects.active_service(self._service, namespace, to=None))
+        self._owned.apply(objects.active_service(self._service, namespace, to=None, port=self._settings.port))
         deadline = self._clock.monotonic() + START_SECONDS
         trouble = None
         while self._clock.monotonic() < deadline:

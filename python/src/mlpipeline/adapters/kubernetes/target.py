@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from mlpipeline.adapters.kubernetes.api import Cluster
 from mlpipeline.adapters.kubernetes.colours import ColourDeployment
 from mlpipeline.adapters.kubernetes.lease import ServiceLease
+from mlpipeline.adapters.kubernetes.manifests import Base
 from mlpipeline.adapters.kubernetes.monitoring import NamedPrometheus
 from mlpipeline.adapters.kubernetes.objects import KINDS, Owned
+from mlpipeline.adapters.kubernetes.planning import planned
 from mlpipeline.adapters.kubernetes.routers import router_of
 from mlpipeline.config.sections.target import Kubernetes
 from mlpipeline.core import container as labels
+from mlpipeline.core.kubernetes_diff import FieldChange
 from mlpipeline.core.kubernetes_places import Names
 from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.hosting.target import HostTarget
-from mlpipeline.ports import Clock
+from mlpipeline.ports import Artifact, Clock
 from mlpipeline.record.lease import MAKING, TRAFFIC, Holder, Right
 
 END_SECONDS = 120.0
@@ -30,6 +34,7 @@ class KubernetesTarget(HostTarget):
     Args:
         environment: ``KUBECONFIG``, where the settings name none.
         gpus: How many devices the image needs.
+        project: What paths of the settings are relative to.
         fence: Called right before each write; raises Held when this worker no longer may change the service.
     """
 
@@ -41,6 +46,7 @@ class KubernetesTarget(HostTarget):
         environment: Mapping[str, str],
         *,
         gpus: int = 0,
+        project: Path = Path(),
         fence: Callable[[], object] | None = None,
     ) -> None:
         self._cluster = _cluster(settings, environment, clock)
@@ -53,11 +59,15 @@ class KubernetesTarget(HostTarget):
             for right, name in ((TRAFFIC, names.lease), (MAKING, names.making))
         }
         self._cluster.may_write = self._may_write
+        self._base = Base(settings, service, project, environment)
         self._envoy = router_of(self._cluster, service, settings=settings, clock=clock, token=self._token)
         colours = {
-            colour: ColourDeployment(self._cluster, service, colour, settings=settings, gpus=gpus, clock=clock)
+            colour: ColourDeployment(
+                self._cluster, service, colour, settings=settings, gpus=gpus, clock=clock, shape=self._base.shape
+            )
             for colour in Colour
         }
+        self._deployments = colours
         super().__init__(
             ("", 0), self._envoy, colours, NamedPrometheus(), clock, drain_timeout=settings.drain_timeout, fence=fence
         )
@@ -69,6 +79,10 @@ class KubernetesTarget(HostTarget):
         if found is None:
             return f"http://{Names(self._service).active}.{self._cluster.namespace}"
         return f"http://{found['spec']['clusterIP']}:{found['spec']['ports'][0]['port']}"
+
+    def changes(self, colour: Colour, artifact: Artifact) -> Sequence[FieldChange]:
+        """By a server-side dry run of every object of the colour. Other objects of the user's manifests stay the user's."""
+        return planned(self._cluster, self._deployments[colour].wanted(artifact))
 
     def ask_as_user(self, request: bytes) -> tuple[int, bytes]:
         """Users come by a Service, an Ingress or a Gateway, which a worker outside the cluster cannot reach."""
