@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,6 +104,35 @@ def test_the_health_check_of_a_container_passes(make_world: MakeWorld, monkeypat
     world = make_world()
     world.target().deploy(BLUE, world.artifact(ONE))
     until(lambda: world.details("blue")["State"]["Health"]["Status"] == "healthy", "the engine calls it healthy")
+
+
+ASKS = """
+import sys, urllib.error, urllib.request
+for port, path, method in (("9901", "/quitquitquit", "POST"), ("9901", "/healthcheck/fail", "POST"), ("9901", "/quitquitquit", "GET"),
+                           ("9902", "/quitquitquit", "POST"), ("9901", "/stats", "GET")):
+    try:
+        request = urllib.request.Request(f"http://{sys.argv[1]}:{port}{path}", method=method)
+        print(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20).status)
+    except urllib.error.HTTPError as error:
+        print(error.code)
+    except urllib.error.URLError:
+        print("closed")
+"""
+
+
+def test_a_models_container_can_read_what_the_router_counts_and_not_stop_it(make_world: MakeWorld) -> None:
+    world = make_world()
+    live(world)
+    (network,) = world.details("router")["NetworkSettings"]["Networks"].values()
+    inside = str(world.details("green")["State"]["Pid"])
+    done = subprocess.run(
+        ["nsenter", "--net", "--target", inside, sys.executable, "-c", ASKS, network["IPAddress"]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["404", "404", "404", "closed", "200"], done.stderr
+    assert world.details("router")["State"]["Running"]
 
 
 @pytest.mark.parametrize("network", ["bridge", "host"])

@@ -132,6 +132,16 @@ def test_a_secret_in_a_tracked_file_stops_the_release_and_is_told_nowhere(world:
     assert SECRET.encode() not in kept + msgspec.json.encode(result) + world.project.places.ledger.read_bytes()
 
 
+def test_the_name_of_a_variable_in_our_own_file_is_no_secret_and_a_secret_there_is_one(world: World) -> None:
+    file = world.project.folder / "mlpipeline.yaml"
+    file.write_text("service: tiny\nsigning:\n  key: cosign.key\n  password_env: RELEASE_WORD   # in Jenkins\n")
+    world.project.git("add", "mlpipeline.yaml")
+    assert world.gate(Secrets()).verdict is Verdict.PASS
+    file.write_text(f"service: tiny\nsigning:\n  key: cosign.key\n  password: {SECRET}\n")
+    result = world.gate(Secrets())
+    assert result.verdict is Verdict.FAIL and "mlpipeline.yaml:4" in result.summary
+
+
 @pytest.mark.parametrize("name", [b"--disable-plugin=AWSKeyDetector", b"-h", b"caf\xe9 \xff.py", b"a b\n.txt"])
 def test_no_name_of_a_file_keeps_the_others_from_being_searched(world: World, name: bytes) -> None:
     (world.project.folder / "settings.py").write_text(f'KEY = "{SECRET}"\n')

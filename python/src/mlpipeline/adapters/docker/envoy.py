@@ -24,6 +24,8 @@ from mlpipeline.record.files import write_atomically
 
 ROLE = "router"
 INSIDE = Path("/etc/mlpipeline/router")
+OWN_PORT = 9902
+"""Of the page on which Envoy can be told to stop: on loopback of its container alone."""
 READABLE = 0o644
 """Envoy is not the worker's user."""
 
@@ -108,7 +110,11 @@ class EnvoyContainer(Router):
         admin = free_port()
         users = self._network.users(self._users)
         listens = self._network.listens(admin, ADMIN_PORT)
-        bootstrap = files.bootstrap(INSIDE, users, listens)
+        if self._network.bridged:
+            # A model's container reaches every port here: it may read what the router counts, and change nothing of it.
+            bootstrap = files.with_readers(files.bootstrap(INSIDE, users, (LOOPBACK, OWN_PORT)), listens, OWN_PORT)
+        else:
+            bootstrap = files.bootstrap(INSIDE, users, listens)
         write_atomically(folder / "envoy.yaml", msgspec.json.format(msgspec.json.encode(bootstrap)) + b"\n", mode=READABLE)
         folder.chmod(0o755)
         of_config, of_host = self._network.options(ROLE, {users[1]: self._users, listens[1]: (LOOPBACK, admin)})

@@ -20,6 +20,8 @@ _DATA = frozenset({".csv", ".tsv", ".parquet", ".npy", ".npz", ".png", ".jpg", "
 _GUESSES: dict[str, Level] = {"Base64 High Entropy String": "low", "Hex High Entropy String": "low", "Public IP (ipv4)": "low"}
 """Kinds that only say what looks random; hashes of data do too."""
 _AT_ONCE = 400
+_VARIABLE = re.compile(r"""_env["']?\s*:\s*["']?[A-Z_][A-Z0-9_]*["']?\s*[,}]?\s*(#.*)?$""")
+"""``password_env: RELEASE_WORD`` in our own file: where a secret is looked for, not the secret."""
 
 
 class Secrets:
@@ -83,7 +85,17 @@ class Secrets:
             _finding(named.get(str(folder / place), Path(place)), one, scanned.project)
             for place, found in known.items()
             for one in found
+            if not _names_a_variable(named.get(str(folder / place), Path(place)), int(one["line_number"]))
         ]
+
+
+def _names_a_variable(file: Path, line: int) -> bool:
+    if file.name != "mlpipeline.yaml":
+        return False
+    try:
+        return _VARIABLE.search(file.read_text("utf-8").splitlines()[line - 1]) is not None
+    except (OSError, UnicodeDecodeError, IndexError):
+        return False
 
 
 def _is_plain(file: Path, project: Path) -> bool:
