@@ -122,6 +122,11 @@ class OwnEngine:
             if not self._inside:
                 enter(self._outside.fileno())
 
+    @property
+    def daemon(self) -> int:
+        """Its process; the supervisor of containers is another one."""
+        return self._process.pid
+
     @functools.cached_property
     def client(self) -> Any:
         import docker

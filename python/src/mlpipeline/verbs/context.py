@@ -60,8 +60,13 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     def users_first(self) -> Context:
         """The same, with a ledger that keeps aside on this machine what its place cannot take: nobody waits for it on a bad
-        version. What was kept is added by whatever is noted next once the place can be reached."""
+        version. What was kept is added by whatever is noted next once the place can be reached. On a full disk it has the room
+        that was kept for this."""
         from mlpipeline.record.patient import PatientLedger
+        from mlpipeline.record.room import use_room
+
+        if use_room(self.places.state):
+            self.console.say("the disk is nearly full: the room that was kept for this is used")
 
         def tell(fault: MlpipelineError) -> None:
             self.console.say(f"WAITS: {fault.what}; what happens now is kept on this machine and added when it can be")

@@ -21,6 +21,8 @@ from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.keeping import claimed
 
+_RELEASING = frozenset({"deploy", "switch"})
+"""Verbs that are refused on a nearly full disk. Those that take back or finish are not: room is kept for them."""
 PULSE_SECONDS = 1.0
 """Between signs of life of a worker that holds a service."""
 

@@ -1,0 +1,40 @@
+"""The rows of ``docs/reference/faults.md`` that need a real target under load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fault_stories import HARMED, UNHARMED
+from fault_world import EFFECTS, FaultWorld, quick_proof
+from target_world import WORLDS
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module", params=sorted(set(EFFECTS) & set(WORLDS)))
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultWorld]:
+    made = FaultWorld(request.param, tmp_path_factory.mktemp("faults"))
+    try:
+        with quick_proof():
+            made.released()
+            yield made
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("fault", UNHARMED)
+def test_no_request_is_lost(service: FaultWorld, fault: str) -> None:
+    service.begin_anew()
+    with service.users() as load:
+        UNHARMED[fault](service, load)
+
+
+@pytest.mark.parametrize("fault", HARMED)
+def test_users_who_were_on_it_are_answered_again(service: FaultWorld, fault: str) -> None:
+    service.begin_anew()
+    with service.users(all_answered=False) as load:
+        HARMED[fault](service, load)
+    answers = [answer for answer in load.answers if not answer.failed]
+    assert len(answers) > load.failed, load.failures

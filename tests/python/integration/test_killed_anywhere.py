@@ -1,0 +1,84 @@
+"""A worker killed with SIGKILL after every single side effect of a release, and ``resume`` after each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fault_world import EFFECTS, FaultWorld, quick_proof
+from mlpipeline.core.release import Phase
+from mlpipeline.core.traffic import TrafficPlan
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.verbs import resume, rollback
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+MOST = 80
+"""Side effects; no release has as many."""
+
+
+@pytest.fixture(scope="module", params=sorted(EFFECTS))
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultWorld]:
+    made = FaultWorld(request.param, tmp_path_factory.mktemp("killed"))
+    try:
+        with quick_proof():
+            made.released()
+            yield made
+    finally:
+        made.close()
+
+
+def safe(service: FaultWorld) -> None:
+    """All users on one colour that answers; nothing stands that nobody decided to keep."""
+    observed = service.observed()
+    assert observed.plan == TrafficPlan.all_to(service.live())
+    assert observed.colours[service.live()].ready
+    if service.phase is None:
+        assert set(observed.colours) == {service.live()}, "nothing is left beside what is live"
+        assert observed.colours[service.live()].artifact.digest == service.champion
+    else:
+        assert service.phase in {Phase.DEPLOYED, Phase.SHIFTING}, "what waits for a verdict waits without users"
+
+
+def killed_after_each(service: FaultWorld, act: Callable[[], Callable[[], object]]) -> list[int]:
+    """After which number of side effects a worker could be killed."""
+    deaths = []
+    for effects in range(1, MOST):
+        run = act()
+        if not service.dies_after(effects, run):
+            break
+        deaths.append(effects)
+        observed = service.observed()
+        assert observed.plan is not None
+        assert all(observed.colours[colour].ready for colour in observed.colours if observed.plan.percent(colour))
+        result = resume.run(service.context())
+        assert result.verdict is Verdict.PASS, f"after {effects} side effects: {result.summary}"
+        safe(service)
+        assert resume.run(service.context()).reasons[0].check == "resume.nothing"
+        if service.phase is not None:
+            rollback.run(service.context(), reason="the test goes on")
+    return deaths
+
+
+def test_a_release_killed_after_every_side_effect_loses_no_request(service: FaultWorld) -> None:
+    def release() -> Callable[[], object]:
+        run = service.packaged()
+        return lambda: service.release(run)
+
+    with service.users():
+        deaths = killed_after_each(service, release)
+    assert len(deaths) > 8, "so many at least were counted"
+    assert len(deaths) < MOST - 1, "the release came to its end at last"
+    settled = [entry.run for entry in service.context().ledger.read() if entry.event == "settled"]
+    assert len(settled) == len(set(settled)), "each release settles once"
+
+
+def test_a_rollback_killed_after_every_side_effect_loses_no_request(service: FaultWorld) -> None:
+    def taking_back() -> Callable[[], object]:
+        service.released()
+        return lambda: rollback.run(service.context(), reason="complaints")
+
+    with service.users():
+        deaths = killed_after_each(service, taking_back)
+    assert len(deaths) > 2
