@@ -306,6 +306,20 @@ def test_groups_that_are_treated_differently_are_shown_or_excluded_or_neither(pr
     assert few.verdict is Verdict.INCONCLUSIVE
 
 
+def test_with_more_than_two_classes_each_is_the_positive_one_in_turn(project: Project) -> None:
+    said = Said(project)
+    frame = holdout(4000)
+    frame["state"] = np.where(frame["delay"] < 0, "early", frame["state"])
+    project.write(frame)
+    labels = frame["state"].to_numpy()
+    said.labels("ours", np.where((frame["origin"] == "JFK") & (labels == "early"), "late", labels).tolist())
+    rule = Fairness(by="origin", demographic_parity=0.1, equal_opportunity=0.1)
+    result = project.judge((), fairness=(rule,), positive="")
+    assert set(verdicts(result).values()) == {Verdict.FAIL}
+    assert "in being called early" in next(one.summary for one in result.reasons if "opportunity" in one.check)
+    assert "all classes" in result.reasons[0].summary
+
+
 RULE_OF_DELAY = "answer(['late' if value > 15 else 'punctual' for value in columns()['delay']])"
 
 

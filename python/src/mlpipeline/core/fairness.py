@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +41,8 @@ class Gap:
     least: str
     among: str
     shares: Mapping[str, float]
+    of_class: str = ""
+    """The class that counts as positive, where there are more than two and each did in turn."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,38 @@ def gap(
         among=worst[3],
         shares={group.name: group.share for group in kinds[worst[3]]},
     )
+
+
+def gap_of_classes(
+    measure: Measure,
+    said: NDArray[Any],
+    true: NDArray[Any],
+    groups: Mapping[str, NDArray[Any]],
+    *,
+    classes: Sequence[str],
+    confidence: float,
+    effective: Callable[[NDArray[Any]], float],
+) -> Gap | None:
+    """The largest gap over all classes, each in turn the positive one; the bounds hold for all of them together.
+
+    Args:
+        said: Code of the class that each row is said to be of.
+        true: Code of the class that it is of.
+        classes: Their names, by code.
+        effective: Gives, for the outcomes of one class, the independent rows that one row is worth.
+    """
+    level = 1.0 - (1.0 - confidence) / len(classes)
+    found = []
+    for code, name in enumerate(classes):
+        one = gap(
+            measure, said == code, true == code, groups, confidence=level, effective=effective((said == code).astype(float))
+        )
+        if one is not None:
+            found.append(replace(one, of_class=name))
+    if not found:
+        return None
+    worst = max(found, key=lambda one: one.value)
+    return replace(worst, low=max(one.low for one in found), high=max(one.high for one in found))
 
 
 def _groups(among: str, said: NDArray[Any], true: NDArray[Any], groups: Mapping[str, NDArray[Any]]) -> list[_Group]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mlpipeline.verbs.model_subjects import Subject
 
 Numbers = dict[str, bool | int | float | str]
+MOST_CLASSES = 50
+"""Of a label, for fairness: with more, bounds for all of them together say nothing."""
 
 
 def judge_more(judging: Judging, subject: Subject, rows: Rows) -> None:
@@ -206,12 +208,11 @@ def _condition_finding(check: str, rule: AgreedCondition, decided: list[grammar.
 
 def _fairness(judging: Judging, rows: Rows, rule: Fairness, number: int) -> None:
     """One finding for each measure that has a limit: pass when a larger gap is excluded, fail when one is shown."""
-    if rows.truth.classes != 2 or rows.ours.codes is None or rows.truth.codes is None:
+    if not 2 <= rows.truth.classes <= MOST_CLASSES or rows.ours.codes is None or rows.truth.codes is None:
         raise ConfigurationError(
-            f"gate.fairness[{number}] needs a label with two classes and a model that answers them",
+            f"gate.fairness[{number}] needs a label with 2 to {MOST_CLASSES} classes and a model that answers them",
             facts={"classes": rows.truth.classes},
         )
-    said, true = rows.ours.codes == rows.truth.positive, rows.truth.codes == rows.truth.positive
     groups = judging.holdout.groups(rule.by)
     small = [name for name, chosen in groups.items() if len(chosen) < rule.min_rows]
     kept = {name: chosen for name, chosen in groups.items() if name not in small}
@@ -221,8 +222,7 @@ def _fairness(judging: Judging, rows: Rows, rule: Fairness, number: int) -> None
             f"gate.fairness[{number}] has no limit", tries=("add demographic_parity, equal_opportunity or equalised_odds",)
         )
     for measure, limit in limits.items():
-        worth = fairness.effective_share(said.astype(float), rows.design.clusters)
-        found = fairness.gap(measure, said, true, kept, confidence=rule.confidence, effective=worth)
+        found = _gap(judging, rows, rule, measure, kept)
         judging.findings.append(_gap_finding(rule, measure, limit, found, small))
         if found is not None:
             told = judging.evidence.setdefault("fairness", [])
@@ -239,10 +239,35 @@ def _fairness(judging: Judging, rows: Rows, rule: Fairness, number: int) -> None
                         "most": found.most,
                         "least": found.least,
                         "among": found.among,
+                        **({"class": found.of_class} if found.of_class else {}),
                         "shares": dict(found.shares),
                         "verdict": str(judging.findings[-1].verdict),
                     }
                 )
+
+
+def _gap(
+    judging: Judging, rows: Rows, rule: Fairness, measure: fairness.Measure, groups: Mapping[str, NDArray[Any]]
+) -> fairness.Gap | None:
+    """Of the positive class, or of each class in turn where there are more than two."""
+    said, true = rows.ours.codes, rows.truth.codes
+    assert said is not None and true is not None  # noqa: S101 - the caller has looked
+
+    def worth(outcomes: NDArray[Any]) -> float:
+        return fairness.effective_share(outcomes, rows.design.clusters)
+
+    if rows.truth.classes > 2:
+        names = [str(name) for name in judging.truth()[1]]
+        return fairness.gap_of_classes(measure, said, true, groups, classes=names, confidence=rule.confidence, effective=worth)
+    positive = said == rows.truth.positive
+    return fairness.gap(
+        measure,
+        positive,
+        true == rows.truth.positive,
+        groups,
+        confidence=rule.confidence,
+        effective=worth(positive.astype(float)),
+    )
 
 
 def _gap_finding(rule: Fairness, measure: str, limit: float, found: fairness.Gap | None, small: list[str]) -> Finding:
@@ -257,10 +282,13 @@ def _gap_finding(rule: Fairness, measure: str, limit: float, found: fairness.Gap
     else:
         verdict, meaning = Verdict.INCONCLUSIVE, f"more than {short(limit)} is neither shown nor excluded"
     among = {"all": "all rows", "positive": "truly positive rows", "negative": "truly negative rows"}[found.among]
+    if found.of_class:
+        among = {"all": "all rows", "positive": "rows of that class", "negative": "rows of other classes"}[found.among]
+    of = f" in being called {found.of_class}" if found.of_class else ""
     text = (
-        f"{measure.replace('_', ' ')} by {rule.by}: {found.most} and {found.least} differ by {short(found.value)} "
+        f"{measure.replace('_', ' ')} by {rule.by}: {found.most} and {found.least} differ{of} by {short(found.value)} "
         f"[{short(found.low)}, {short(found.high)}] among {among}; {meaning} with {100 * rule.confidence:g} % confidence "
-        f"over all pairs of groups{left_out}"
+        f"over all pairs of groups{' and all classes' if of else ''}{left_out}"
     )
     numbers: Numbers = {"gap": found.value, "low": found.low, "high": found.high, "limit": limit, "confidence": rule.confidence}
     return Finding(check, verdict, text, numbers)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,12 @@ def score(
     from mlflow.pyfunc import spark_udf
 
     chosen = {
-        "spark.pyspark.python": str(python),
         "spark.executorEnv.PYTHONPATH": os.pathsep.join(map(str, import_path)),
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         **settings,
     }
-    with session(chosen, key="score.engine", otherwise="process", name="mlpipeline score") as spark:
+    asked = session(chosen, key="score.engine", otherwise="process", name="mlpipeline score")
+    with _workers_of(python), asked as spark:
         frame, partitions = _read(spark, files, wanted)
         function = spark_udf(spark, str(model), result_type=_TYPES.get(answers, "string"), env_manager="local")
         columns = [one.name for one in wanted if one.name in frame.columns] or frame.columns
@@ -66,6 +67,18 @@ def score(
             raise _failed(error, files[0]) from error
     _tidy(output)
     return rows
+
+
+@contextlib.contextmanager
+def _workers_of(python: Path) -> Iterator[None]:
+    """A session made inside of it starts its workers with this Python, unless the caller's environment names one."""
+    before = os.environ.get("PYSPARK_PYTHON")
+    os.environ["PYSPARK_PYTHON"] = before or str(python)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYSPARK_PYTHON"]
 
 
 def require_python(version: str) -> None:

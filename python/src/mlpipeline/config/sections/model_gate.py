@@ -57,7 +57,8 @@ class Latency(Section, frozen=True):
 
 
 class Fairness(Section, frozen=True):
-    """Limits for the largest difference between two groups of rows, for two classes. Passing excludes a larger one."""
+    """Limits for the largest difference between two groups of rows. Passing excludes a larger one. With more than two classes
+    each is the positive one in turn, and the limits hold for all of them."""
 
     by: str
     """The column whose values are the groups."""
@@ -68,7 +69,7 @@ class Fairness(Section, frozen=True):
     equalised_odds: Share | None = None
     """Of that share and of the one among truly negative rows, whichever differs more."""
     confidence: Probability = 0.95
-    """One-sided, over all pairs of groups together."""
+    """One-sided, over all pairs of groups and all classes together."""
     min_rows: Positive = 100
     """Rows that a group needs; smaller ones are named and left out."""
 
