@@ -19,7 +19,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.ledger import Entry
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import FLOW, Run
-from mlpipeline.reports import drift, model_gate, plots
+from mlpipeline.reports import drift, model_gate, plots, rollout
 from mlpipeline.reports.lineage_plot import lineage_plot
 from mlpipeline.reports.markup import Markup, element, join, text
 
@@ -170,11 +170,19 @@ def _banner(release: Release, standing: Standing) -> list[Markup]:
         element("h1", element("span", SIGNS[standing.verdict], class_="sign", aria_hidden="true"), standing.words),
         element("p", standing.reason, class_="reason"),
         *model_gate.waivers(release.results),
-        element("ol", *(_step(release, verb) for verb in FLOW), class_="flow"),
+        element("ol", *(_step(release, verb) for verb in _flow(release)), class_="flow"),
     ]
     if release.note:
         parts.append(element("p", release.note, class_="note"))
     return [element("div", *parts, class_=f"banner {TONES[standing.verdict]}")]
+
+
+def _flow(release: Release) -> tuple[str, ...]:
+    """Where there is a staging environment, the package went there right before it was deployed."""
+    if "staging" not in release.results:
+        return FLOW
+    place = FLOW.index("deploy")
+    return (*FLOW[:place], "staging", *FLOW[place:])
 
 
 def _step(release: Release, verb: str) -> Markup:
@@ -446,7 +454,7 @@ def _production(release: Release, files: _Files) -> Markup:
     recorded, switch = release.recorded, release.results.get("switch")
     if recorded is None or not recorded.looks:
         why = switch.summary if switch is not None else "No user traffic has met this candidate."
-        return element("section", heading, element("p", why, class_="quiet"))
+        return element("section", heading, element("p", why, class_="quiet"), rollout.hook_table(release.results))
     parts = [heading]
     told = [result for result in (switch, release.results.get("verify")) if result is not None]
     said = [line for one in told for line in ((one.verdict, one.summary), *((why.verdict, why.summary) for why in one.reasons))]
@@ -465,6 +473,7 @@ def _production(release: Release, files: _Files) -> Markup:
         parts.append(_judgement_table(recorded))
     if switch is not None:
         parts.append(_stage_table(switch))
+    parts.append(rollout.hook_table(release.results))
     return element("section", *parts)
 
 
