@@ -113,7 +113,7 @@ class ColourDeployment:
     def wanted(self, artifact: Artifact, restarts: int = 0) -> list[Mapping[str, Any]]:
         """The objects of the colour, the Deployment last."""
         namespace = self._cluster.namespace
-        replicas = None if self._scaled_by_others() else self._settings.replicas
+        replicas = None if self._scaled_by_others() is not None else self._settings.replicas
         pods = workload(
             self._settings,
             self._service,
@@ -142,7 +142,8 @@ class ColourDeployment:
             self._owned.apply(one)
         applied = self._apply(wanted, before)
         if not applied["spec"].get("replicas"):
-            self._cluster.patch("Deployment", self._name, {"spec": {"replicas": self._settings.replicas}})
+            first = max(self._settings.replicas, self._scaled_by_others() or 1)
+            self._cluster.patch("Deployment", self._name, {"spec": {"replicas": first}})
         self._wait(artifact)
 
     def stop(self) -> None:
@@ -203,10 +204,13 @@ class ColourDeployment:
         restarts = int(told.get(labels.RESTARTS, "0")) + self._pods.restarts(self._pods.staying())
         return Standing(artifact=artifact, port=SERVICE_PORT, restarts=restarts)
 
-    def _scaled_by_others(self) -> bool:
-        """Whether an autoscaler decides how many pods there are."""
-        targets = (scaler["spec"]["scaleTargetRef"] for scaler in self._cluster.listed("HorizontalPodAutoscaler"))
-        return any((target.get("kind"), target.get("name")) == ("Deployment", self._name) for target in targets)
+    def _scaled_by_others(self) -> int | None:
+        """The fewest pods of the autoscaler that decides how many there are; None without one."""
+        for scaler in self._cluster.listed("HorizontalPodAutoscaler"):
+            target = scaler["spec"]["scaleTargetRef"]
+            if (target.get("kind"), target.get("name")) == ("Deployment", self._name):
+                return int(scaler["spec"].get("minReplicas") or 1)
+        return None
 
     def _apply(self, wanted: Mapping[str, Any], before: Object | None) -> Object:
         """Only over the very version that was seen: a worker that slept in between must not undo a newer decision."""
