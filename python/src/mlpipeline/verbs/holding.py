@@ -17,6 +17,7 @@ from mlpipeline.clock import iso
 from mlpipeline.errors import Held
 from mlpipeline.record.journal import Journal
 from mlpipeline.record.lease import MAKING, TRAFFIC, Holder, Lease, Right, held_by, holder
+from mlpipeline.record.room import keep_room, refuse_without_room
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.keeping import claimed
@@ -57,9 +58,12 @@ def held(context: Context, run: Run | None, verb: str = "") -> Iterator[int]:
         return
     _check_mine()
     after = Journal(context.places.journal).read().token
+    if verb in _RELEASING:
+        refuse_without_room(context.places.state)
     lease = Lease(path)
     me = _me(context, run, verb)
     with _taken(lease, path, me, after) as token, _pulsing(lease), claimed(context), _everywhere(context, me, TRAFFIC):
+        keep_room(context.places.state)
         yield token
 
 
