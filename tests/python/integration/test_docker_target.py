@@ -108,8 +108,9 @@ def test_the_health_check_of_a_container_passes(make_world: MakeWorld, monkeypat
 
 ASKS = """
 import sys, urllib.error, urllib.request
-for port, path, method in (("9901", "/quitquitquit", "POST"), ("9901", "/healthcheck/fail", "POST"), ("9901", "/quitquitquit", "GET"),
-                           ("9902", "/quitquitquit", "POST"), ("9901", "/stats", "GET")):
+asked = (("9901", "/quitquitquit", "POST"), ("9901", "/healthcheck/fail", "POST"), ("9901", "/quitquitquit", "GET"),
+         ("9902", "/quitquitquit", "POST"), ("9901", "/stats", "GET"))
+for port, path, method in asked:
     try:
         request = urllib.request.Request(f"http://{sys.argv[1]}:{port}{path}", method=method)
         print(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20).status)

@@ -85,6 +85,12 @@ def write_blocks(blocks: Iterable[bytes], file: BinaryIO, *consumers: Callable[[
     os.fsync(file.fileno())
 
 
+def used(note: Path) -> None:
+    """Makes a file as young as if it had just been written: what is used is not removed as old."""
+    with contextlib.suppress(OSError):  # of another user, who may keep it as it is
+        os.utime(note)
+
+
 def sync_folder(folder: Path) -> None:
     """Makes renames and new names in the folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)

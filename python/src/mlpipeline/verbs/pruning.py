@@ -30,7 +30,7 @@ class Pruned(msgspec.Struct, frozen=True):
     """What was removed.
 
     Args:
-        runs: Their ids; other fields count.
+        runs: Their ids; other fields count. ``layers``: what images were made of.
         bytes: Freed, as far as files are not shared.
         kept: Why packages and environments were left alone this time; empty when they were not.
     """
@@ -39,6 +39,7 @@ class Pruned(msgspec.Struct, frozen=True):
     calls: int = 0
     bundles: int = 0
     environments: int = 0
+    layers: int = 0
     bytes: int = 0
     kept: str = ""
 
@@ -46,6 +47,7 @@ class Pruned(msgspec.Struct, frozen=True):
     def summary(self) -> str:
         """One line; empty when there was nothing to do."""
         counts = {"run": len(self.runs), "call": self.calls, "package": self.bundles, "environment": self.environments}
+        counts["layer"] = self.layers
         words = [f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items() if count]
         removed = f"removed {', '.join(words)} ({self.bytes / 1e6:.0f} MB)" if words else ""
         return "; ".join(text for text in (removed, self.kept) if text)
@@ -69,6 +71,7 @@ def prune(context: Context) -> Pruned:
             calls = _remove(_older(context.places.work / "calls", oldest))
             kept = _busy(context)
             bundles, environments = ((0, 0), (0, 0)) if kept else _prune_shared(context, states.values(), oldest)
+            layers = (0, 0) if kept else _prune_images(context, oldest)
     except Held as error:
         return Pruned(kept=f"nothing was removed: {error.what.partition(';')[0]}")
     except (MlpipelineError, OSError) as error:
@@ -78,7 +81,8 @@ def prune(context: Context) -> Pruned:
         calls=calls[0],
         bundles=bundles[0],
         environments=environments[0],
-        bytes=freed + calls[1] + bundles[1] + environments[1],
+        layers=layers[0],
+        bytes=freed + calls[1] + bundles[1] + environments[1] + layers[1],
         kept=kept,
     )
 
@@ -145,6 +149,22 @@ def _prune_shared(context: Context, states: Iterable[State], oldest: float) -> t
         if folder.name not in locks and _before(folder, oldest) and str(folder) not in running
     )
     return bundles, environments
+
+
+def _prune_images(context: Context, oldest: float) -> tuple[int, int]:
+    """What images were made of: what remaining packages need stays, and what was used of late."""
+    images = context.places.images
+    if not images.is_dir():
+        return 0, 0
+    from mlpipeline.adapters.bundle import load
+    from mlpipeline.adapters.oci.pool import Needed, prune
+
+    packages = _hexes(context.places.bundles)
+    try:
+        locks = {load(folder).lock.removeprefix("sha256:") for folder in packages}
+    except MlpipelineError:
+        return 0, 0  # as with environments
+    return prune(images, Needed({folder.name for folder in packages}, locks, context.config.image.base), oldest)
 
 
 def _needed(context: Context, states: Iterable[State]) -> set[str]:

@@ -32,7 +32,7 @@ from mlpipeline.core.image import (
     repository,
 )
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
-from mlpipeline.record.files import write_atomically
+from mlpipeline.record.files import used, write_atomically
 
 _TEXT_BYTES = 4 << 20
 _GZIP = b"\x1f\x8b"
@@ -95,6 +95,7 @@ def base_image(source: Source, images: Path, environment: Mapping[str, str], *, 
         except msgspec.DecodeError:
             base = None
         if base and all(_there(blobs, layer.descriptor) for layer in base.layers):
+            used(known)
             return base
     if name.startswith("docker-archive:"):
         base = _from_archive(_path(source, name.removeprefix("docker-archive:")), digest, source, blobs)

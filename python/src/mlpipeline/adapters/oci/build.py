@@ -99,6 +99,6 @@ def environment_layer(
                 Entry(f"{ROOT}/{lock.path}", size=lock.size, sha256=lock.sha256, source=str(lock.source)),
                 Entry(f"{ENVIRONMENT}/bin/python", kind="link", mode=0o777, target=python),
             ]
-            return keep_layer(images, key, entries, "dependencies")
+            return keep_layer(images, key, entries, "dependencies", lock.sha256)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

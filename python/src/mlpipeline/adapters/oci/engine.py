@@ -21,12 +21,14 @@ from mlpipeline.adapters.oci.image import Image, assembled
 from mlpipeline.adapters.oci.layers import key_of
 from mlpipeline.core.image import Descriptor, Entry, Layer, digest_of, with_folders
 from mlpipeline.errors import EnvironmentFault, Failed
-from mlpipeline.record.files import write_atomically
+from mlpipeline.record.files import used, write_atomically
 
 _LIMIT_SECONDS = 1800
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class Kept(msgspec.Struct, frozen=True):
+    """What an engine made: the digest of its configuration, and its layers."""
+
     config: str
     layers: tuple[Layer, ...]
 
@@ -45,6 +47,7 @@ def engine_image(
     memory = images / "built" / f"{key_of('dockerfile-1', *parts, *files)}.json"
     known = _remembered(memory, blobs)
     if known is not None:
+        used(memory)
         config = (blobs / known.config.removeprefix("sha256:")).read_bytes()
         return _image(config, known.layers, blobs, labels)
     say(f"package: building {dockerfile.name} with the container engine; unlike images on a base, it is not reproducible")
@@ -60,7 +63,7 @@ def engine_image(
             os.unlink(name)
     image = _image(config, layers, blobs, labels)
     put(blobs, image.config_blob)
-    write_atomically(memory, msgspec.json.encode(_Kept(digest_of(config), layers)))
+    write_atomically(memory, msgspec.json.encode(Kept(digest_of(config), layers)))
     return image
 
 
@@ -133,9 +136,9 @@ def _image(config: bytes, layers: Sequence[Layer], blobs: Path, annotations: Map
     return assembled(config, list(zip(layers, streams, strict=True)), annotations)
 
 
-def _remembered(memory: Path, blobs: Path) -> _Kept | None:
+def _remembered(memory: Path, blobs: Path) -> Kept | None:
     try:
-        known = msgspec.json.decode(memory.read_bytes(), type=_Kept)
+        known = msgspec.json.decode(memory.read_bytes(), type=Kept)
     except (OSError, msgspec.DecodeError):
         return None
     wanted: list[Descriptor] = [layer.descriptor for layer in known.layers]

@@ -26,14 +26,15 @@ from mlpipeline.core.image import (
     with_folders,
 )
 from mlpipeline.errors import ConfigurationError
-from mlpipeline.record.files import write_atomically
+from mlpipeline.record.files import used, write_atomically
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What was found by reading a layer once."""
+    """What was found by reading a layer once. ``lock``: hex digest of the lock that it is the environment of."""
 
     digest: str
     size: int
+    lock: str = ""
 
 
 def layer(images: Path, entries: Iterable[Entry], title: str, *, fresh: bool = False) -> tuple[Layer, Blob]:
@@ -109,14 +110,19 @@ def kept_layer(images: Path, key: str, title: str) -> tuple[Layer, Blob] | None:
     file = images / "blobs" / "sha256" / known.digest.removeprefix("sha256:")
     if not file.is_file() or file.stat().st_size != known.size:
         return None
+    used(_kept(images, key))
     descriptor = Descriptor(LAYER_TYPE, known.digest, known.size)
     return Layer(descriptor, known.digest, title), FileBlob(descriptor, file)
 
 
-def keep_layer(images: Path, key: str, entries: Iterable[Entry], title: str) -> tuple[Layer, Blob]:
-    """Writes a layer whose files will not stay into the state folder, under a key that says what it was made from."""
+def keep_layer(images: Path, key: str, entries: Iterable[Entry], title: str, lock: str) -> tuple[Layer, Blob]:
+    """Writes a layer whose files will not stay into the state folder, under a key that says what it was made from.
+
+    Args:
+        lock: Hex digest of the lock that it is the environment of.
+    """
     listed = with_folders(entries)
-    known = Measured(*measured(listed))
+    known = Measured(*measured(listed), lock)
     made, blob = _described(known, listed, title)
     put(images / "blobs" / "sha256", blob)
     write_atomically(_kept(images, key), msgspec.json.encode(known))
