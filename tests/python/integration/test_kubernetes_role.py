@@ -13,7 +13,7 @@ import yaml
 from image_parts import until
 from kubernetes_cluster import client, cluster, gateway_api, kubeconfig, own_namespace
 from kubernetes_parts import KubernetesWorld
-from mlpipeline.adapters.kubernetes import KubernetesTarget
+from mlpipeline.adapters.kubernetes import KubernetesTarget, checkup
 from mlpipeline.adapters.kubernetes.api import Cluster, Conflict
 from mlpipeline.adapters.kubernetes.lease import ServiceLease
 from mlpipeline.clock import SystemClock
@@ -21,7 +21,7 @@ from mlpipeline.config.sections.target import Kubernetes
 from mlpipeline.core.kubernetes_places import Names
 from mlpipeline.core.kubernetes_role import permissions
 from mlpipeline.core.traffic import Colour, TrafficPlan
-from mlpipeline.errors import EnvironmentFault, Failed, MlpipelineError
+from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, MlpipelineError
 from mlpipeline.ports import Artifact
 from mlpipeline.record.lease import Holder
 from tiny_service import Behaviour
@@ -136,6 +136,43 @@ def test_each_permission_is_given_and_is_named_where_it_is_missing(
         assert "forbidden" not in said_by(given, call), call
         complaint = said_by(missing, call)
         assert re.search(rf'cannot {verb} resource "{kind}" in API group "{re.escape(group)}"', complaint), (call, complaint)
+
+
+@pytest.mark.parametrize("router", ["envoy", "service"])
+def test_doctor_says_beforehand_what_this_worker_may_not(router: str, tmp_path: Path, namespace: str) -> None:
+    image = "registry.test/envoy@sha256:" + "0" * 64
+    settings = Kubernetes(kubeconfig=str(worker(tmp_path, namespace, router, "able")), router=router, router_image=image)  # type: ignore[arg-type]
+    assert f"namespace {namespace}, with all rights" in checkup.cluster_report(settings, "churn", {}, SystemClock())
+    unable = worker(tmp_path, namespace, router, "unable")
+    role = cluster(namespace).read("Role", "unable")
+    assert role is not None
+    rules = [rule for rule in role["rules"] if rule["resources"] not in (["pods/proxy"], ["leases"])]
+    cluster(namespace).apply({"apiVersion": RBAC, "kind": "Role", "metadata": {"name": "unable"}, "rules": rules})
+    lacking = Kubernetes(**{**_fields(settings), "kubeconfig": str(unable)})
+    with pytest.raises(EnvironmentFault, match="may not do in the cluster what a release needs") as caught:
+        until(lambda: checkup.cluster_report(lacking, "churn", {}, SystemClock()) == "", "the cluster heard of the smaller role")
+    assert set(caught.value.facts["missing"].split(", ")) == {
+        *("get pods/proxy", "create pods/proxy"),
+        *(f"{verb} leases.coordination.k8s.io" for verb in ("get", "create", "update")),
+    }
+
+
+def test_a_wrong_context_namespace_or_name_is_told_before_anything_is_made(tmp_path: Path, namespace: str) -> None:
+    def report(service: str = "churn", **settings: Any) -> str:
+        chosen = {"kubeconfig": kubeconfig(), "namespace": namespace, **settings}
+        return checkup.cluster_report(Kubernetes(**chosen), service, {}, SystemClock())
+
+    with pytest.raises(ConfigurationError, match="kubeconfig cannot be used") as caught:
+        report(context="production")
+    assert caught.value.facts["context"] == "production"
+    with pytest.raises(ConfigurationError, match="kubeconfig cannot be used"):
+        report(kubeconfig=str(tmp_path / "gone"))
+    with pytest.raises(EnvironmentFault, match="the namespace does not exist"):
+        report(namespace="nobody-made-it")
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "taken"}, "spec": {"ports": [{"port": 80}]}}
+    cluster(namespace).apply(service)
+    with pytest.raises(ConfigurationError, match="Service taken that mlpipeline did not make"):
+        report("taken")
 
 
 def said_by(api: Cluster, call: Call) -> str:

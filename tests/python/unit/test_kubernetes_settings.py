@@ -24,8 +24,11 @@ from mlpipeline.ports import Artifact
 DIGEST = f"sha256:{'a' * 64}"
 ENVOY = f"registry.example.org/envoy@{DIGEST}"
 IMAGE = Image(base=f"registry.example.org/python@{DIGEST}", repository="registry.example.org/team/churn")
+PROMETHEUS = "http://prometheus.monitoring:9090"
+NAMED = Verify(prometheus=PROMETHEUS)
 AT_ONCE = Rollout(mirror=Duration(0), steps=(), control=0)
 BY_CONDITIONS = Verify(
+    prometheus=PROMETHEUS,
     errors=ErrorRule(enabled=False),
     latency=LatencyRule(enabled=False),
     conditions=(Condition(name="errors", query="vector(0)", success="result < 1"),),
@@ -35,7 +38,8 @@ BY_CONDITIONS = Verify(
 def told(image: Image = IMAGE, service: str = "churn", **settings: Any) -> list[str]:
     """Where the problems of a configuration are."""
     kubernetes = Kubernetes(**{"router_image": ENVOY, **settings})
-    return _problems(Config(service=service, train=Train(command="true"), image=image, target=_target(kubernetes)))
+    train = Train(command="true")
+    return _problems(Config(service=service, train=train, image=image, target=_target(kubernetes), verify=NAMED))
 
 
 def _target(kubernetes: Kubernetes) -> Target:
@@ -88,10 +92,16 @@ def test_a_cluster_pulls_its_images() -> None:
     assert told(image=Image(base=IMAGE.base)) == ["target.kind"]
 
 
+def test_the_clusters_prometheus_is_named_up_front() -> None:
+    kubernetes = Kubernetes(router_image=ENVOY)
+    config = Config(service="churn", train=Train(command="true"), image=IMAGE, target=_target(kubernetes))
+    assert _problems(config) == ["verify.prometheus"]
+
+
 def test_the_selector_says_up_front_that_nobody_is_compared_with() -> None:
     selector = _target(Kubernetes(router="service"))
     train = Train(command="true")
-    config = Config(service="churn", train=train, image=IMAGE, target=selector)
+    config = Config(service="churn", train=train, image=IMAGE, target=selector, verify=NAMED)
     assert _problems(config) == ["rollout.mirror", "rollout.steps", "rollout.control", "verify.errors.enabled",
                                  "verify.latency.enabled"]  # fmt: skip
     words = [problem.what for problem in problems(config)]

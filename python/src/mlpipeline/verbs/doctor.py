@@ -63,7 +63,10 @@ def _checks(context: Context) -> Iterator[tuple[str, Check]]:
     yield "router", _router
     if context.config.target.kind == "docker":
         yield "engine", _engine
-    yield "port", _port
+    if context.config.target.kind == "kubernetes":
+        yield "cluster", _cluster
+    else:
+        yield "port", _port
     yield "disk", _disk
 
 
@@ -212,8 +215,19 @@ def _engine(context: Context) -> str:
     return engine_report(config.target.docker, config.image.gpus, context.environment)
 
 
+def _cluster(context: Context) -> str:
+    from mlpipeline.adapters.kubernetes.checkup import cluster_report
+
+    config = context.config
+    return cluster_report(config.target.kubernetes, config.service, context.environment, context.clock)
+
+
 def _router(context: Context) -> str:
     target = context.config.target
+    if target.kind == "kubernetes":
+        from mlpipeline.adapters.kubernetes import checkup
+
+        return checkup.router_report(target.kubernetes, context.config.service, context.environment, context.clock)
     if target.kind == "docker":
         from mlpipeline.adapters.docker.checkup import router_report
 

@@ -196,6 +196,10 @@ class Cluster:
         with suppress(_NotFound, Conflict):
             self._object("DELETE", self._path(kind, name), body=body, writes=True)
 
+    def whole(self, path: str, body: Mapping[str, Any] | None = None) -> Object:
+        """What the server says of itself, or of this worker, in no namespace: GET, or POST of a question that changes nothing."""
+        return self._object("GET" if body is None else "POST", path, body=body)
+
     def log(self, pod: str, lines: int, *, container: str = "", previous: bool = False) -> str:
         """The end of what a container wrote, or why this worker may not see it; empty when nothing can be read."""
         query = {"tailLines": str(lines), "previous": str(previous).lower(), **({"container": container} if container else {})}

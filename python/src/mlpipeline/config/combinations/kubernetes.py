@@ -26,6 +26,12 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _sizes(settings)
     if settings.manifests and settings.manifests_command:
         yield Problem((*_WAY, "manifests"), "target.kubernetes has manifests and manifests_command; choose one")
+    if not config.verify.prometheus:
+        yield Problem(
+            ("verify", "prometheus"),
+            "target.kind is kubernetes, where the cluster's own Prometheus is asked and none is started, and none is named",
+            example="verify:\n  prometheus: http://prometheus.monitoring:9090",
+        )
     if settings.router == "service":
         yield from _at_once(config)
 
