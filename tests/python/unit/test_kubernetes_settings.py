@@ -15,7 +15,6 @@ from mlpipeline.config.sections.rollout import Rollout
 from mlpipeline.config.sections.target import Kubernetes, Serving, Target, Toleration
 from mlpipeline.config.sections.training import Train
 from mlpipeline.config.sections.verification import Condition, ErrorRule, LatencyRule, Verify
-from mlpipeline.config.values import Duration
 from mlpipeline.core.container import ContainerImage
 from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import ConfigurationError
@@ -26,7 +25,7 @@ ENVOY = f"registry.example.org/envoy@{DIGEST}"
 IMAGE = Image(base=f"registry.example.org/python@{DIGEST}", repository="registry.example.org/team/churn")
 PROMETHEUS = "http://prometheus.monitoring:9090"
 NAMED = Verify(prometheus=PROMETHEUS)
-AT_ONCE = Rollout(mirror=Duration(0), steps=(), control=0)
+AT_ONCE = Rollout(strategy="all_at_once", control=0)
 BY_CONDITIONS = Verify(
     prometheus=PROMETHEUS,
     errors=ErrorRule(enabled=False),
@@ -102,8 +101,7 @@ def test_the_selector_says_up_front_that_nobody_is_compared_with() -> None:
     selector = _target(Kubernetes(router="service"))
     train = Train(command="true")
     config = Config(service="churn", train=train, image=IMAGE, target=selector, verify=NAMED)
-    assert _problems(config) == ["rollout.mirror", "rollout.steps", "rollout.control", "verify.errors.enabled",
-                                 "verify.latency.enabled"]  # fmt: skip
+    assert _problems(config) == ["rollout", "verify.errors.enabled", "verify.latency.enabled"]
     words = [problem.what for problem in problems(config)]
     assert all("moves all users at once" in one for one in words)
     assert any("no concurrent control" in one for one in words)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from mlpipeline.config.model import Config
+from mlpipeline.config.rollout_plan import stages
 from mlpipeline.config.sections.target import Kubernetes
 from mlpipeline.config.shape import Problem
 from mlpipeline.config.text import Way
@@ -145,28 +146,24 @@ def _amount(quantity: str) -> float:
 
 def _at_once(config: Config) -> Iterator[Problem]:
     """A selector has no percent: who asks for what only a percent can give is told before anything is deployed."""
-    rollout, verify = config.rollout, config.verify
+    verify = config.verify
     why = "target.kubernetes.router is service, whose selector moves all users at once"
-    offer = "router: envoy    # or gateway: both mirror and share by percent"
-    asked = [
-        ("mirror", bool(rollout.mirror)),
-        ("steps", bool(rollout.steps)),
-        ("control", bool(rollout.bake and rollout.control)),
-    ]
-    for key, wanted in asked:
-        if wanted:
-            nothing = "[]" if key == "steps" else "0"
-            yield Problem(
-                ("rollout", key),
-                f"{why}: rollout.{key} needs a router that divides them",
-                allowed=f"{nothing}, or a router that divides users",
-                example=f"target:\n  kubernetes:\n    {offer}",
-            )
+    offer = "target:\n  kubernetes:\n    router: envoy    # or gateway: both mirror and share by percent"
+    divided = [stage.name for stage in stages(config.rollout) if stage.mirror or 0 < stage.share < 100]
+    if divided:
+        yield Problem(
+            ("rollout",),
+            f"{why}: {', '.join(divided)} of this rollout need a router that divides them",
+            allowed="strategy: all_at_once with control: 0; or a router that divides users",
+            example=offer,
+        )
+    if config.rollout.cohorts:
+        yield Problem(("rollout", "cohorts"), f"{why}: cohorts need a router that looks at each request", example=offer)
     for key in ("errors", "latency", "predictions"):
         if getattr(verify, key).enabled:
             yield Problem(
                 ("verify", key, "enabled"),
                 f"{why}: no concurrent control, so verify.{key}, which compares two colours at the same time, has no verdict",
                 allowed="false, with verify.conditions of your own; or a router that divides users",
-                example=f"target:\n  kubernetes:\n    {offer}",
+                example=offer,
             )
