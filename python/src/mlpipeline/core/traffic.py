@@ -84,6 +84,11 @@ class TrafficPlan(msgspec.Struct, frozen=True):
         """The cohorts that this colour answers whatever the share is."""
         return tuple(cohort for cohort in self.cohorts if cohort.colour is colour)
 
+    @property
+    def cohort_words(self) -> str:
+        """Who is pinned where, for people and the ledger; empty when nobody is."""
+        return "; ".join(f"{cohort.name} on {cohort.colour}" for cohort in self.cohorts)
+
     def serves(self, colour: Colour) -> bool:
         """Whether any user is answered by this colour."""
         return self.percent(colour) > 0 or bool(self.pinned(colour))

@@ -69,7 +69,8 @@ def words(plan: TrafficPlan | None) -> str:
     if plan is None:
         return "none of mlpipeline's"
     mirror = f", copies to {plan.live.other}" if plan.mirror else ""
-    return f"{plan.percent(plan.live)} % to {plan.live}, {plan.percent(plan.live.other)} % to {plan.live.other}{mirror}"
+    cohorts = f", cohorts {plan.cohort_words}" if plan.cohorts else ""
+    return f"{plan.percent(plan.live)} % to {plan.live}, {plan.percent(plan.live.other)} % to {plan.live.other}{mirror}{cohorts}"
 
 
 def by_whom(file: Path) -> str:

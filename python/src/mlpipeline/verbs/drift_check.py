@@ -123,7 +123,9 @@ def _of_users(live: Entry, observed: Observed) -> list[Difference]:
         return [] if observed.router == "down" else [Difference(ROUTER, _ROUTES, _shared(_shares(live)), "no plan of mlpipeline")]
     now = {colour: percent for colour in Colour if (percent := observed.plan.percent(colour))}
     wanted = _shares(live)
-    return [Difference(ROUTER, _ROUTES, _shared(wanted), _shared(now))] if now != wanted else []
+    found = [Difference(ROUTER, _ROUTES, _shared(wanted), _shared(now))] if now != wanted else []
+    pinned, told = observed.plan.cohort_words, live.facts.get("cohorts", "")
+    return found if pinned == told else [*found, Difference(ROUTER, "cohorts", told or "none", pinned or "none")]
 
 
 def _of_versions(context: Context, live: Entry, observed: Observed) -> list[Difference]:

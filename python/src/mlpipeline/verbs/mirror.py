@@ -64,7 +64,7 @@ def _gone(releasing: Releasing, run: Run) -> Reason | None:
     """Why people would decide on something that is not there any more."""
     release, champion = releasing.release, releasing.state.champion
     if release is not None and release.run == run.id and release.phase in (Phase.DEPLOYED, Phase.SHIFTING):
-        if (plan := releasing.see().plan) is not None and plan.percent(release.colour) > 0:
+        if (plan := releasing.see().plan) is not None and plan.serves(release.colour):
             raise ConfigurationError(
                 "users are being moved to this candidate", facts={"run": run.id}, tries=("mlpipeline verify",)
             )

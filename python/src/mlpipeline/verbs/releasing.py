@@ -268,7 +268,7 @@ def live_facts(now: Seen) -> dict[str, str]:
         facts |= {f"other_{name}": text for name, text in _named(now, gained.other).items()}
         facts["other_share"] = str(plan.percent(gained.other))
     if plan.cohorts:
-        facts["cohorts"] = "; ".join(f"{cohort.name} on {cohort.colour}" for cohort in plan.cohorts)
+        facts["cohorts"] = plan.cohort_words
     return facts
 
 
