@@ -41,15 +41,8 @@ from tiny_service import Behaviour
 
 PATIENCE = 120.0
 """Seconds after which what did not happen will not; a starved machine is slow, not wrong."""
-ALWAYS = (
-    "mlpipeline.record.journal:Journal.write",
-    "mlpipeline.record.ledger:Ledger.append",
-    "fakes:FakeRegistry.set_alias",
-    "fakes:FakeRegistry.delete_alias",
-)
 EFFECTS = {
     "local": (
-        *ALWAYS,
         "mlpipeline.hosting.router:Router._write",
         "mlpipeline.hosting.processes:ManagedProcess.start",
         "mlpipeline.hosting.processes:ManagedProcess.stop",
@@ -63,7 +56,8 @@ EFFECTS = {
         "mlpipeline.adapters.docker.engine:Engine.remove",
     ),
 }
-"""Everything that outlives a worker, by kind of target: it dies right after the n-th of these."""
+"""What a worker does to a target of this kind: it dies right after the n-th of these. What it writes down besides is in
+``unit/test_resume.py``, where a worker dies after each of those too."""
 
 
 class FaultWorld:

@@ -1,4 +1,4 @@
-"""A worker killed with SIGKILL after every single side effect of a release, and ``resume`` after each."""
+"""A worker killed with SIGKILL after every single side effect of a release on its target, and ``resume`` after each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlpipeline.verbs import resume, rollback
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
-MOST = 80
+MOST = 40
 """Side effects; no release has as many."""
 
 
@@ -68,7 +68,7 @@ def test_a_release_killed_after_every_side_effect_loses_no_request(service: Faul
 
     with service.users():
         deaths = killed_after_each(service, release)
-    assert len(deaths) > 8, "so many at least were counted"
+    assert len(deaths) > 6, "so many at least were counted"
     assert len(deaths) < MOST - 1, "the release came to its end at last"
     settled = [entry.run for entry in service.context().ledger.read() if entry.event == "settled"]
     assert len(settled) == len(set(settled)), "each release settles once"
@@ -81,4 +81,4 @@ def test_a_rollback_killed_after_every_side_effect_loses_no_request(service: Fau
 
     with service.users():
         deaths = killed_after_each(service, taking_back)
-    assert len(deaths) > 2
+    assert len(deaths) > 1

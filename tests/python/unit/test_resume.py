@@ -15,7 +15,9 @@ from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Held
 from mlpipeline.record.journal import Journal
+from mlpipeline.record.ledger import Ledger
 from mlpipeline.record.lease import Holder, Lease
+from mlpipeline.record.run import RunStore
 from mlpipeline.verbs import deploy, resume, rollback, settle, status, stop, switch
 from release_story import Story
 
@@ -100,6 +102,35 @@ def test_a_release_killed_after_each_side_effect_is_finished_or_taken_back(story
 def test_no_release_here_has_more_side_effects_than_the_test_above_kills_after(story: Story) -> None:
     story.released()
     assert not killed_after(story, EFFECTS, release_again(story))
+
+
+def burning(story: Story, original: Callable[..., object]) -> Callable[..., object]:
+    def called(*arguments: object, **named: object) -> object:
+        answer = original(*arguments, **named)
+        story.world.fuse.effect()
+        return answer
+
+    return called
+
+
+def test_a_release_killed_after_whatever_it_did_or_wrote(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Journal, ledger and results besides the target and the registry; one service, killed again and again."""
+    for owner, name in ((Journal, "write"), (Ledger, "append"), (RunStore, "write")):
+        monkeypatch.setattr(owner, name, burning(story, getattr(owner, name)))
+    story.released()
+    for effects in range(1, 100):
+        if not killed_after(story, effects, release_again(story)):
+            break
+        result = resume.run(story.context)
+        assert result.verdict is Verdict.PASS, f"after {effects}: {result.summary}"
+        users_are_answered_by_one(story)
+        nothing_is_left(story)
+        assert resume.run(story.context).reasons[0].check == "resume.nothing", f"after {effects}"
+        if phase(story) is not None:
+            rollback.run(story.context, reason="the test goes on")
+    assert 25 < effects < 99
+    told = [entry for entry in story.context.ledger.read() if entry.event in {"settled", "rolled-back"}]
+    assert len({(entry.event, entry.run) for entry in told}) == len(told), "each is told once"
 
 
 @pytest.mark.parametrize("effects", range(1, 6))
