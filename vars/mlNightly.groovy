@@ -11,6 +11,7 @@ Map call(Map args = [:]) {
         config: Map, credentials: List, notify: Map, cron: String, checkout: Closure, timeout: [String, Integer],
     ])
     wrong = wrong ?: Plan.later('mlNightly', args) ?: (args.release ? Plan.wrong(args.release) : '')
+    wrong = wrong ?: Words.inside('mlNightly', env.WORKSPACE)
     int limit = Words.seconds(args.timeout ?: '4h')
     wrong = wrong ?: (limit < 1 ? "mlNightly: timeout must be a duration such as '4h', not '${args.timeout}'" : '')
     if (wrong) {

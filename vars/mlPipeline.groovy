@@ -8,7 +8,7 @@ import org.mlpipeline.Workspace
 
 /** The whole release as visible stages. See mlPipeline.txt. */
 Map call(Map args = [:]) {
-    String wrong = Plan.wrong(args)
+    String wrong = Plan.wrong(args) ?: Words.inside('mlPipeline', env.WORKSPACE)
     if (wrong) {
         error(wrong)
     }

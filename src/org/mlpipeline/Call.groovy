@@ -70,7 +70,7 @@ class Call implements Serializable {
         }
     }
 
-    /** Where the wheel was put that a release of this library carries, for this call alone: one beside it may be writing; a dash for none. */
+    /** Where the wheel lies that a release carries, in this call's own folder: one beside it may be writing. A dash for none. */
     String wheel(String version) {
         if (version.tokenize().size() < 2) {
             return '-'

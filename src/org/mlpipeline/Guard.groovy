@@ -17,7 +17,7 @@ class Guard implements Serializable {
         }
     }
 
-    /** Nothing that only collects may hide why a build stopped; a second stop while collecting counts as the first. Returns whether it worked. */
+    /** Nothing that only collects may hide why a build stopped; a second stop counts as the first. Returns whether it worked. */
     static boolean collecting(Object steps, String what, Closure body) {
         try {
             body()

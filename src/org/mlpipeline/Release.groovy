@@ -8,7 +8,7 @@ class Release implements Serializable {
     /** The step that releases: other steps are called on it. */
     final Object steps
     final Map plan
-    final Map state = [results: [:], run: '', service: '', branch: '', decision: '', collected: false]
+    final Map state = [results: [:], run: '', service: '', branch: '', decision: '', collected: false, moving: false]
 
     Release(Object steps, Map plan) {
         this.steps = steps

@@ -109,7 +109,7 @@ class Stages implements Serializable {
 
     void moveUsers() {
         workspace.onAgent(['approve', 'switch', 'verify', 'settle', 'rollback']) {
-            steps.stage('Switch') { release.judge(steps.mlSwitch(release.passed())) }
+            steps.stage('Switch') { release.judge(switched()) }
             steps.stage('Verify') {
                 if (release.state.results.switch.evidence?.first) {
                     steps.echo('the first release of this service: there is nothing to compare it with')
@@ -121,6 +121,14 @@ class Stages implements Serializable {
             steps.stage('Settle') { release.judge(release.worked('settle')) }
             release.state.decision = "released: ${release.state.results.settle.summary}".toString()
         }
+    }
+
+    /** Until there is a result, users may be between two colours. */
+    Map switched() {
+        release.state.moving = true
+        Map result = steps.mlSwitch(release.passed())
+        release.state.moving = false
+        return result
     }
 
     /** The next milestone: they may only go up, also where one build releases one service after the other. */

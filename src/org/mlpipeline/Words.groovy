@@ -31,6 +31,13 @@ class Words implements Serializable {
         return ''
     }
 
+    /** What is wrong with a step that takes agents itself when it is called on one; empty when it is not. */
+    @NonCPS
+    static String inside(String step, Object workspace) {
+        String why = 'it takes agents itself (declarative: in script, in a stage with agent none)'
+        return workspace ? "${step} must stand outside node, ${why}".toString() : ''
+    }
+
     /** A verb as it is typed: the command line is made of known words only. */
     @NonCPS
     static String typed(String verb) {

@@ -26,7 +26,10 @@ class Workspace implements Serializable {
             steps.dir(release.plan.folder) { body() }
         }
         Throwable late = Guard.ended {
-            steps.dir(release.plan.folder) { archive.collect(verbs, stopped != null || last(verbs)) }
+            steps.dir(release.plan.folder) {
+                resumed()
+                archive.collect(verbs, stopped != null || last(verbs))
+            }
         }
         stopped = stopped ?: late
         if (stopped != null) {
@@ -55,6 +58,16 @@ class Workspace implements Serializable {
         return 'settle' in verbs || (release.plan.until in verbs && !release.releases())
     }
 
+    /** A worker that ended while users were on the move: the next one finishes what was decided, and takes back what was not. */
+    void resumed() {
+        if (release.state.moving) {
+            Guard.collecting(steps, 'what the switch left behind') {
+                release.keep(release.worked('resume'))
+                release.state.moving = false
+            }
+        }
+    }
+
     /** What a stop outside of an agent left behind. */
     void gather() {
         if (release.state.run && !release.state.collected) {
@@ -62,7 +75,10 @@ class Workspace implements Serializable {
                 steps.timeout(time: 10, unit: 'MINUTES') {
                     steps.node(release.plan.agent) {
                         bringBack()
-                        steps.dir(release.plan.folder) { archive.collect(['approve'], true) }
+                        steps.dir(release.plan.folder) {
+                            resumed()
+                            archive.collect(['approve'], true)
+                        }
                     }
                 }
             }
