@@ -34,7 +34,7 @@ abstract class CpsWorld {
         scenario.agent = [MLPIPELINE_WORKER: worker.path, ANSWERS: answers.path, WORKER_VERSION: version(), HOME: folder.newFolder('home').path]
         scenario.repository = ['mlpipeline.yaml': 'service: flights\n']
         scenario.env = [BRANCH_NAME: 'main', BUILD_NUMBER: '7']
-        for (String verb : VERBS + ['mirror', 'report', 'history', 'rollback', 'doctor-gpu']) {
+        for (String verb : VERBS + ['mirror', 'report', 'history', 'rollback', 'resume', 'doctor-gpu']) {
             answer(verb, [verdict: 'pass', summary: "${verb} is well".toString()])
         }
         answer('approve', [verdict: 'pass', summary: 'not required', evidence: NOT_ASKED])

@@ -81,8 +81,34 @@ class StopTest extends CpsWorld {
         Report report = stoppedIn('switch')
         assert report.result == 'ABORTED', report.log
         assert report.error.contains('FlowInterruptedException: Aborted by Bob Example')
-        assert !verbs(report).contains('settle')
+        assert verbs(report).takeRight(2) == ['switch', 'resume']
         assert report.held.empty
+        assert report.archived.contains('.mlpipeline/runs/r1/resume.json')
+    }
+
+    @Test
+    void test_worker_that_is_killed_in_the_switch_is_followed_by_one_that_puts_users_in_order() {
+        instead('switch', 'kill -9 $$')
+        Report report = run('mlPipeline()')
+        assert report.result == 'FAILURE'
+        assert report.error.contains('the worker left no result'), report.log
+        assert verbs(report).takeRight(2) == ['switch', 'resume']
+        assert report.held.empty
+    }
+
+    @Test
+    void test_agent_that_is_lost_in_the_switch_is_followed_by_another_that_puts_users_in_order() {
+        File begun = new File(folder.root, 'begun')
+        instead('switch', "touch ${begun}; exec sleep 3600")
+        scenario.agentLostAt = '^sh .*label=mlpipeline switch '
+        scenario.onceThereIs = begun.path
+        Report report = run('mlPipeline()')
+        assert report.result == 'ABORTED'
+        assert report.description.startsWith('agent lost: ')
+        assert verbs(report).takeRight(2) == ['switch', 'resume']
+        int lost = report.calls.findIndexOf { it =~ '^sh .*label=mlpipeline switch ' }
+        int next = report.calls.findIndexOf { it =~ '^sh .*label=mlpipeline resume ' }
+        assert report.calls.subList(lost, next).any { it.startsWith('node ') }
     }
 
     @Test

@@ -16,7 +16,8 @@ abstract class JenkinsWorld extends BasePipelineTest {
 
     static final File ROOT = new File(System.getProperty('repository.root', '../..')).canonicalFile
 
-    private static final File JENKINSFILES = new File('target/jenkinsfiles')
+    /** Of this process alone: others run beside it. */
+    private static final File JENKINSFILES = new File(System.getProperty('jenkinsfiles', 'target/jenkinsfiles'))
 
     /** The options of each verb, from the reference that is generated from the worker's own table; under '' those of every verb. */
     static final Map<String, Set<String>> OPTIONS = worker()
@@ -69,7 +70,7 @@ abstract class JenkinsWorld extends BasePipelineTest {
         binding.setVariable('scm', [kind: 'scm'])
         binding.setVariable('params', [:])
         binding.setVariable('env', new Env(BUILD_NUMBER: '7', JOB_NAME: 'flights', BRANCH_NAME: 'main', BUILD_URL: 'https://jenkins.example/job/flights/7/'))
-        for (String verb : ['gate-data', 'checks', 'train', 'gate-security', 'gate-model', 'package', 'register', 'deploy', 'switch', 'settle', 'verify', 'mirror', 'report', 'history', 'rollback']) {
+        for (String verb : ['gate-data', 'checks', 'train', 'gate-security', 'gate-model', 'package', 'register', 'deploy', 'switch', 'settle', 'verify', 'mirror', 'report', 'history', 'rollback', 'resume']) {
             answers[verb] = [verdict: 'pass', summary: "${verb} is well".toString()]
         }
         answers.train.evidence = [model: 'model']

@@ -246,7 +246,7 @@ class MlPipelineTest extends JenkinsWorld {
             happened.clear()
             assert broken("mlPipeline(gpu: true)").is(aborted): verb
             assert held.empty && env().WORKSPACE == null: verb
-            assert release() == done: verb
+            assert release() == done + (verb == 'switch' ? ['resume'] : []): verb
             assert build.description == 'aborted: bob': verb
             assert verbs().findAll { it != 'doctor-gpu' }.last() == 'history': verb
             answers[verb] = before
@@ -289,6 +289,13 @@ class MlPipelineTest extends JenkinsWorld {
         pipeline("mlPipeline(folder: 'models/churn')")
         assert release() == WHOLE
         assert archived.contains('models/churn/.mlpipeline/runs/r1/results/settle.json')
+    }
+
+    @Test
+    void test_inside_a_node_it_ends_at_once_and_not_at_the_approval() {
+        assert broken("node('linux') { mlPipeline() }").message.startsWith('mlPipeline must stand outside node')
+        assert broken("node('linux') { mlNightly() }").message.startsWith('mlNightly must stand outside node')
+        assert calls.empty
     }
 
     @Test
