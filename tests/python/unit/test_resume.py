@@ -15,8 +15,8 @@ from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Held
 from mlpipeline.record.journal import Journal
-from mlpipeline.record.ledger import Ledger
 from mlpipeline.record.lease import Holder, Lease
+from mlpipeline.record.ledger import Ledger
 from mlpipeline.record.run import RunStore
 from mlpipeline.verbs import deploy, resume, rollback, settle, status, stop, switch
 from release_story import Story
