@@ -22,6 +22,7 @@ from mlpipeline.errors import ConfigurationError
 from mlpipeline.record.journal import Journal
 from mlpipeline.record.run import Run
 from mlpipeline.verbs import deploy, hooks, rollback, settle, status, switch
+from mlpipeline.verbs import run as run_verb
 from release_story import Story
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
@@ -356,8 +357,8 @@ def replaying(story: Told, lines: list[dict[str, object]], answer: bytes, **rule
 
 
 def test_equal_answers_to_recorded_requests_let_users_move(tell) -> None:
-    _, verdict, said = replaying(tell(), samples(200), b'{"predictions": [1.0000000001]}')
-    assert verdict is Verdict.PASS and "0 of 200 recorded requests differently" in said
+    _, verdict, said = replaying(tell(), samples(300), b'{"predictions": [1.0000000001]}')
+    assert verdict is Verdict.PASS and "0 of 300 recorded requests differently" in said
 
 
 def test_other_answers_to_recorded_requests_move_nobody(tell) -> None:
@@ -370,14 +371,14 @@ def test_other_answers_to_recorded_requests_move_nobody(tell) -> None:
 def test_too_few_recorded_requests_hold_and_say_how_many_would_do(tell) -> None:
     story = tell()
     made, verdict, said = replaying(story, samples(10), b'{"predictions": [1]}')
-    assert verdict is Verdict.INCONCLUSIVE and "149 without a difference would be enough" in said
+    assert verdict is Verdict.INCONCLUSIVE and "228 without a difference would be enough" in said
     assert story.world.target.plans == [] and story.journal.release.phase is Phase.DEPLOYED
-    story.write("recorded.jsonl", *samples(149))
+    story.write("recorded.jsonl", *samples(228))
     assert switch.run(story.context, made).verdict is Verdict.PASS
 
 
 def test_what_cannot_be_replayed_is_left_out_and_counted(tell) -> None:
-    lines = [*samples(200), *samples(2, content_type="text/csv"), {"body": ""}, {"torn": 1}]
+    lines = [*samples(300), *samples(2, content_type="text/csv"), {"body": ""}, {"torn": 1}]
     _, verdict, said = replaying(tell(), lines, b'{"predictions": [1]}')
     assert verdict is Verdict.PASS and "4 left out" in said
 
@@ -436,6 +437,18 @@ def test_a_malformed_file_starts_nothing(tell, rehearsed: Deploy) -> None:
         deploy.run(story.context, story.packaged())
     assert "golden.jsonl:2" in refused.value.render() or "absent.jsonl" in refused.value.render()
     assert not story.world.target.calls
+
+
+def test_a_malformed_file_is_told_before_anything_is_trained(tell) -> None:
+    story = tell(rehearsed=Deploy(golden=Golden(file="golden.jsonl"), warm_up=WarmUp(file="made-later.jsonl")))
+    (story.world.places.project / "golden.jsonl").write_text("[1, ")
+    made = story.packaged()
+
+    def never(verb: str):
+        raise AssertionError(verb)
+
+    with pytest.raises(ConfigurationError, match=r"deploy\.golden\.file is malformed"):
+        run_verb.run(story.context, made, find=never)
 
 
 def test_a_candidate_that_does_not_answer_a_warm_up_is_taken_away(tell) -> None:

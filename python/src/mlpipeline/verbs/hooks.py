@@ -84,7 +84,7 @@ def ask(context: Context, run: Run, point: str, release: Release, *, share: int,
     facts = _facts(context, run, point, release, share=share, stage=stage)
     found = _commanded(context, run, rule, facts) if rule.command else _posted(context, rule, facts)
     found = _by_policy(found, rule, name)
-    context.console.say(f"hook {name}: {found.summary}")
+    context.console.say(f"hook {found.summary}")
     kept = [one for one in earlier if (one.point, one.stage) != (point, stage)]
     write_atomically(context.runs.folder(run.id) / FILE, msgspec.json.encode([*kept, found]))
     return found

@@ -7,7 +7,10 @@ import statistics
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
+
 from mlpipeline.config.sections.deploy import Golden as GoldenRules
+from mlpipeline.config.sections.deploy import WarmUp
 from mlpipeline.core.golden import Comparison, Golden, Malformed, Tolerance, golden_of, mismatches, requests_of
 from mlpipeline.core.release import Standing
 from mlpipeline.core.verdict import Verdict
@@ -115,6 +118,22 @@ class Rehearsal:
             raise ConfigurationError(
                 f"{key} names a file that cannot be read: {error.strerror}", facts={"file": file}, tries=(f"ls -l {file}",)
             ) from error
+
+
+def refuse_malformed(context: Context) -> None:
+    """Looks at the files before hours of training, as far as they are there; what is missing may still be made or pulled.
+
+    Raises:
+        ConfigurationError: A file is malformed; names it and the line.
+    """
+    sections = [context.config.deploy, *([context.config.staging.deploy] if context.config.staging is not None else [])]
+    for section in sections:
+        there = msgspec.structs.replace(
+            section,
+            warm_up=section.warm_up if (context.project / section.warm_up.file).is_file() else WarmUp(),
+            golden=section.golden if (context.project / section.golden.file).is_file() else GoldenRules(),
+        )
+        Rehearsal(msgspec.structs.replace(context, config=msgspec.structs.replace(context.config, deploy=there)))
 
 
 def _malformed(key: str, name: str, line: int, what: str) -> ConfigurationError:

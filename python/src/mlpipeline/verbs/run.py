@@ -12,6 +12,7 @@ from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import FLOW, Run
 from mlpipeline.verbs.context import Context, spoken
 from mlpipeline.verbs.holding import making, refuse_while_held
+from mlpipeline.verbs.rehearsing import refuse_malformed
 from mlpipeline.verbs.worthwhile import refuse_another, refuse_taken_back, refuse_unseen_champion
 
 VERB = "run"
@@ -37,6 +38,7 @@ def run(context: Context, run: Run, *, find: Find = _module) -> Result:
     worker changes it now, and ConfigurationError when the release of another run was left half-way.
     """
     with making(context, run, VERB):
+        refuse_malformed(context)
         refuse_while_held(context)
         refuse_another(context, run)
         return _release(context, run, find)

@@ -62,7 +62,7 @@ class Replay(Section, frozen=True):
     """Share of the requests that may be answered differently."""
     tolerance: Annotated[float, Meta(ge=0)] = 1e-6
     """Relative difference up to which two numbers are the same answer."""
-    confidence: Annotated[float, Meta(gt=0.5, lt=1)] = 0.95
+    confidence: Annotated[float, Meta(gt=0.5, lt=1)] = 0.99
     """Of each exact bound. It passes when no more than ``allowed`` is plausible, and fails when less is not."""
     inconclusive: Literal["hold", "proceed"] = "hold"
     """What follows when the requests are too few to say."""
