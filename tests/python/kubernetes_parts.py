@@ -92,6 +92,13 @@ def router_image() -> str:
     return on_nodes(layout, envoy_image(layout), "envoy").reference
 
 
+def reachable(address: str) -> str:
+    """A new Service is known to the nodes within a second or so, and answers nobody before."""
+    parts = urlsplit(address)
+    until(lambda: answers_at(str(parts.hostname), parts.port or 80), "the Service of users is known to the nodes")
+    return address
+
+
 class KubernetesWorld:
     """Pods behind Envoy pods, on a cluster that tests of this session share.
 
@@ -118,11 +125,8 @@ class KubernetesWorld:
 
     @property
     def address(self) -> str:
-        """Users start when the nodes have heard of the Service, which takes them up to a second."""
-        address = self.target().address
-        parts = urlsplit(address)
-        until(lambda: answers_at(str(parts.hostname), parts.port or 80), "the Service of users is known to the nodes")
-        return address
+        """Users start when they can."""
+        return reachable(self.target().address)
 
     @property
     def router_files(self) -> Path:

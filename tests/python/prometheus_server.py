@@ -47,15 +47,16 @@ def wait_for(ready: Callable[[], object], what: str, *, seconds: float = 60.0) -
 
 
 @contextlib.contextmanager
-def running_prometheus(folder: Path, targets: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Iterator[str]:
+def running_prometheus(folder: Path, targets: Mapping[str, Mapping[str, Mapping[str, str]]], *, jobs: str = "") -> Iterator[str]:
     """Starts one that scrapes each second and yields its URL.
 
     Args:
         folder: Where its configuration and data go.
         targets: Job to address (``127.0.0.1:1234``) to extra labels.
+        jobs: More of them, as the configuration has them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = "".join(
+    jobs = jobs + "".join(
         f"- job_name: {job}\n  static_configs:\n"
         + "".join(f"  - targets: ['{address}']\n    labels: {{{_labels(labels)}}}\n" for address, labels in addresses.items())
         for job, addresses in targets.items()

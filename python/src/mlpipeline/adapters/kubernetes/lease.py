@@ -122,6 +122,13 @@ class ServiceLease:
                 metadata = {**found["metadata"], "annotations": annotations}
                 self._cluster.replace({**found, "metadata": metadata, "spec": {**found["spec"], "holderIdentity": ""}})
 
+    def remove(self) -> None:
+        """Takes it away unless somebody holds it."""
+        with suppress(EnvironmentFault):
+            found = self._read()
+            if found is not None and _free(found):
+                self._cluster.delete("Lease", self._name, uid=found["metadata"]["uid"])
+
     def holder(self) -> Holder | None:
         """Who has it now; None when nobody does, as far as is seen from here."""
         found = self._read()

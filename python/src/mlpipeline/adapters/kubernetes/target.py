@@ -58,6 +58,7 @@ class KubernetesTarget(HostTarget):
             right: ServiceLease(leases, service, name, clock, right=right)
             for right, name in ((TRAFFIC, names.lease), (MAKING, names.making))
         }
+        self._over = False
         self._cluster.may_write = self._may_write
         self._base = Base(settings, service, project, environment)
         self._envoy = router_of(self._cluster, service, settings=settings, clock=clock, token=self._token)
@@ -101,14 +102,18 @@ class KubernetesTarget(HostTarget):
             yield
         finally:
             lease.release()
+            if self._over:
+                for one in self._leases.values():
+                    one.remove()
 
     def holder(self, right: Right = TRAFFIC) -> Holder | None:
         """Who holds the service, whatever machine it is on."""
         return self._leases[right].holder()
 
     def shutdown(self) -> None:
-        """Removes every object of this service; requests in flight are lost."""
+        """Removes every object of this service, its leases when this worker gives them back; requests in flight are lost."""
         self._fence()
+        self._over = True
         mine = {labels.SERVICE: self._service}
         self._envoy.remove()
         for kind in KINDS:
