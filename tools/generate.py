@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import yaml
+from faults_page import faults_page
 
 from mlpipeline.commands import COMMANDS, SHARED, Option
 from mlpipeline.config import model
@@ -32,6 +33,7 @@ def main() -> int:
         "resources/mlpipeline/mlpipeline.schema.json": written_schema(),
         "docs/reference/configuration.md": configuration_page(),
         "docs/reference/cli.md": command_page(),
+        "docs/reference/faults.md": faults_page(),
         **{f"resources/mlpipeline/kubernetes/role-{router}.yaml": role_file(router) for router in kubernetes_role.ROUTERS},
     }
     drifted = [name for name, text in wanted.items() if not (ROOT / name).is_file() or (ROOT / name).read_text("utf-8") != text]
