@@ -230,6 +230,17 @@ def test_saying_the_same_again_changes_nothing(proven: Proven) -> None:
     assert len(proven.context.ledger.read()) == entries
 
 
+def test_what_a_key_signed_after_its_time_is_not_called_done(proven: Proven) -> None:
+    make_pair(proven.world.places.project, "next")
+    over = PublicKey(file="release.pub", valid_until="2026-03-01T02:00:00Z")
+    with_keys(proven, over)
+    with pytest.raises(ConfigurationError, match="may not be used now"):
+        proven.attest(proven.run, proven.built)
+    with_keys(proven, over, PublicKey(file="next.pub"), key="next.key")
+    proven.attest(proven.run, proven.built)
+    assert verified(proven)[0] is Verdict.PASS
+
+
 def test_gate_that_was_asked_again_is_signed_again(proven: Proven) -> None:
     proven.passed(proven.run, "gate-model", metrics=[{"name": "accuracy", "candidate": 0.91, "rows": 60}])
     refresh(proven.context, proven.run, proven.digest)

@@ -202,11 +202,18 @@ def _standing(context: Context, place: Attestations, release: words.Release) -> 
     said = {"signed": words.said_at(statement), "ledger": words.anchor(statement), "byproducts": files}
     if envelope.content != words.provenance(msgspec.structs.replace(release, **said)).encoded():
         return {}
-    if signs(context) and not signers(envelope, trusted(context)):
+    if signs(context) and not _counts(context, envelope, statement):
         return {}
     digest = sha256(content)
     noted = any(entry.event == EVENT and entry.facts.get("sha256") == digest for entry in context.ledger.read())
     return {**files, PROVENANCE: digest} if noted else {}
+
+
+def _counts(context: Context, envelope: words.Envelope, statement: words.Statement) -> bool:
+    """Whether one of the keys signed it, and in its time."""
+    said = words.said_at(statement)
+    moment = datetime.fromisoformat(said).timestamp() if said else 0.0
+    return any(not key.valid_at(moment) for key in signers(envelope, trusted(context)))
 
 
 def signs(context: Context) -> bool:
