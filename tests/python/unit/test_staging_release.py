@@ -8,17 +8,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fakes import FakeTarget, FakeWorld
+from fakes import Crash, FakeTarget, FakeWorld
 from mlpipeline.config.sections.deploy import Deploy, Golden
 from mlpipeline.config.sections.rollout import Rollout
 from mlpipeline.config.sections.staging import Staging
 from mlpipeline.config.staging_layer import staged
 from mlpipeline.config.values import Duration
+from mlpipeline.core.conditions import ConditionPlan, Measurement
+from mlpipeline.core.judge import RULES, Judge, Look, Plan, StageEnd
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.record.ledger import Ledger
-from mlpipeline.verbs import deploy, staging
+from mlpipeline.verbs import deploy, staging, status
 from mlpipeline.verbs.context import Context
 from release_story import Story
 
@@ -130,8 +132,6 @@ def test_a_wrong_answer_through_the_router_is_taken_back_there(stage: Stage, mon
 
 
 def test_a_worker_killed_in_staging_goes_on_there(stage: Stage) -> None:
-    from fakes import Crash
-
     made = stage.story.packaged()
     for left in (1, 1, 1):
         stage.front.fuse.left = left
@@ -149,3 +149,28 @@ def test_an_environment_that_cannot_be_reached_is_no_verdict(stage: Stage) -> No
     with pytest.raises(EnvironmentFault):
         deploy.run(stage.story.context, stage.story.packaged())
     assert stage.story.world.target.calls == []
+
+
+def test_the_ledger_there_says_once_who_is_live(stage: Stage) -> None:
+    stage.story.released()
+    stage.story.released()
+    live = [entry.facts for entry in Ledger(stage.front.places.ledger).read() if entry.event == "live"]
+    assert [(one["colour"], one["environment"]) for one in live] == [("blue", "staging"), ("green", "staging")]
+
+
+def test_status_there_says_what_goes_on_with_a_release(stage: Stage) -> None:
+    stage.story.released()
+    made = stage.story.packaged()
+    stage.front.fuse.left = 1
+    with pytest.raises(Crash):
+        deploy.run(stage.story.context, made)
+    there = msgspec.structs.replace(stage.front.context(), environment_name="staging")
+    assert "mlpipeline rollback --environment staging" in "\n".join(status.run(there).lines())
+
+
+def test_conditions_alone_are_a_plan_that_can_be_judged() -> None:
+    condition = ConditionPlan("up", "up", success="result > 0")
+    judge = Judge(Plan("s", "r", "green", "blue", 0.01, 2.0, 50, (), conditions=(condition,), rules=RULES))
+    judge.add(Look(1.0, "bake", "live", 2.0, conditions={"up": Measurement(("1.0",))}))
+    judge.end(StageEnd("bake", 1, True))
+    assert judge.judgement().verdict is Verdict.PASS

@@ -140,6 +140,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         self.runs.write(result)
         return result
 
+    def marked(self, facts: Mapping[str, str]) -> dict[str, str]:
+        """As they stand in the ledger: outside production with the name of the environment."""
+        return {**facts, **({"environment": self.environment_name} if self.environment_name else {})}
+
     def note(
         self,
         event: str,
@@ -160,7 +164,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             verdict=verdict,
             summary=summary,
             actor=self.actor,
-            facts={**(facts or {}), **({"environment": self.environment_name} if self.environment_name else {})},
+            facts=self.marked(facts or {}),
             result=result,
         )
         return self.ledger.append(entry)

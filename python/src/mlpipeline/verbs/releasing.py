@@ -211,14 +211,14 @@ class Releasing:
             return
         # After a stop users were nowhere: that they are where they were before is news again.
         last = next((entry for entry in reversed(self._context.ledger.read()) if entry.event in {"live", "stopped"}), None)
-        if last is None or last.event == "stopped" or last.facts != facts:
+        if last is None or last.event == "stopped" or last.facts != self._context.marked(facts):
             self._context.note("live", run=self.state.release.run if self.state.release else "", summary=summary, facts=facts)
 
     def note_once(self, event: str, run: str, facts: dict[str, str]) -> None:
         """A crash between the note and the end of the return must not note it twice."""
         for entry in reversed(self._context.ledger.read()):
             if entry.event in (event, "switch"):
-                if entry.event == event and entry.run == run and entry.facts == facts:
+                if entry.event == event and entry.run == run and entry.facts == self._context.marked(facts):
                     return
                 break
         self._context.note(event, run=run, facts=facts)

@@ -37,6 +37,7 @@ class Status(msgspec.Struct, frozen=True):
         results: Of the run that was asked for, else the newest of this checkout, by verb.
         fault: What is wrong with the journal; then nothing is known of a release in progress.
         cohorts: Named users and the colour that answers them, a line each.
+        environment: Empty for production.
         waiting: Entries that this machine keeps until the ledger can be reached.
     """
 
@@ -50,6 +51,7 @@ class Status(msgspec.Struct, frozen=True):
     results: dict[str, Result]
     fault: str = ""
     cohorts: tuple[str, ...] = ()
+    environment: str = ""
     waiting: int = 0
 
     @property
@@ -112,7 +114,7 @@ class Status(msgspec.Struct, frozen=True):
             why = f" ({release.why})" if release.why else ""
             found.append(f"  release     run {release.run}: {release.phase}{stage} in {release.colour}{why}")
             if self.holder is None and (self.maker is None or self.maker.run != release.run):
-                found.append(f"  try         {_following(release)}")
+                found.append(f"  try         {_following(release, self.environment)}")
         if self.state.owed:
             owed = ", ".join(f"{debt.alias} -> {debt.version or 'nobody'}" for debt in self.state.owed)
             found.append(f"  owed        to the registry: {owed}")
@@ -135,6 +137,7 @@ def run(context: Context, run: Run | None = None) -> Status:
         results=context.runs.results(latest.id) if latest else {},
         fault=fault,
         cohorts=_cohorts(context, observed),
+        environment=context.environment_name,
         waiting=len(context.ledger.waiting()),
     )
 
@@ -182,8 +185,10 @@ def _colours(state: State, observed: Observed) -> tuple[ColourStatus, ...]:
     return tuple(found)
 
 
-def _following(release: Release) -> str:
+def _following(release: Release, environment: str) -> str:
     """What to do about a release that no worker is at."""
+    if environment:
+        return f"mlpipeline run (goes on), or mlpipeline rollback --environment {environment} (takes it back)"
     going_on = f"mlpipeline run --run {release.run} (goes on)"
     if release.champion is None:
         return going_on
