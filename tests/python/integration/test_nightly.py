@@ -197,6 +197,29 @@ def test_live_numbers_are_compared_by_their_buckets(tmp_path: Path, monkeypatch:
     assert night(told).evidence["retrain"] is True
 
 
+def test_windows_that_prometheus_forgot_are_kept_as_summaries_and_added_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = LiveDrift(enabled=True, window=Duration(NIGHT), before=Duration(2 * NIGHT), min_predictions=100)
+    told = story(tmp_path, monkeypatch, data=DataDrift(), live=rule, at_least=1)
+    for yes, no in ((300, 300), (200, 200)):
+        predictions(told, f"[{NIGHT:.0f}s]", yes=yes, no=no)
+        night(told)
+    predictions(told, f"[{NIGHT:.0f}s]", yes=450, no=50)
+    result = night(told)
+    found = result.evidence["looks"]["live"]  # type: ignore[index]
+    assert found["numbers"]["predictions_before"] == 1000
+    assert found["numbers"]["effect"] == pytest.approx(0.4)
+    assert result.evidence["retrain"] is True
+    kept = sorted((told.world.places.state / "windows").rglob("*.sketch"))
+    assert len(kept) == 3
+    assert all(file.stat().st_size < 2000 for file in kept)
+    kept[1].write_bytes(b"damaged")
+    again = night(told).evidence["looks"]["live"]  # type: ignore[index]
+    assert again["numbers"]["predictions_before"] == 1100, "all but the damaged one"
+    assert night(told).evidence["looks"]["live"]["numbers"]["predictions_before"] == 1000, "what is too old is gone"  # type: ignore[index]
+
+
 def test_a_silent_or_absent_prometheus_is_no_drift_and_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = story(tmp_path, monkeypatch, data=DataDrift(), live=LIVE, at_least=1)
     result = night(told)

@@ -39,7 +39,7 @@ def settings() -> Settings:
 
 
 def test_counters_of_our_own_server_are_what_the_look_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rule = LiveDrift(enabled=True, window=Duration(6), before=Duration(6), min_predictions=1)
+    rule = LiveDrift(enabled=True, window=Duration(6), before=Duration(6), min_predictions=40)
     with MetricsPage() as page:
         metrics = Metrics(settings())
         metrics.expect([], Seen(labels={"yes": 0, "no": 0}, values=[0] * (len(VALUE_BUCKETS) + 1)))

@@ -17,7 +17,7 @@ from mlpipeline.core.sequential import Tick
 from mlpipeline.core.sketch import Sketch
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, MlpipelineError
 from mlpipeline.record.result import Number
-from mlpipeline.verbs import data_reference
+from mlpipeline.verbs import data_reference, live_windows
 from mlpipeline.verbs.context import Context
 
 _SHOWN = 5
@@ -109,27 +109,60 @@ def live(context: Context, champion: Standing) -> Found:
     """The champion's predictions of the last window against its own before. Raises EnvironmentFault without a Prometheus."""
     rule = context.config.nightly.live
     window, before = f"[{int(rule.window)}s]", f"[{int(rule.before)}s] offset {int(rule.window)}s"
-    new, old = (_predictions(context, champion, span) for span in (window, before))
-    totals = (sum(new.values()), sum(old.values()))
-    numbers: dict[str, Number] = {"predictions_now": round(totals[0]), "predictions_before": round(totals[1])}
+    moment = next((one.value for one in context.world.metrics(_prometheus(context)).instant("vector(time())")), None)
+    new, asked = (_predictions(context, champion, span, moment) for span in (window, before))
+    old = _longer(asked, _kept(context, champion, new))
+    totals = (_rows(new), _rows(old))
+    numbers: dict[str, Number] = {"predictions_now": totals[0], "predictions_before": totals[1]}
     if min(totals) < rule.min_predictions:
         return Found(
             Outcome.UNKNOWN,
-            f"live: {totals[0]:.0f} predictions now and {totals[1]:.0f} before, {rule.min_predictions} needed to tell "
+            f"live: {totals[0]} predictions now and {totals[1]} before, {rule.min_predictions} needed to tell "
             "(nightly.live.min_predictions)",
             numbers,
         )
-    bins = sorted({*new, *old})
-    before_counts, counts = ([side.get(name, 0.0) for name in bins] for side in (old, new))
-    index = stability_index(before_counts, counts)
-    shares = {name: (old.get(name, 0.0) / totals[1], new.get(name, 0.0) / totals[0]) for name in bins}
-    moved = sorted(shares, key=lambda name: -abs(shares[name][1] - shares[name][0]))[:_SHOWN]
+    shares = _shares(old), _shares(new)
+    bins = sorted({*shares[0], *shares[1]})
+    counts = [[total * side.get(name, 0.0) for name in bins] for side, total in zip(shares, reversed(totals), strict=True)]
+    index = stability_index(*counts)
+    moved = sorted(bins, key=lambda name: -abs(shares[1].get(name, 0.0) - shares[0].get(name, 0.0)))[:_SHOWN]
+    shift = live_windows.furthest(old, new)
     return Found(
-        Outcome.DRIFTED if drifted(before_counts, counts, rule.limit) else Outcome.STEADY,
+        Outcome.DRIFTED if drifted(*counts, rule.limit) else Outcome.STEADY,
         f"live: the predictions' stability index is {index:.2f}, limit {rule.limit:g}",
-        {**numbers, "index": round(index, 4), "limit": rule.limit},
-        tuple(f"{name}: {shares[name][0]:.1%} before, {shares[name][1]:.1%} now" for name in moved),
+        {**numbers, "index": round(index, 4), "limit": rule.limit, **({"effect": round(shift.effect, 4)} if shift else {})},
+        tuple(f"{name}: {shares[0].get(name, 0.0):.1%} before, {shares[1].get(name, 0.0):.1%} now" for name in moved),
     )
+
+
+def _kept(context: Context, champion: Standing, new: Mapping[str, Sketch]) -> dict[str, Sketch]:
+    """What earlier nights kept of the same model; this one is kept for the next."""
+    rule, digest = context.config.nightly.live, champion.version.digest
+    reach = float(rule.window) + float(rule.before)
+    found = live_windows.before(context, digest, seconds=float(rule.window), until=reach)
+    live_windows.keep(context, digest, new, seconds=float(rule.window), until=reach)
+    return found
+
+
+def _longer(asked: Mapping[str, Sketch], kept: Mapping[str, Sketch]) -> Mapping[str, Sketch]:
+    """Of two summaries of the same time, the one that saw more: a Prometheus may remember two days of a week."""
+    return kept if _rows(kept) > _rows(asked) else asked
+
+
+def _rows(window: Mapping[str, Sketch]) -> int:
+    return sum(sketch.rows for sketch in window.values())
+
+
+def _shares(window: Mapping[str, Sketch]) -> dict[str, float]:
+    """Share of all predictions by class, and by bucket of numbers."""
+    total = max(1, _rows(window))
+    found = {}
+    for sketch in window.values():
+        bounds = (*(f"up to {edge:g}" for edge in sketch.edges), "up to +Inf")
+        counts = sketch.values if sketch.kind == "category" else dict(zip(bounds, sketch.counts, strict=True))
+        named = "class " if sketch.kind == "category" else ""
+        found |= {f"{named}{name}": times / total for name, times in counts.items()}
+    return found
 
 
 def accuracy(context: Context, champion: Standing) -> Found:
@@ -210,18 +243,19 @@ def _measured(context: Context, rule: Decay, champion: Standing) -> tuple[float,
     return answers[0].value, 0
 
 
-def _predictions(context: Context, champion: Standing, span: str) -> dict[str, float]:
-    """How often each class was predicted and each bucket of numbers hit, of the champion's own user requests."""
+def _predictions(context: Context, champion: Standing, span: str, at: float | None) -> dict[str, Sketch]:
+    """How often each class was predicted and each bucket of numbers hit, of the champion's own user requests.
+
+    Args:
+        at: One moment for all queries, so that none sees a scrape that another does not.
+    """
     labels = f'{{service="{context.config.service}",model_version="{champion.version.model_version}",traffic="live"}}'
     source = context.world.metrics(_prometheus(context))
-    classes = source.instant(f"sum by (label) (increase(mlpipeline_predictions_total{labels}{span}))")
-    found = {f"class {one.labels.get('label', '')}": max(0.0, one.value) for one in classes}
-    buckets = source.instant(f"sum by (le) (increase(mlpipeline_prediction_value_bucket{labels}{span}))")
-    below = 0.0
-    for one in sorted(buckets, key=lambda one: float(one.labels["le"])):
-        found[f"up to {one.labels['le']}"] = max(0.0, one.value - below)
-        below = max(below, one.value)
-    return found
+    classes = source.instant(f"sum by (label) (increase(mlpipeline_predictions_total{labels}{span}))", at)
+    buckets = source.instant(f"sum by (le) (increase(mlpipeline_prediction_value_bucket{labels}{span}))", at)
+    return live_windows.summed_up(
+        {one.labels.get("label", ""): one.value for one in classes}, {float(one.labels["le"]): one.value for one in buckets}
+    )
 
 
 def _prometheus(context: Context) -> str:
