@@ -61,7 +61,8 @@ class Approval implements Serializable {
     /** On an agent, with the run's record; what the worker adds to the record is kept for the next agent. */
     Map inside(Closure body) {
         Map result = [:]
-        Machine.awaited(steps, args.agent ?: '', 0)
+        // Said only: an answer that was given waits as long as it must.
+        Machine.switchedOff(steps, args.agent ?: '')
         steps.node(args.agent ?: '') {
             if (args.prepare) {
                 args.prepare.call()

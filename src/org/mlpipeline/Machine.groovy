@@ -5,38 +5,45 @@ class Machine implements Serializable {
 
     private static final long serialVersionUID = 1L
 
-    /** Seconds between two looks whether an agent is back. */
-    static final int PAUSE = 30
-
     /** Takes an agent for a body, whose value it returns. An error when all with this label stay switched off. */
     static Object taken(Object steps, String label, Closure body) {
-        awaited(steps, label, Words.seconds(steps.env.MLPIPELINE_AGENT_PATIENCE ?: '30m'))
+        String found = switchedOff(steps, label)
+        if (found) {
+            awaited(steps, label, found)
+        }
         return steps.node(label) { body() }
     }
 
-    /** Says when every agent with the label is offline, and waits for one so many seconds; for none, only says it. */
-    static void awaited(Object steps, String label, int patience) {
-        int waited = 0
-        List offline = label ? switchedOff(steps, label) : []
-        while (offline) {
-            String found = "every agent with the label '${label}' is offline: ${offline.join(', ')}"
-            if (waited >= patience && patience > 0) {
-                steps.error("${found}; waited ${waited} seconds for one (MLPIPELINE_AGENT_PATIENCE)")
+    /** Asks for an executor, as that makes a cloud start an agent too, and gives it back: only the waiting has a limit, not the work. */
+    static void awaited(Object steps, String label, String found) {
+        int patience = Words.seconds(steps.env.MLPIPELINE_AGENT_PATIENCE ?: '30m')
+        long began = System.currentTimeMillis()
+        try {
+            steps.timeout(time: patience < 1 ? 1 : patience, unit: 'SECONDS') {
+                steps.node(label) { steps.echo("mlPipeline: ${steps.env.NODE_NAME} is back") }
             }
-            if (waited == 0) {
-                steps.echo("mlPipeline: ${found}; waiting for one")
+        } catch (InterruptedException stopped) {
+            String why = Words.ownEnd(stopped, System.currentTimeMillis() - began, patience)
+            if (!why) {
+                throw stopped
             }
-            if (patience <= 0) {
-                return
-            }
-            steps.sleep(time: PAUSE, unit: 'SECONDS')
-            waited += PAUSE
-            offline = switchedOff(steps, label)
+            steps.error("${found}; waited ${patience} seconds for one (MLPIPELINE_AGENT_PATIENCE)")
         }
     }
 
+    /** Says when every agent with the label is offline, and returns that in words; empty otherwise. */
+    static String switchedOff(Object steps, String label) {
+        List names = label ? offline(steps, label) : []
+        if (!names) {
+            return ''
+        }
+        String found = "every agent with the label '${label}' is offline: ${names.join(', ')}"
+        steps.echo("mlPipeline: ${found}; waiting for one")
+        return found
+    }
+
     /** The agents with a label when none of them is online; empty otherwise, and where nobody has it: a cloud may make one. */
-    static List switchedOff(Object steps, String label) {
+    static List offline(Object steps, String label) {
         try {
             return steps.nodesByLabel(label: label) ? [] : steps.nodesByLabel(label: label, offline: true)
         } catch (NoSuchMethodError absent) {

@@ -42,9 +42,9 @@ abstract class JenkinsWorld extends BasePipelineTest {
     Map<String, List<Map>> labels = [gpu: [[name: 'box-gpu0', DEVICE: '0', NODE: 'box'], [name: 'box-gpu1', DEVICE: '1', NODE: 'box']]]
     List<String> held = []
     List<String> repository = ['mlpipeline.yaml']
-    /** Agents by label that are switched off, for so many looks. */
+    /** Agents by label that are switched off; who waits for one gets it when it is back soon. */
     Map<String, List<String>> offline = [:]
-    int looksUntilOnline = Integer.MAX_VALUE
+    boolean backSoon = false
     /** Names of branches that come to their end before the others of a parallel. */
     List<String> quick = []
     Map build
@@ -170,6 +170,10 @@ abstract class JenkinsWorld extends BasePipelineTest {
     }
 
     Object node(String label, Closure body) {
+        if (offline.containsKey(label) && !backSoon) {
+            throw new Stopped('Timeout has been exceeded')
+        }
+        offline.remove(label)
         happened << "node ${label}".toString()
         assert env().WORKSPACE == null: 'a node inside a node holds two executors'
         Map<String, String> before = files
@@ -187,11 +191,7 @@ abstract class JenkinsWorld extends BasePipelineTest {
     }
 
     List<String> nodesByLabel(Map how) {
-        if (!offline.containsKey(how.label) || looksUntilOnline <= 0) {
-            return ['agent-1']
-        }
-        looksUntilOnline -= how.offline ? 1 : 0
-        return how.offline ? offline[how.label] : []
+        return offline.containsKey(how.label) ? (how.offline ? offline[how.label] : []) : ['agent-1']
     }
 
     Object inside(String path, Closure body) {

@@ -271,6 +271,7 @@ class MlApproveTest extends JenkinsWorld {
     @Test
     void test_answer_waits_for_an_agent_that_is_switched_off_and_is_not_lost() {
         offline = [linux: ['agent-1']]
+        backSoon = true
         inputs = ['alice']
         assert pipeline("mlApprove(agent: 'linux')").decision == 'approved'
         assert of('echo').any { it.contains("every agent with the label 'linux' is offline: agent-1; waiting for one") }

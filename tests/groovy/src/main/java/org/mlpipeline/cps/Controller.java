@@ -156,7 +156,7 @@ public final class Controller {
         Locks.offer(build.program, inverse);
     }
 
-    private void timePasses() {
+    private void timePasses() throws IOException {
         long next = builds.stream().filter(Build::runs).mapToLong(build -> build.program.nextEvent()).min().orElse(Long.MAX_VALUE);
         if (next == Long.MAX_VALUE) {
             throw new IllegalStateException("all builds wait for ever:\n" + String.join("\n", happened));

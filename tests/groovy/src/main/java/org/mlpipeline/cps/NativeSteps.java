@@ -75,12 +75,13 @@ final class NativeSteps {
     }
 
     private static Object agents(Program program, StepCall call) {
-        List<String> offline = program.scenario.offlineAgents.get(call.text("label"));
+        boolean online = !offline(program, call);
+        return new ArrayList<>(online ? List.of("agent-1") : call.flag("offline") ? program.scenario.offlineAgents.get(call.text("label")) : List.of());
+    }
+
+    private static boolean offline(Program program, StepCall call) {
         boolean back = program.scenario.agentsBackAt >= 0 && program.clock >= program.scenario.agentsBackAt;
-        if (offline == null || back) {
-            return new ArrayList<>(List.of(offline == null ? "agent-1" : offline.get(0)));
-        }
-        return new ArrayList<>(call.flag("offline") ? offline : List.of());
+        return program.scenario.offlineAgents.containsKey(String.valueOf(call.text("label"))) && !back;
     }
 
     /** A newer build that has passed this one is known at once, as it is to a controller. */
@@ -97,7 +98,12 @@ final class NativeSteps {
     }
 
     /** The clock reached what a thread waits for. */
-    static void woken(Program program, Head head) {
+    static void woken(Program program, Head head) throws IOException, InterruptedException {
+        if (head.pending.frame) {
+            head.wakeAt = -1;
+            open(program, head, head.pending);
+            return;
+        }
         if (head.answer == null) {
             head.answer(null);
             return;
@@ -162,6 +168,10 @@ final class NativeSteps {
                 credentials(program, frame);
                 break;
             case "node":
+                if (offline(program, call)) {
+                    head.wakeAt = program.scenario.agentsBackAt;
+                    return;
+                }
                 Agent.enter(program, frame);
                 break;
             case "lock":

@@ -259,7 +259,7 @@ final class Program implements Serializable {
     }
 
     /** Moves the clock to the next thing that time brings. Returns false when time brings nothing more. */
-    boolean timePasses() {
+    boolean timePasses() throws IOException {
         long next = nextEvent();
         if (next == Long.MAX_VALUE) {
             return false;
@@ -281,7 +281,7 @@ final class Program implements Serializable {
         return next;
     }
 
-    void passTo(long second) {
+    void passTo(long second) throws IOException {
         clock = Math.max(clock, second);
         boolean waits = scenario.freedAfter >= 0 && !scenario.heldElsewhere.isEmpty();
         if (waits && clock >= scenario.freedAfter) {
@@ -290,7 +290,11 @@ final class Program implements Serializable {
         timeouts();
         for (Head head : new ArrayList<>(heads)) {
             if (head.wakeAt >= 0 && head.wakeAt <= clock) {
-                NativeSteps.woken(this, head);
+                try {
+                    NativeSteps.woken(this, head);
+                } catch (InterruptedException stopped) {
+                    head.fail(stopped);
+                }
             }
         }
     }
