@@ -123,12 +123,14 @@ def live(context: Context, champion: Standing) -> Found:
         )
     shares = _shares(old), _shares(new)
     bins = sorted({*shares[0], *shares[1]})
-    counts = [[total * side.get(name, 0.0) for name in bins] for side, total in zip(shares, reversed(totals), strict=True)]
-    index = stability_index(*counts)
+    before_counts, counts = (
+        [total * side.get(name, 0.0) for name in bins] for side, total in zip(shares, reversed(totals), strict=True)
+    )
+    index = stability_index(before_counts, counts)
     moved = sorted(bins, key=lambda name: -abs(shares[1].get(name, 0.0) - shares[0].get(name, 0.0)))[:_SHOWN]
     shift = live_windows.furthest(old, new)
     return Found(
-        Outcome.DRIFTED if drifted(*counts, rule.limit) else Outcome.STEADY,
+        Outcome.DRIFTED if drifted(before_counts, counts, rule.limit) else Outcome.STEADY,
         f"live: the predictions' stability index is {index:.2f}, limit {rule.limit:g}",
         {**numbers, "index": round(index, 4), "limit": rule.limit, **({"effect": round(shift.effect, 4)} if shift else {})},
         tuple(f"{name}: {shares[0].get(name, 0.0):.1%} before, {shares[1].get(name, 0.0):.1%} now" for name in moved),
@@ -156,7 +158,7 @@ def _rows(window: Mapping[str, Sketch]) -> int:
 def _shares(window: Mapping[str, Sketch]) -> dict[str, float]:
     """Share of all predictions by class, and by bucket of numbers."""
     total = max(1, _rows(window))
-    found = {}
+    found: dict[str, float] = {}
     for sketch in window.values():
         bounds = (*(f"up to {edge:g}" for edge in sketch.edges), "up to +Inf")
         counts = sketch.values if sketch.kind == "category" else dict(zip(bounds, sketch.counts, strict=True))
