@@ -2,10 +2,11 @@
 
 Every figure is a whole process. ``drift`` sums up both files and compares all columns, as the data gate does. ``read_sort``
 reads both files into memory with pyarrow and sorts each column of numbers once. evidently runs with its defaults, on frames
-that pandas read, in an environment of its own (``uv run --with evidently``); without one, its figures are left out and said to
-be missing. Taken in turns; the best of several rounds. Prints seconds, peak memory (MB) and ratios.
+that pandas read, with the Python that ``--evidently`` names, else in an environment of its own (``uv run --with evidently``);
+without one, its figures are left out and said to be missing. Taken in turns; the best of several rounds. Prints seconds, those
+of processors (which a busy machine changes less), peak memory (MB) and ratios.
 
-    python bench/drift.py [--rows 1000000] [--rounds 3] [--without-evidently]
+    python bench/drift.py [--rows 1000000] [--rounds 3] [--evidently PYTHON] [--without-evidently]
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 NUMBERS, TEXTS = 40, 10
@@ -73,8 +74,12 @@ def write(folder: Path, rows: int) -> None:
         pq.write_table(pa.table(columns), folder / f"{name}.parquet")
 
 
-def process(command: Sequence[str], folder: Path, *, must: bool = True) -> tuple[float, float] | None:
-    """Seconds and peak megabytes of a whole process; None when it may fail and does."""
+Figures = tuple[float, float, float]
+"""Seconds, seconds of processors, and peak megabytes."""
+
+
+def process(command: Sequence[str], folder: Path, *, must: bool = True) -> Figures | None:
+    """Of a whole process; None when it may fail and does."""
     started = time.perf_counter()
     running = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert running.stderr is not None
@@ -83,17 +88,26 @@ def process(command: Sequence[str], folder: Path, *, must: bool = True) -> tuple
     running.returncode = os.waitstatus_to_exitcode(status)
     if running.returncode and must:
         raise SystemExit(f"{command[:2]} ended with {running.returncode}:\n{said.decode()[-2000:]}")
-    return None if running.returncode else (time.perf_counter() - started, usage.ru_maxrss / 1024)
+    seconds = time.perf_counter() - started
+    return None if running.returncode else (seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def best(command: Sequence[str], folder: Path, rounds: int) -> tuple[float, float]:
-    figures = [found for _ in range(rounds) if (found := process(command, folder))]
-    return min(seconds for seconds, _ in figures), max(memory for _, memory in figures)
+def best(commands: Mapping[str, Sequence[str]], folder: Path, rounds: int) -> dict[str, Figures]:
+    """Each command in turn, round by round, so that none has the quiet minutes alone."""
+    taken: dict[str, list[Figures]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, command in commands.items():
+            taken[name] += [found] if (found := process(command, folder)) else []
+    return {
+        name: (min(one[0] for one in all_), min(one[1] for one in all_), max(one[2] for one in all_))
+        for name, all_ in taken.items()
+    }
 
 
-def evidently(folder: Path) -> tuple[float, float] | None:
+def evidently(folder: Path, python: str) -> Figures | None:
     """In an environment of its own, which is made, and its packages compiled, before the clock starts."""
     base = ["uv", "run", "--no-project", "--python", sys.executable, "--with", "evidently", "--with", "pyarrow", "python", "-c"]
+    base = [python, "-c"] if python else base
     if process([*base, "import evidently, evidently.presets"], folder, must=False) is None:
         return None
     return process([*base, EVIDENTLY], folder, must=False)
@@ -103,23 +117,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--evidently", default="", metavar="PYTHON", help="a Python that has evidently and pyarrow")
     parser.add_argument("--without-evidently", action="store_true")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write(folder, chosen.rows)
         process([sys.executable, "-c", READ], folder)  # both files into the page cache
-        figures: dict[str, tuple[float, float]] = {}
-        for name, code in (("drift", DRIFT), ("read_sort", READ_SORT), ("read", READ)):
-            figures[name] = best([sys.executable, "-c", code], folder, chosen.rounds)
+        codes = {"drift": DRIFT, "read_sort": READ_SORT, "read": READ}
+        figures = best({name: [sys.executable, "-c", code] for name, code in codes.items()}, folder, chosen.rounds)
         found: dict[str, object] = {"rows": chosen.rows, "columns": NUMBERS + TEXTS}
-        for name, (seconds, memory) in figures.items():
-            found |= {f"{name}_seconds": round(seconds, 3), f"{name}_megabytes": round(memory)}
-        found["drift_over_read_sort"] = round(figures["drift"][0] / figures["read_sort"][0], 3)
-        other = None if chosen.without_evidently else evidently(folder)
+        for name, (seconds, processors, memory) in figures.items():
+            found |= {f"{name}_seconds": round(seconds, 3), f"{name}_processor_seconds": round(processors, 3)}
+            found[f"{name}_megabytes"] = round(memory)
+        for kind, what in enumerate(("", "_processor")):
+            found[f"drift_over_read_sort{what}"] = round(figures["drift"][kind] / figures["read_sort"][kind], 3)
+        other = None if chosen.without_evidently else evidently(folder, chosen.evidently)
         if other:
-            found |= {"evidently_seconds": round(other[0], 1), "evidently_megabytes": round(other[1])}
-            found["evidently_over_drift"] = round(other[0] / figures["drift"][0], 1)
+            found |= {"evidently_seconds": round(other[0], 1), "evidently_processor_seconds": round(other[1], 1)}
+            found["evidently_megabytes"] = round(other[2])
+            for kind, what in enumerate(("", "_processor")):
+                found[f"evidently_over_drift{what}"] = round(other[kind] / figures["drift"][kind], 1)
         elif not chosen.without_evidently:
             found["evidently"] = "could not be installed or run here"
     print(json.dumps(found, indent=2))
