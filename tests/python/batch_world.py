@@ -109,7 +109,7 @@ class BatchWorld:
             (made / "code" / "mlflow" / "pyfunc.py").write_text(MLFLOW)
             files = files_under(made, "")
         else:
-            files = files_under(model, "model/")
+            files = files_under(model, "model")
         digests = Digests(self._folder / "digests.json")
         known = f"sha256:{hashlib.sha256(lock.encode()).hexdigest()}"
         python = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -13,7 +13,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from postgresql_server import running_postgresql
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 _TABLES = """
 CREATE TABLE trips AS SELECT i AS id, i % 7 AS hour, (i * 1.5)::float8 AS distance, (i / 10.0)::numeric(12, 2) AS price,

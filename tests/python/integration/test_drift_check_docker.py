@@ -14,7 +14,7 @@ from mlpipeline.core.inventory import Difference, Part, differences
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from tiny_service import Behaviour
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, Held
 from mlpipeline.record import swap
 from mlpipeline.verbs import batch as batches
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
