@@ -290,7 +290,11 @@ class _Look:
             self.add("pickle-unknown", "high", where, text, full)
         elif trust == "by value":
             level: Level = "low" if self.allowed.by_value else "high"
-            text = f"{how} {full}: the file carries code of its own instead of importing it (security.allow_code_by_value)"
+            text = (
+                f"{how} {full}: a function or class of the training script or notebook is stored in the file as code, "
+                "which cannot be looked through; move it into a module that the script imports (package.include), or allow it "
+                "for this project: security: {allow_code_by_value: true}"
+            )
             self.add("pickle-code", level, where, text, full)
 
     # --- containers -------------------------------------------------------------------------------------------------
