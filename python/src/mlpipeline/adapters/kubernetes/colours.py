@@ -52,6 +52,11 @@ _FAULTS = {
         "no node has enough free processors, memory or GPUs, or none has the labels that it needs",
         ("kubectl describe nodes", "lower target.kubernetes.cpu_request or memory_request", "add a node"),
     ),
+    "slow": (
+        "no node had started {colour} when target.kubernetes.ready_timeout was over",
+        "its image is large, or the registry is slow or does not answer the nodes",
+        ("raise target.kubernetes.ready_timeout", "kubectl describe pods"),
+    ),
     "machine": (
         "the cluster could not give {colour} what it needs",
         "a node ran out of memory or disk, or its runtime refuses the container",
@@ -249,6 +254,8 @@ class ColourDeployment:
             if in_a_row == READY_IN_A_ROW:
                 return
             self._clock.sleep(POLL_SECONDS)
+        if trouble is None and not self.alive():
+            trouble = Trouble("slow", self._pods.events(self._name) or "its containers are still being created")
         self._fail(artifact, trouble)
 
     def _silence(self) -> str:

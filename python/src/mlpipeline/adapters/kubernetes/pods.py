@@ -19,7 +19,7 @@ class Trouble(msgspec.Struct, frozen=True):
     """Why a pod does not come up.
 
     Args:
-        kind: ``pull``, ``memory``, ``ended``, ``machine``, ``refused`` or ``waiting``: the last may still pass by itself.
+        kind: ``pull``, ``memory``, ``ended``, ``machine``, ``refused``, ``slow`` or ``waiting``; the last may pass by itself.
         text: In the cluster's own words.
         log: The last lines of the container that ended.
     """
