@@ -30,6 +30,8 @@ APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 BUSY = (429, 500, 502, 503, 504)
 """Answers of a server that is starting, ending or overloaded."""
+NOT_UNDERSTOOD = "failed to create typed patch object"
+"""How a server speaks of a field that it does not know; with status 500, as if that would pass."""
 
 _PLACES = {
     "Pod": ("v1", "pods"),
@@ -247,7 +249,7 @@ class Cluster:
             try:
                 return self._answered(*self._send(method, url, content, kind=kind))
             except Refusal as refusal:
-                if refusal.status not in BUSY or self._clock.monotonic() >= deadline:
+                if refusal.status not in BUSY or NOT_UNDERSTOOD in str(refusal) or self._clock.monotonic() >= deadline:
                     raise self._fault(refusal, method, path) from refusal
             except OSError as error:
                 if self._clock.monotonic() >= deadline:
