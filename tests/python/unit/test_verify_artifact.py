@@ -20,6 +20,7 @@ from mlpipeline.record.result import Reason
 from mlpipeline.record.run import encode
 from mlpipeline.verbs import approve, deploy, verify_artifact
 from mlpipeline.verbs.attesting import refresh
+from mlpipeline.verbs.auditing import said_files
 from mlpipeline.verbs.verify_artifact import require_proof
 from proven_release import Proven
 from signing_keys import KINDS, make_pair
@@ -371,3 +372,38 @@ def test_disk_that_fills_up_leaves_no_half_proof(tmp_path: Path, monkeypatch: py
     folder = proven.place.parent / "r2"
     assert not folder.exists() or not list(folder.iterdir())
     assert verified(proven)[0] is Verdict.PASS
+
+
+WITNESS = 'printf "seen " > "$WITNESS" && cat "$STATEMENT" >> "$WITNESS"'
+
+
+def witnessed_by(proven: Proven, command: str) -> None:
+    signing = msgspec.structs.replace(proven.world.config.signing, witness=command)
+    proven.world.config = msgspec.structs.replace(proven.world.config, signing=signing)
+
+
+def test_a_witness_vouches_once_for_each_statement_and_stays_beside_it(proven: Proven) -> None:
+    witnessed_by(proven, WITNESS)
+    proven.attest(proven.run, proven.built)
+    seen = proven.place / "provenance.sigstore.json"
+    assert seen.read_bytes() == b"seen " + (proven.place / "provenance.dsse.json").read_bytes()
+    witnessed_by(proven, "exit 1")
+    proven.attest(proven.run, proven.built)
+    proven.passed(proven.run, "gate-model", metrics=[])
+    with pytest.raises(EnvironmentFault, match="did not vouch") as caught:
+        refresh(proven.context, proven.run, proven.digest)
+    assert caught.value.facts["found"] == "exit code 1"
+    assert not seen.exists(), "it was of another statement"
+    witnessed_by(proven, WITNESS)
+    refresh(proven.context, proven.run, proven.digest)
+    proven.attest(proven.run, proven.built)
+    assert seen.read_bytes() == b"seen " + (proven.place / "provenance.dsse.json").read_bytes()
+    assert verified(proven)[0] is Verdict.PASS
+    assert any(name.endswith("provenance.sigstore.json") for name in said_files(proven.context))
+
+
+def test_a_witness_that_says_nothing_is_none_and_its_words_are_not_repeated(proven: Proven) -> None:
+    witnessed_by(proven, "echo a-token-of-the-ci; echo a-token-of-the-ci >&2")
+    with pytest.raises(EnvironmentFault, match="did not vouch") as caught:
+        proven.attest(proven.run, proven.built)
+    assert "wrote nothing" in caught.value.render() and "\n  a-token" not in caught.value.render()

@@ -38,6 +38,14 @@ class Attestations:
     def has(self, name: str) -> bool:
         return (self.folder / name).is_file()
 
+    def forget(self, name: str) -> None:
+        """Removes one file, if it is there."""
+        (self.folder / name).unlink(missing_ok=True)
+
+    def witnesses(self) -> dict[str, bytes]:
+        """File name to content."""
+        return {file.name: file.read_bytes() for file in sorted(self.folder.glob("*.sigstore.json"))}
+
     def provenance(self) -> tuple[Envelope, Statement]:
         """Raises FileNotFoundError without one, ValueError when it cannot be read."""
         return opened(self.read(PROVENANCE))
@@ -60,6 +68,11 @@ class Attestations:
 def approval_name(person: str) -> str:
     """One file per person, as the approvals of a run have."""
     return f"approval-{sha256(person.encode())[:16]}.dsse.json"
+
+
+def witness_name(statement: str) -> str:
+    """Of the file with what ``signing.witness`` said of a statement's file."""
+    return f"{statement.removesuffix('.dsse.json')}.sigstore.json"
 
 
 def runs_of(places: Places, digest: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from mlpipeline.clock import iso
 from mlpipeline.core import provenance as words
 from mlpipeline.core import sbom
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
-from mlpipeline.record.attestations import CARD, CARD_PAGE, PROVENANCE, SBOM, Attestations, approval_name, sha256
+from mlpipeline.record.attestations import CARD, CARD_PAGE, PROVENANCE, SBOM, Attestations, approval_name, sha256, witness_name
 from mlpipeline.record.files import write_atomically
 from mlpipeline.record.result import Result
 from mlpipeline.record.run import FLOW, Run, encode
@@ -67,6 +67,8 @@ def attest(context: Context, run: Run, packaged: Packaged) -> dict[str, str]:
     results = context.runs.results(run.id)
     release = _release(context, run, packaged, results)
     if standing := _standing(context, place, release):
+        for name in (PROVENANCE, *place.approvals()):
+            _witness(context, place, name)
         return standing
     check_clock(context, run)
     from mlpipeline.core.model_card import card
@@ -85,8 +87,10 @@ def attest(context: Context, run: Run, packaged: Packaged) -> dict[str, str]:
     for name, content in files.items():
         place.write(name, content)
     place.keep(_record(run, results))
+    place.forget(witness_name(PROVENANCE))
     digest = place.write(PROVENANCE, envelope.encoded())
     _note(context, run, envelope, digest=packaged.digest, which="provenance", written=digest)
+    _witness(context, place, PROVENANCE)
     return {**digests, PROVENANCE: digest}
 
 
@@ -137,13 +141,29 @@ def keep_approval(context: Context, run: Run, envelope: words.Envelope, *, diges
     """Keeps the statement beside the package, with the results it rests on."""
     place = Attestations(context.places, digest, run.id)
     place.keep(_record(run, context.runs.results(run.id)))
+    place.forget(witness_name(approval_name(person)))
     written = place.write(approval_name(person), envelope.encoded())
     _note(context, run, envelope, digest=digest, which=f"approval by {person}", written=written)
+    try:
+        _witness(context, place, approval_name(person))
+    except EnvironmentFault as fault:  # what a person decided stands
+        context.console.say(f"approve: {fault.what}; mlpipeline package asks again")
     packaged = context.runs.result(run.id, "package")
     if packaged is not None and packaged.evidence.get("image"):
         from mlpipeline.verbs.publishing import publish_again
 
         publish_again(context, digest, run.id, packaged.evidence)
+
+
+def _witness(context: Context, place: Attestations, name: str) -> None:
+    """Has ``signing.witness`` vouch for a statement that it has not seen. Raises EnvironmentFault when it does not."""
+    command = context.config.signing.witness
+    if not command or place.has(witness_name(name)):
+        return
+    from mlpipeline.adapters.signing.witness import witnessed
+
+    environment = {**context.environment, **context.secrets}
+    place.write(witness_name(name), witnessed(command, place.folder / name, context.project, environment))
 
 
 def signed(context: Context, statement: words.Statement) -> words.Envelope:

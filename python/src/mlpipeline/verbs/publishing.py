@@ -21,6 +21,7 @@ _TYPES = {
     CARD_PAGE: "text/html",
     PROVENANCE: "application/vnd.dsse.envelope.v1+json",
 }
+_WITNESS = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 
 def publish(context: Context, digest: str, run: str, reference: str) -> None:
@@ -36,7 +37,8 @@ def publish(context: Context, digest: str, run: str, reference: str) -> None:
     place = Attestations(context.places, digest, run)
     files = {name: (kind, place.read(name)) for name, kind in _TYPES.items() if place.has(name)}
     approvals = {name: (_TYPES[PROVENANCE], content) for name, content in place.approvals().items()}
-    attach(_registry(context, reference), pinned(reference)[1], {**files, **approvals})
+    witnesses = {name: (_WITNESS, content) for name, content in place.witnesses().items()}
+    attach(_registry(context, reference), pinned(reference)[1], {**files, **approvals, **witnesses})
 
 
 def publish_again(context: Context, digest: str, run: str, evidence: Mapping[str, object]) -> None:

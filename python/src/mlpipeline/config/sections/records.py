@@ -40,6 +40,9 @@ class Signing(Section, frozen=True):
     command: str = ""
     """A shell command that gets what is to be signed on standard input and prints the signature, raw or in Base64: ed25519
     over the input, or ECDSA P-256 over its SHA-256 (DER)."""
+    witness: str = ""
+    """A shell command that vouches besides for each statement, the file ``$STATEMENT``, and writes its word to ``$WITNESS``, such
+    as ``cosign sign-blob --yes --bundle "$WITNESS" "$STATEMENT"``. It is kept beside the statement as ``*.sigstore.json``."""
     keys: tuple[PublicKey, ...] = ()
     """The public keys that count, old ones included."""
 
