@@ -34,8 +34,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliWorld]:
         made.close()
 
 
-def look(world: CliWorld, expect: int) -> dict[str, Any]:
-    """What ``drift-check --json`` says; fails on another exit code."""
+def look(world: CliWorld, expect: int | None = None) -> dict[str, Any]:
+    """What ``drift-check --json`` says; fails on another exit code than the expected one."""
     asked = subprocess.run(
         [sys.executable, "-m", "mlpipeline", "drift-check", "--json"],
         cwd=world.project,
@@ -44,7 +44,7 @@ def look(world: CliWorld, expect: int) -> dict[str, Any]:
         text=True,
         check=False,
     )
-    assert asked.returncode == expect, asked.stdout + asked.stderr
+    assert expect in {None, asked.returncode}, asked.stdout + asked.stderr
     found: dict[str, Any] = json.loads(asked.stdout)
     return found
 
@@ -122,6 +122,19 @@ def test_users_moved_by_an_edited_route_file_are_named(world: CliWorld) -> None:
     finally:
         write_atomically(file, kept)
         until(lambda: "100 % of users" in world.status()["lines"][0], "the router follows the file again")  # type: ignore[index]
+
+
+@pytest.mark.usefixtures("untouched")
+def test_copies_of_requests_that_somebody_sends_elsewhere_are_named(world: CliWorld) -> None:
+    file = envoy_files.routes_file(world.places.target / "router")
+    kept = file.read_bytes()
+    live = world.journal.champion.colour  # type: ignore[union-attr]
+    write_atomically(file, json.dumps(envoy_files.routes(TrafficPlan(live, mirror=True), "by hand")).encode())
+    try:
+        until(lambda: ("router", "copies of requests") in named(look(world)), "the router follows the file")
+    finally:
+        write_atomically(file, kept)
+        until(lambda: not look(world)["evidence"]["differences"], "the router follows the file again")
 
 
 @pytest.mark.usefixtures("untouched")

@@ -14,10 +14,14 @@ from typing import Any
 import pytest
 
 from batch_world import BatchWorld
+from fakes import FakeConsole
+from mlpipeline.config.load import load
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, Held
 from mlpipeline.record import swap
 from mlpipeline.verbs import batch as batches
+from mlpipeline.verbs import lineage
+from mlpipeline.verbs.wiring import make_context
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
@@ -38,6 +42,15 @@ def test_a_file_is_scored_with_the_champion_and_told_to_the_ledger(world: BatchW
     assert (entry.facts["digest"], entry.facts["model_version"], entry.facts["rows"]) == (world.digest, "7", "10")
     assert entry.facts["output_digest"] == batches.digest_of(world.project / "out.parquet")
     assert entry.facts["input_digest"] == batches.digest_of(world.project / "in.csv")
+
+
+def test_the_lineage_of_answers_leads_to_their_model_and_data(world: BatchWorld) -> None:
+    world.score()
+    config = load(world.project, environment={}).config
+    context = make_context(config, world.project, FakeConsole(), world.environment)
+    told = str(lineage.run(context, what=batches.digest_of(world.project / "out.parquet")).evidence)
+    assert world.digest in told
+    assert batches.digest_of(world.project / "in.csv") in told
 
 
 def test_the_same_again_does_nothing_and_the_same_elsewhere_gives_the_same_bytes(world: BatchWorld) -> None:

@@ -7,9 +7,16 @@ from itertools import pairwise
 
 import msgspec
 
-KINDS = ("data", "commit", "run", "model", "package", "image", "version", "decision", "live", "event")
+KINDS = ("data", "commit", "run", "model", "package", "image", "version", "decision", "answers", "live", "event")
 """In the order in which they come of each other."""
-_COLUMNS = (("commit", "data"), ("run",), ("model",), ("package",), ("decision", "image", "version"), ("event", "live"))
+_COLUMNS = (
+    ("commit", "data"),
+    ("run",),
+    ("model",),
+    ("package",),
+    ("decision", "image", "version"),
+    ("answers", "event", "live"),
+)
 _SHORTEST = 4
 Key = tuple[str, str]
 """Kind and name of a node."""
@@ -103,7 +110,22 @@ class Happened(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-def graph(made: Iterable[Made], happened: Iterable[Happened] = ()) -> Graph:
+class Answered(msgspec.Struct, frozen=True):
+    """A batch that was scored, as the ledger tells.
+
+    Args:
+        input, output: ``sha256:...``.
+        named: The input and the output, as they were called.
+    """
+
+    package: str
+    input: str
+    output: str
+    named: tuple[str, str] = ("", "")
+    version: str = ""
+
+
+def graph(made: Iterable[Made], happened: Iterable[Happened] = (), answered: Iterable[Answered] = ()) -> Graph:
     """Everything that is known, in one picture."""
     nodes: dict[Key, Node] = {}
     edges: set[Edge] = set()
@@ -143,6 +165,12 @@ def graph(made: Iterable[Made], happened: Iterable[Happened] = ()) -> Graph:
             package = node("package", event.package)
             of = node("version", event.version) if event.version else package
             chain(*dict.fromkeys((package, of)), node(kind, words, event.detail))
+    for batch in answered:
+        answers = node("answers", batch.output, batch.named[1])
+        package = node("package", batch.package)
+        of = node("version", batch.version) if batch.version else package
+        chain(*dict.fromkeys((package, of)), answers)
+        chain(node("data", batch.input, batch.named[0]), answers)
     return Graph(nodes, tuple(sorted(edges)))
 
 

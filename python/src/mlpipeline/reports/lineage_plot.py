@@ -77,7 +77,7 @@ def _box(node: Node, place: tuple[float, float], marked: Key) -> Markup:
 
 
 def _title(node: Node) -> str:
-    if node.kind in {"data", "live", "decision"} and node.detail:
+    if node.kind in {"data", "live", "decision", "answers"} and node.detail:
         return f"{node.kind}: {node.detail}"
     return node.kind
 
@@ -89,7 +89,7 @@ def _words(x: float, y: float, words: str, fill: str, size: int) -> Markup:
 
 def _short(node: Node) -> str:
     digits = node.name.split(":", 1)[-1]
-    if node.kind in {"data", "model", "package", "image", "commit"} and len(digits) > 12:
+    if node.kind in {"data", "model", "package", "image", "commit", "answers"} and len(digits) > 12:
         return digits[:12]
     if node.kind == "live":
         return node.name.rpartition(", ")[2]

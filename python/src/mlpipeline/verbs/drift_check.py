@@ -16,6 +16,7 @@ from mlpipeline.core.traffic import Colour
 from mlpipeline.core.verdict import Verdict, worst
 from mlpipeline.errors import EnvironmentFault, MlpipelineError
 from mlpipeline.ports import Observed
+from mlpipeline.record.journal import Journal
 from mlpipeline.record.lease import holder
 from mlpipeline.record.ledger import Entry
 from mlpipeline.record.result import Reason, Result
@@ -92,7 +93,7 @@ def compared(context: Context) -> Compared:
     if told.event == "stopped":
         return _stopped(told, now, observed)
     live = next(entry for entry in reversed(entries) if entry.event == "live")
-    found = [*_of_users(live, observed), *_of_versions(context, live, observed)]
+    found = [*_of_users(live, observed), *_of_copies(context, observed), *_of_versions(context, live, observed)]
     unknown: list[str] = []
     parts: dict[str, int] = {}
     for name, part in now.items():
@@ -126,6 +127,13 @@ def _of_users(live: Entry, observed: Observed) -> list[Difference]:
     found = [Difference(ROUTER, _ROUTES, _shared(wanted), _shared(now))] if now != wanted else []
     pinned, told = observed.plan.cohort_words, live.facts.get("cohorts", "")
     return found if pinned == told else [*found, Difference(ROUTER, "cohorts", told or "none", pinned or "none")]
+
+
+def _of_copies(context: Context, observed: Observed) -> list[Difference]:
+    """Copies of requests go to a candidate while it is released, and to nobody else."""
+    if observed.plan is None or not observed.plan.mirror or Journal(context.places.journal).read().release is not None:
+        return []
+    return [Difference(ROUTER, "copies of requests", "to nobody", f"to {observed.plan.live.other}")]
 
 
 def _of_versions(context: Context, live: Entry, observed: Observed) -> list[Difference]:

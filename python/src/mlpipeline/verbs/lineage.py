@@ -11,7 +11,7 @@ import msgspec
 from mlpipeline import __version__
 from mlpipeline.clock import iso
 from mlpipeline.core import lineage
-from mlpipeline.core.lineage import Graph, Happened, Key, Made
+from mlpipeline.core.lineage import Answered, Graph, Happened, Key, Made
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.record.ledger import Entry
@@ -86,7 +86,7 @@ def find(context: Context, what: str = "") -> Lineage:
 def graph(context: Context) -> Graph:
     """Everything that is known of this service here. Raises EnvironmentFault for a broken ledger."""
     entries = context.ledger.read()
-    return lineage.graph(_made(context, entries), _happened(entries))
+    return lineage.graph(_made(context, entries), _happened(entries), _answered(entries))
 
 
 def _made(context: Context, entries: Sequence[Entry]) -> list[Made]:
@@ -140,6 +140,21 @@ def _happened(entries: Sequence[Entry]) -> list[Happened]:
                     package, version = facts.get(f"{prefix}digest", ""), facts.get(f"{prefix}model_version", "")
                     found.append(Happened("live", entry.seq, entry.at, package, version, f"{share} % of users"))
     return found
+
+
+def _answered(entries: Sequence[Entry]) -> list[Answered]:
+    """Batches that were scored and whose answers were put in place."""
+    found = [entry.facts for entry in entries if entry.event == "score" and entry.facts.get("output_digest")]
+    return [
+        Answered(
+            facts["digest"],
+            facts["input_digest"],
+            facts["output_digest"],
+            (facts.get("input", ""), facts.get("output", "")),
+            facts.get("model_version", ""),
+        )
+        for facts in found
+    ]
 
 
 def _evidence(results: Mapping[str, Result], verb: str) -> Mapping[str, Any]:
