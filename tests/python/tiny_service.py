@@ -41,6 +41,8 @@ def metrics():
 async def answer(path, traffic):
     if path == "/ready":
         return (503, b"loading") if behaviour["never_ready"] else (200, b"ready")
+    if path == "/ping":
+        return 200, b""
     if path == "/metrics":
         return 200, metrics()
     if path != "/invocations":
