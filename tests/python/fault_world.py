@@ -66,11 +66,13 @@ class FaultWorld:
     Args:
         kind: Of target.
         folder: Of this test alone.
+        settings: Of the target, besides those that its world chooses.
     """
 
-    def __init__(self, kind: str, folder: Path) -> None:
+    def __init__(self, kind: str, folder: Path, **settings: object) -> None:
         self.kind = kind
         self.world: TargetWorld = WORLDS[kind](folder)
+        self._set(**settings)
         self.places: Places = self.world.places  # type: ignore[attr-defined]
         self.verdicts: dict[str, Verdict] = {}
         self.during: Callable[[str], None] = lambda _stage: None
@@ -94,15 +96,17 @@ class FaultWorld:
         world = World(target=target, registry=lambda: registry, metrics=lambda _url: FakeMetrics())
         return Context(config=self.config, places=at, clock=SystemClock(), console=self.console, world=world, actor="tester")
 
-    def packaged(self, behaviour: Behaviour | None = None) -> Run:
-        """A run up to ``register``."""
+    def packaged(self, behaviour: Behaviour | None = None, *, of: Result | None = None) -> Run:
+        """A run up to ``register``.
+
+        Args:
+            of: What ``package`` really made; by default a tiny service.
+        """
         self._made += 1
-        context, artifact = self.context(), self.world.artifact(behaviour or Behaviour(f"version {self._made}"))
+        context = self.context()
         run = Run(id=f"run-{self._made:03}", service=self.places.service, commit="c" * 40, created=iso(context.clock.now()))
         context.runs.create(run)
-        made = artifact.image
-        image = {"digest": made.digest, "id": made.id, "layout": made.source} if made is not None else None
-        package: dict[str, object] = {"digest": artifact.digest, "path": artifact.path, **({"image": image} if image else {})}
+        package = dict(of.evidence) if of is not None else self._tiny(behaviour or Behaviour(f"version {self._made}"))
         evidence = {"package": package, "register": {"name": "contract", "version": str(self._made)}}
         for verb, found in evidence.items():
             passed = Result(
@@ -110,6 +114,13 @@ class FaultWorld:
             )
             context.runs.write(passed)
         return run
+
+    def _tiny(self, behaviour: Behaviour) -> dict[str, object]:
+        """What ``package`` would say of it."""
+        artifact = self.world.artifact(behaviour)
+        made = artifact.image
+        image = {"image": {"digest": made.digest, "id": made.id, "layout": made.source}} if made is not None else {}
+        return {"digest": artifact.digest, "path": artifact.path, **image}
 
     def release(self, run: Run) -> Result:
         """From ``deploy`` to ``settle``, or to the first that does not pass."""
@@ -192,13 +203,18 @@ class FaultWorld:
     @contextmanager
     def impatient(self) -> Iterator[None]:
         """What is not ready within two seconds is not waited for."""
-        name = "settings" if hasattr(self.world, "settings") else "_settings"
-        before = getattr(self.world, name)
-        setattr(self.world, name, msgspec.structs.replace(before, ready_timeout=Duration(2)))
+        before = self._set(ready_timeout=Duration(2))
         try:
             yield
         finally:
-            setattr(self.world, name, before)
+            self._set(ready_timeout=before.ready_timeout)
+
+    def _set(self, **changes: object) -> Any:
+        """Changes settings of the target; returns what they were."""
+        name = "settings" if hasattr(self.world, "settings") else "_settings"
+        before = getattr(self.world, name)
+        setattr(self.world, name, msgspec.structs.replace(before, **changes))
+        return before
 
     def paused(self) -> int:
         """The process that has to answer for the target to change: Envoy, or the container engine."""

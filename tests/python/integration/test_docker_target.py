@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -366,3 +367,19 @@ def test_what_somebody_removed_by_hand_comes_back(make_world: MakeWorld) -> None
     with ConstantLoad(world.address) as load:
         assert load.wait_for("blue", 20)
     assert load.failed == 0
+
+
+def test_an_engine_that_is_gone_for_a_moment_is_waited_for_once_it_has_answered(make_world: MakeWorld) -> None:
+    """As while it is restarted: its socket is not there."""
+    world = make_world()
+    target = world.target()
+    before = target.observe()
+    socket_file, away = world.engine.folder / "socket", world.engine.folder / "away"
+    target._engine.client.get_adapter("http+docker://").pools.clear()  # connections end with the engine
+    socket_file.rename(away)
+    back = threading.Timer(1.0, lambda: away.rename(socket_file))
+    back.start()
+    try:
+        assert target.observe() == before
+    finally:
+        back.join()

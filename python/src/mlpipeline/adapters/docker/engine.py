@@ -11,6 +11,9 @@ from mlpipeline.core.container import ROLE, SERVICE
 from mlpipeline.errors import EnvironmentFault
 
 TIMEOUT_SECONDS = 120
+QUESTIONS = 16
+LONGEST_PAUSE_SECONDS = 5
+"""Between two of them; together they take about a minute."""
 OLDEST_API = (1, 41)
 """Of engine 20.10."""
 
@@ -42,6 +45,7 @@ class Engine:
             if self._address:
                 given["base_url"] = self._address
             client = docker.APIClient(**given, version="auto", timeout=self._timeout)
+        _wait_for(client)
         if tuple(int(part) for part in client.api_version.split(".")) < OLDEST_API:
             raise EnvironmentFault(
                 "the container engine is too old",
@@ -136,6 +140,19 @@ class Engine:
         """From now on; while it starts, the engine must not bring back what cannot start."""
         with self.asked("a container's restart policy could not be set", container=container):
             self.client.update_container(container, restart_policy={"Name": policy})
+
+
+def _wait_for(client: Any) -> None:
+    """An engine that answered once is waited for when it is gone for a while: questions are asked again for about a minute.
+
+    What changes something never is: whether it was done is not known then, and the next look at the engine tells.
+    """
+    from urllib3.util import Retry
+
+    again = Retry(total=None, connect=0, read=QUESTIONS, status=0, other=0, backoff_factor=0.25, allowed_methods={"GET"})
+    again.backoff_max = LONGEST_PAUSE_SECONDS
+    for adapter in client.adapters.values():
+        adapter.max_retries = again
 
 
 def said(error: BaseException) -> str:
