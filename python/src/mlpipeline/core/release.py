@@ -351,7 +351,7 @@ def decide(state: State, seen: Seen, stages: Sequence[Stage], event: Event, coho
     elif state.release is None:
         step = Step(state, refused="no release is in progress")
     elif isinstance(event, Settle):
-        step = _settle(state, state.release, seen, cohorts)
+        step = _settle(state, state.release, seen)
     else:
         step = _progress(state, state.release, seen, stages, event, cohorts=cohorts)
     intents = tuple(str(effect) for effect in step.effects)
@@ -524,11 +524,12 @@ def _shift(release: Release, seen: Seen, stages: Sequence[Stage], cohorts: Seque
     return (*before, Route(stages[release.stage].plan(release.colour.other, cohorts)), WatchStage(release.stage))
 
 
-def _settle(state: State, release: Release, seen: Seen, cohorts: Sequence[Cohort]) -> Step:
+def _settle(state: State, release: Release, seen: Seen) -> Step:
     if release.phase not in (Phase.SWITCHED, Phase.SETTLING):
         return Step(state, refused=f"run {release.run} is {release.phase}; only a switched release settles")
     everybody = TrafficPlan.all_to(release.colour)
-    if seen.plan not in (None, everybody) and seen.plan == moved_plan(release, cohorts) and release.phase is Phase.SWITCHED:
+    staying = seen.plan is not None and seen.plan.live is release.colour and not seen.plan.share and bool(seen.plan.cohorts)
+    if staying and release.phase is Phase.SWITCHED:
         # Nothing is retired before the cohorts that stayed behind were moved, and that was proven.
         return Step(state, (Route(everybody, prove=True),))
     if seen.plan != everybody:
