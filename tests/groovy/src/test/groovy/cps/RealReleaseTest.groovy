@@ -53,7 +53,7 @@ class RealReleaseTest extends CpsWorld {
         Thread users = Thread.startDaemon { while (!over) { predicted(); sleep(20) } }
         try {
             candidateThatDiesWhilePeopleThinkIsWithdrawn()
-            stoppedBuildLeavesUsersWhereTheyAre()
+            buildStoppedInTheSwitchLeavesUsersOnAProvenColour()
             nextReleaseIsComparedWithTheChampion()
         } finally {
             over = true
@@ -103,15 +103,31 @@ class RealReleaseTest extends CpsWorld {
         assert predicted() == 200
     }
 
-    private void stoppedBuildLeavesUsersWhereTheyAre() {
+    private void buildStoppedInTheSwitchLeavesUsersOnAProvenColour() {
         changed(0.8, 9)
-        scenario.abortAt = '^sh .*label=mlpipeline train '
+        approvedBy('alice')
+        File moving = new File(folder.root, 'users-are-moving')
+        scenario.onceThereIs = moving.path
+        scenario.abortAt = '^sh .*label=mlpipeline switch '
+        int before = moves().size()
+        Thread watcher = Thread.startDaemon {
+            waitedFor { moves().size() > before }
+            moving.text = ''
+        }
 
         Report report = run('mlPipeline()')
 
+        watcher.join(60_000)
+        scenario.onceThereIs = ''
         scenario.abortAt = ''
         assert report.result == 'ABORTED', report.log
         assert report.error.contains('FlowInterruptedException: Aborted by Bob Example')
+        assert report.description == 'aborted: Bob Example' && report.held.empty
+        assert verbs(report).takeRight(2) == ['switch', 'resume'], report.log
+        assert report.archived.any { it ==~ '.mlpipeline/runs/.*/report/index.html' }
+        // Some users were on the candidate; all are on the champion of before.
+        assert moves()[before].share != '100' && moves().last().share == '100', moves()
+        assert moves().last().digest == ledger().findAll { it.event == 'settled' }.last().facts.digest
         assert predicted() == 200
     }
 
@@ -171,6 +187,11 @@ class RealReleaseTest extends CpsWorld {
     private static boolean there(String program, String place) {
         List<File> places = [new File(ROOT, place)] + System.getenv('PATH').split(':').collect { new File(it) }
         return places.any { new File(it, program).canExecute() }
+    }
+
+    /** Each time users were moved: to which package, and how many percent of them. */
+    private List<Map> moves() {
+        return ledger().findAll { it.event == 'live' }*.facts
     }
 
     private List<Map> ledger() {
