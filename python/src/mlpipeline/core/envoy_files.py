@@ -120,6 +120,29 @@ def with_readers(bootstrap: Mapping[str, object], inside: Address, admin_port: i
     return {**bootstrap, "static_resources": {**static, **more}}
 
 
+def with_checks(bootstrap: Mapping[str, object], path: str) -> dict[str, object]:
+    """A bootstrap whose Envoy asks both colours itself, so that it can tell whether it reaches one before users are sent there. A
+    colour that does not answer still gets its users: there is no better place for them.
+
+    Args:
+        path: What a colour answers with 200.
+    """
+    check = {
+        "timeout": "2s",
+        "interval": "1s",
+        "no_traffic_interval": "1s",
+        "unhealthy_threshold": 3,
+        "healthy_threshold": 1,
+        "http_health_check": {"path": path},
+    }
+    static = msgspec.convert(bootstrap["static_resources"], dict[str, list[dict[str, object]]])
+    clusters = [
+        {**cluster, "health_checks": [check], "ignore_health_on_host_removal": True} if cluster["type"] == "EDS" else cluster
+        for cluster in static["clusters"]
+    ]
+    return {**bootstrap, "static_resources": {**static, "clusters": clusters}}
+
+
 def routes(plan: TrafficPlan, version: str) -> dict[str, object]:
     """The file that is one traffic plan. ``version`` comes back in Envoy's statistics once it is applied."""
     action = _action(plan.live, plan)

@@ -251,7 +251,7 @@ def router_files(service: str, namespace: str, contents: Mapping[str, Mapping[st
 def router_bootstrap() -> Object:
     """What the router's Envoy starts with: that of every target, and a listener for those who may only read."""
     found = files.bootstrap(ROUTER_FILES, ("0.0.0.0", USERS_PORT), ("127.0.0.1", ADMIN_PORT))  # noqa: S104 - in a pod
-    return files.with_readers(found, ("0.0.0.0", INSIDE_PORT), ADMIN_PORT)  # noqa: S104 - in a pod
+    return files.with_readers(files.with_checks(found, "/ready"), ("0.0.0.0", INSIDE_PORT), ADMIN_PORT)  # noqa: S104 - in a pod
 
 
 def resources(limits: Limits) -> Object:
