@@ -21,7 +21,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.record.journal import Journal
 from mlpipeline.record.run import Run
-from mlpipeline.verbs import deploy, hooks, rollback, settle, status, switch
+from mlpipeline.verbs import deploy, hooks, resume, rollback, settle, status, switch
 from mlpipeline.verbs import run as run_verb
 from release_story import Story
 
@@ -319,6 +319,33 @@ def test_a_cohort_that_does_not_leave_the_old_colour_is_not_settled_over(tell, m
     story.world.target.owes = 0
     assert settle.run(story.context, made).verdict is Verdict.PASS
     assert set(story.world.target.colours) == {GREEN}
+
+
+def test_what_a_dead_worker_left_is_not_settled_past_a_hook_or_a_cohort(tell) -> None:
+    story = tell(Rollout(cohorts={"vip": VIP}, hooks=with_hooks(before_settle="$(cat code)").hooks))
+    (story.world.places.project / "code").write_text("0")
+    story.released()
+    made = story.packaged()
+    deploy.run(story.context, made)
+    switch.run(story.context, made)
+    assert "before_settle was not asked yet" in resume.run(story.context).summary
+    assert story.world.target.plan.cohorts and story.journal.release.phase is Phase.SWITCHED
+    (story.world.places.project / "code").write_text("11")
+    assert settle.run(story.context, made).verdict is Verdict.INCONCLUSIVE
+    (story.world.places.project / "code").write_text("0")
+    assert settle.run(story.context, made).verdict is Verdict.PASS
+    assert story.world.target.plan == TrafficPlan.all_to(GREEN) and set(story.world.target.colours) == {GREEN}
+
+
+def test_resume_gathers_a_cohort_before_it_settles(tell) -> None:
+    story = tell(Rollout(cohorts={"vip": VIP}))
+    story.released()
+    made = story.packaged()
+    deploy.run(story.context, made)
+    switch.run(story.context, made)
+    assert resume.run(story.context).verdict is Verdict.PASS
+    assert story.world.target.plan == TrafficPlan.all_to(GREEN) and set(story.world.target.colours) == {GREEN}
+    assert settle.run(story.context, made).verdict is Verdict.PASS
 
 
 def test_users_of_a_cohort_are_taken_back_with_everybody(tell) -> None:

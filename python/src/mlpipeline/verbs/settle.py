@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import msgspec
 
+from mlpipeline.config.rollout_plan import hook, is_set
 from mlpipeline.core.release import Phase, Release, Settle, Settled, TakeBack, quarantines_of
 from mlpipeline.core.traffic import TrafficPlan
 from mlpipeline.core.verdict import Verdict
-from mlpipeline.errors import ConfigurationError
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs import hooks
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.holding import held
 from mlpipeline.verbs.releasing import Releasing, moved_numbers
+
+_BEFORE = ("after_switch", "before_settle")
+"""Hooks that may say no while the old version is still warm."""
 
 
 def run(context: Context, run: Run) -> Result:
@@ -68,7 +72,11 @@ def run(context: Context, run: Run) -> Result:
 
 def _asked(context: Context, run: Run, releasing: Releasing, release: Release) -> Reason | None:
     """The hook's refusal: users are back on the champion when it failed, and stay where they are when nobody knows."""
-    found = hooks.ask(context, run, "before_settle", release, share=100) if release.phase is Phase.SWITCHED else None
+    found = None
+    # A worker may have died after all users moved and before anybody was asked about that.
+    for point in _BEFORE if release.phase is Phase.SWITCHED else ():
+        if found is None or found.verdict is Verdict.PASS:
+            found = hooks.ask(context, run, point, release, share=100)
     if found is None or found.verdict is Verdict.PASS:
         return None
     if found.verdict is not Verdict.FAIL:
@@ -108,11 +116,33 @@ def _told(context: Context, run: Run) -> dict[str, object]:
 
 
 def end(context: Context, releasing: Releasing, release: Release) -> None:
-    """Ends a release that all users were switched to: aliases, the old colour, the journal, the ledger."""
+    """Ends a release that all users were switched to: aliases, the old colour, the journal, the ledger.
+
+    Raises:
+        ConfigurationError: A hook that may still say no was not asked.
+        EnvironmentFault: A cohort that stayed on the champion does not leave it in time.
+    """
+    if release.phase is Phase.SWITCHED:
+        _refuse_unasked(context, release)
+        gathered = _gathered(releasing, release)
+        if gathered is not None and gathered.verdict is not Verdict.PASS:
+            raise EnvironmentFault(gathered.summary, tries=("mlpipeline resume",))
     releasing.happen(Settle())
     _note_lifted(releasing, release)
     releasing.happen(Settled())
     context.note("settled", run=release.run, facts=_facts(release))
+
+
+def _refuse_unasked(context: Context, release: Release) -> None:
+    run = next((known for known in context.runs.all() if known.id == release.run), None)
+    passed = {one.point for one in hooks.asked(context, run) if one.verdict is Verdict.PASS} if run is not None else set()
+    waiting = [point for point in _BEFORE if is_set(hook(context.config.rollout, point)) and point not in passed]
+    if waiting:
+        raise ConfigurationError(
+            f"the hook {waiting[0]} was not asked yet, so the release waits",
+            facts={"run": release.run},
+            tries=(f"mlpipeline run --run {release.run}    # asks it, and goes on",),
+        )
 
 
 def _facts(release: Release) -> dict[str, str]:
