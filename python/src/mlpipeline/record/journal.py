@@ -17,6 +17,10 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    def exists(self) -> bool:
+        """Whether anything was ever written down here."""
+        return self._path.is_file()
+
     def read(self) -> State:
         """The newest state; an empty one before the first release.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from mlpipeline.config import rollout_plan
 from mlpipeline.config.rollout_plan import cohorts
+from mlpipeline.core.adopting import adopted
 from mlpipeline.core.container import ContainerImage
 from mlpipeline.core.release import (
     Conclude,
@@ -70,7 +72,7 @@ class Releasing:
         self.target = context.world.target()
         self.stages = stages(context)
         self._cohorts = cohorts(context.config.rollout)
-        self.state = self._journal.read()
+        self.state = self._journal.read() if self._journal.exists() else self._adopted()
         self._told_found = False
 
     @property
@@ -85,6 +87,23 @@ class Releasing:
     def see(self) -> Seen:
         """The target's word, read anew."""
         return seen(self.target.observe())
+
+    def _adopted(self) -> State:
+        """Without a journal: another machine had it, or it was lost. The target is there all the same."""
+        try:
+            now = self.see()
+        except EnvironmentFault:
+            return State()
+        if not now.deployed:
+            return State()
+        champion = ""
+        with suppress(EnvironmentFault):
+            for entry in self._context.ledger.read():
+                champion = entry.facts.get({"settled": "digest", "rolled-back": "to"}.get(entry.event, ""), champion)
+        found = adopted(now, champion)
+        if found.champion is not None:
+            self._context.console.say("there is no journal of this service here; what the target and the ledger say counts")
+        return found
 
     def happen(self, event: Event) -> Done:
         """Journals what follows from the event and carries it out.
