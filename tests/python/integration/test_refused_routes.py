@@ -17,7 +17,7 @@ from tiny_service import Behaviour
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 
-@pytest.fixture(params=["docker", "local"])
+@pytest.fixture(params=["docker", "kubernetes", "local"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TargetWorld]:
     made = WORLDS[request.param](tmp_path)
     try:
