@@ -8,9 +8,11 @@ import functools
 import io
 import tarfile
 import tempfile
-import time
+import threading
 import uuid
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,7 +30,7 @@ from mlpipeline.core import container as labels
 from mlpipeline.core.container import ContainerImage
 from mlpipeline.core.image import INDEX_TYPE, MANIFEST_TYPE, Descriptor
 from mlpipeline.core.kubernetes_places import Names
-from mlpipeline.core.traffic import Colour
+from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.ports import Artifact
 from tiny_service import Behaviour, make_bundle
 
@@ -59,10 +61,14 @@ def _on_nodes() -> set[str]:
     return set()
 
 
+_one_at_a_time = threading.RLock()
+
+
 def on_nodes(layout: Path, image: ContainerImage, tag: str) -> ContainerImage:
     """Hands an image of a layout to the nodes, once, with those of its layers that they do not have yet."""
-    if image.digest not in _on_nodes():
-        load(_archive(layout, image, f"{REPOSITORY}:{tag}"))
+    with _one_at_a_time:
+        if image.digest not in _on_nodes():
+            load(_archive(layout, image, f"{REPOSITORY}:{tag}"))
     return msgspec.structs.replace(image, reference=f"{REPOSITORY}@{image.digest}")
 
 
@@ -139,7 +145,8 @@ class KubernetesWorld:
     def artifact(self, behaviour: Behaviour) -> Artifact:
         bundle = make_bundle(self._folder / "bundles", behaviour)
         layout = folder() / "layout"
-        image = on_nodes(layout, service_image(layout, bundle), bundle.digest[7:19])
+        with _one_at_a_time:
+            image = on_nodes(layout, service_image(layout, bundle), bundle.digest[7:19])
         return Artifact(bundle.digest, "/bundles/of/the/test", bundle.model_version, run="one", image=image)
 
     def kill_colour(self, colour: Colour) -> None:
@@ -166,7 +173,34 @@ class KubernetesWorld:
         for kind in ("Deployment", "PodDisruptionBudget", "Service", "ConfigMap", "Lease"):
             for found in self.cluster.listed(kind, labels={labels.SERVICE: self.service}):
                 self.cluster.delete(kind, found["metadata"]["name"])
-        deadline = time.monotonic() + 60
-        while self.pods() and time.monotonic() < deadline:
-            self._end()
-            time.sleep(0.1)
+        self._end()  # whatever is left goes with the namespace
+
+
+class LiveWorlds:
+    """Services with blue serving users and green beside it, made while the test before runs: what takes long is waiting."""
+
+    def __init__(self) -> None:
+        self._makers = ThreadPoolExecutor(1)
+        self._coming: deque[Future[KubernetesWorld]] = deque()
+        atexit.register(self._makers.shutdown, wait=False, cancel_futures=True)
+
+    def take(self) -> KubernetesWorld:
+        """The next one; and the one after it is begun."""
+        router_image()
+        while len(self._coming) < 2:
+            self._coming.append(self._makers.submit(self._made, folder() / uuid.uuid4().hex))
+        return self._coming.popleft().result()
+
+    def _made(self, place: Path) -> KubernetesWorld:
+        world = KubernetesWorld(place)
+        target = world.target()
+        target.deploy(Colour.BLUE, world.artifact(Behaviour("one")))
+        target.route(TrafficPlan.all_to(Colour.BLUE))
+        target.deploy(Colour.GREEN, world.artifact(Behaviour("two")))
+        return world
+
+
+@functools.cache
+def live_worlds() -> LiveWorlds:
+    """Of this test session."""
+    return LiveWorlds()

@@ -120,3 +120,14 @@ def kubernetes_world(folder: Path) -> TargetWorld:
 
 
 WORLDS: dict[str, Callable[[Path], TargetWorld]] = {"local": LocalWorld, "docker": docker_world, "kubernetes": kubernetes_world}
+
+
+def made_ahead(_folder: Path) -> TargetWorld:
+    """One of a cluster that is live already; the next one is made while a test runs."""
+    from kubernetes_parts import live_worlds
+
+    return live_worlds().take()
+
+
+LIVE_WORLDS = {**WORLDS, "kubernetes": made_ahead}
+"""For tests that begin with blue serving ``one`` to users, and ``two`` in green; elsewhere that takes no time worth saving."""

@@ -13,7 +13,7 @@ from constant_load import ConstantLoad
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import EnvironmentFault, Failed, Held
 from mlpipeline.ports import Target
-from target_world import WORLDS, TargetWorld
+from target_world import LIVE_WORLDS, WORLDS, TargetWorld
 from tiny_service import Behaviour
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
@@ -25,7 +25,7 @@ PROOF_SECONDS = 30.0
 
 @pytest.fixture(params=sorted(WORLDS))
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TargetWorld]:
-    made = WORLDS[request.param](tmp_path)
+    made = (LIVE_WORLDS if "live" in request.fixturenames else WORLDS)[request.param](tmp_path)
     try:
         yield made
     finally:
