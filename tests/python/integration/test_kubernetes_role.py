@@ -15,10 +15,8 @@ from kubernetes_cluster import client, cluster, gateway_api, kubeconfig, own_nam
 from kubernetes_parts import KubernetesWorld
 from mlpipeline.adapters.kubernetes import KubernetesTarget, checkup
 from mlpipeline.adapters.kubernetes.api import Cluster, Conflict
-from mlpipeline.adapters.kubernetes.lease import ServiceLease
 from mlpipeline.clock import SystemClock
 from mlpipeline.config.sections.target import Kubernetes
-from mlpipeline.core.kubernetes_places import Names
 from mlpipeline.core.kubernetes_role import permissions
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed, MlpipelineError
@@ -153,7 +151,7 @@ def test_doctor_says_beforehand_what_this_worker_may_not(router: str, tmp_path: 
         until(lambda: checkup.cluster_report(lacking, "churn", {}, SystemClock()) == "", "the cluster heard of the smaller role")
     assert set(caught.value.facts["missing"].split(", ")) == {
         *("get pods/proxy", "create pods/proxy"),
-        *(f"{verb} leases.coordination.k8s.io" for verb in ("get", "create", "update")),
+        *(f"{verb} leases.coordination.k8s.io" for verb in ("get", "create", "update", "delete")),
     }
 
 
@@ -235,12 +233,9 @@ def test_the_role_is_what_a_whole_release_needs_and_no_more(
     file = worker(tmp_path, namespace, router)
     settings = Kubernetes(**{**_fields(world.settings), "kubeconfig": str(file)})
     calls.seen.clear()
-    lease = ServiceLease(cluster(namespace, file=str(file)), world.service, Names(world.service).lease, SystemClock(), renew=0.1)
-    lease.acquire(Holder(pid=1, host="here", user="ci", run="one", since="now"))
-    try:
-        release(KubernetesTarget(world.service, settings, SystemClock(), {}), one, two, broken, plans)
-    finally:
-        lease.release()
+    target = KubernetesTarget(world.service, settings, SystemClock(), {})
+    with target.hold(Holder(pid=1, host="here", user="ci", run="one", since="now")):
+        release(target, one, two, broken, plans)
     allowed = {(group, kind, verb) for (group, kind), verbs in permissions(router).items() for verb in verbs}
     assert calls.seen <= allowed
     assert allowed - calls.seen <= LAST_RESORT

@@ -17,7 +17,7 @@ _EVERYWHERE: Permissions = {
     # to see whether somebody else scales a colour
     ("autoscaling", "horizontalpodautoscalers"): ("list",),
     # one worker per service
-    ("coordination.k8s.io", "leases"): ("get", "create", "update"),
+    ("coordination.k8s.io", "leases"): ("get", "create", "update", "delete"),
     # a pod whose node is gone is removed by hand
     ("", "pods"): ("list", "delete"),
     # the last words of what did not start
