@@ -22,14 +22,13 @@ def note_standing(context: Context, name: str, *, run: str = "") -> None:
     """
     try:
         part = context.world.target().inventory().get(name)
+        if part is None or not part.facts:
+            return
+        last = recorded(context.ledger.read(), name)
+        if last is None or last.facts.get("instance") != part.instance:
+            context.note(EVENT, run=run, facts={"part": name, "instance": part.instance, "runs": _encoded(part)})
     except EnvironmentFault as fault:
         context.console.say(f"how {name} runs could not be recorded: {fault.what}")
-        return
-    if part is None or not part.facts:
-        return
-    last = recorded(context.ledger.read(), name)
-    if last is None or last.facts.get("instance") != part.instance:
-        context.note(EVENT, run=run, facts={"part": name, "instance": part.instance, "runs": _encoded(part)})
 
 
 def recorded(entries: Sequence[Entry], name: str) -> Entry | None:
