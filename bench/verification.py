@@ -1,6 +1,7 @@
 """False alarms and detection of the release verdict by seeded simulation, beside the rules that other tools use.
 
-Usage: ``python bench/verification.py [--runs N] [--seed S]``. Prints tables with exact (Clopper-Pearson) 95 % intervals.
+Usage: ``python bench/verification.py [--runs N] [--seed S] [--only PART]``. Prints tables with exact (Clopper-Pearson) 95 %
+intervals, and beside the times to detection what rules could reach that were told how rough the traffic is (``bench/oracle.py``).
 
 A release is 30 minutes of 10-second ticks, at equal traffic for both colours unless said otherwise, preceded by 10 minutes
 of the champion alone, on which our test calibrates itself as it does in a release. Base rate of events 0.5 %. Regimes:
@@ -26,20 +27,14 @@ from collections.abc import Callable, Sequence
 from math import log
 
 import numpy as np
+import oracle
 from scipy import stats
 
 from mlpipeline.core.disagreement import WEIGHT
-from mlpipeline.core.judge import PASS_ERROR, Judge, Look, MetricPlan, Plan
+from mlpipeline.core.judge import EFFECT, PASS_ERROR, RULES, Judge, Look, MetricPlan, Plan
+from mlpipeline.core.paired import PairedBank
 from mlpipeline.core.proportions import AboveTest
-from mlpipeline.core.sequential import (
-    EXCLUSION_CAUTION,
-    HarmTest,
-    RestartedHarmTest,
-    Tick,
-    calibrate,
-    log_mean_exp,
-    log_weighted_sum,
-)
+from mlpipeline.core.sequential import EXCLUSION_CAUTION, Calibration, HarmBank, calibrate, log_weighted_sum
 from mlpipeline.core.weighted_score import TOLERANCE, relative_change, shift
 
 REGIMES = ("iid", "shared", "hard", "hard2")
@@ -48,9 +43,19 @@ TICKS = 180
 HISTORY = 60
 BASE = 0.005
 ALPHA = 0.01
+PEERS = 200
+"""How many releases a cell the slower rules of others get."""
 STAGE_ENDS = (30, 60, 90)
 Counts = np.ndarray
-Rule = Callable[[Counts, Counts], int | None]
+Found = list[int | None]
+"""Of each release the tick at which it was taken back."""
+Rule = Callable[[Counts, Counts], Found]
+"""From the histories and looks of many releases."""
+CLUMPING = 1.86
+"""Of retries: the mean square of their number over its mean."""
+ERRORS_WANDER = (0.6, 0.3 * float(np.sqrt(2)), CLUMPING)
+LATENCY_WANDER = (0.6, 0.4, 1.0)
+"""What the oracle is told of hard: memory, deviation and clumping of the difference of the two logarithms of the rate."""
 
 
 def autoregression(rng: np.random.Generator, runs: int, ticks: int, memory: float, deviation: float) -> Counts:
@@ -91,27 +96,39 @@ def events(rng: np.random.Generator, regime: str, requests: Counts, common: Coun
     return np.minimum(requests, first + retries)
 
 
-def ours(history: Counts, looks: Counts) -> int | None:
-    """Tick of the rollback over all metrics given: ``history`` and ``looks`` have a leading axis of metrics."""
-    tests = [RestartedHarmTest(1.1, calibrate([(int(n), int(k)) for n, k in metric])) for metric in history]
+def calibrations(history: Counts) -> list[Calibration]:
+    return [calibrate([(int(n), int(k)) for n, k in one]) for one in history]
+
+
+def ours(history: Counts, looks: Counts, metrics: int = 1) -> Found:
+    """Of releases with so many metrics each, which follow each other in ``history`` and ``looks``."""
+    del history
+    bank = PairedBank([EFFECT] * len(looks))
+    found: Found = [None] * (len(looks) // metrics)
     for tick in range(looks.shape[1]):
-        for test, row in zip(tests, looks[:, tick], strict=True):
-            test.add(Tick(*map(int, row)))
-            if tick in STAGE_ENDS:
-                test.next_stage()
-        if log_mean_exp([test.log_e for test in tests]) >= -log(ALPHA):
-            return tick + 1
-    return None
+        bank.add(looks[:, tick], TICK_SECONDS)
+        evidence = np.logaddexp.reduce(bank.log_e.reshape(-1, metrics), axis=1) - log(metrics)
+        for run in np.flatnonzero(evidence >= -log(ALPHA)):
+            found[run] = found[run] or tick + 1
+        if tick in STAGE_ENDS:
+            bank.next_stage()
+    return found
 
 
-def promoted(history: Counts, looks: Counts) -> int | None:
+def promoted(history: Counts, looks: Counts) -> Found:
     """Tick at which harm of twice the rate is excluded with 95 % confidence, so that the metric passes early."""
-    test = HarmTest(1 / 2, calibrate([(int(n), int(k)) for n, k in history]), EXCLUSION_CAUTION)
-    for tick, row in enumerate(looks, start=1):
-        test.add(Tick(*map(int, row)).swapped)
-        if test.log_e >= -log(PASS_ERROR):
-            return tick
-    return None
+    bank = HarmBank([1 / 2] * len(looks), calibrations(history), EXCLUSION_CAUTION)
+    found: Found = [None] * len(looks)
+    for tick in range(looks.shape[1]):
+        bank.add(looks[:, tick, [2, 3, 0, 1]])
+        for run in np.flatnonzero(bank.log_e >= -log(PASS_ERROR)):
+            found[run] = found[run] or tick + 1
+    return found
+
+
+def singly(rule: Callable[[Counts], int | None]) -> Rule:
+    """A peer's rule, which looks at one release at a time and knows no history."""
+    return lambda _, looks: [rule(one) for one in looks[:PEERS]]
 
 
 def rates(looks: Counts) -> tuple[Counts, Counts]:
@@ -124,23 +141,23 @@ def after_limit(broken: Counts, limit: int) -> int | None:
     return int(reached[0]) + 1 if len(reached) else None
 
 
-def threshold(limit: int, most: float) -> Rule:
-    return lambda _, looks: after_limit(rates(looks)[0] >= most, limit)
+def threshold(limit: int, most: float) -> Callable[[Counts], int | None]:
+    return lambda looks: after_limit(rates(looks)[0] >= most, limit)
 
 
-def ratio(_: Counts, looks: Counts) -> int | None:
+def ratio(looks: Counts) -> int | None:
     candidate, champion = rates(looks)
     return after_limit(candidate > 1.5 * np.maximum(champion, 1e-9), 3)
 
 
-def z_test(_: Counts, looks: Counts) -> int | None:
+def z_test(looks: Counts) -> int | None:
     n, k, m, h = np.cumsum(looks, axis=0).T
     pooled = (k + h) / np.maximum(n + m, 1)
     deviation = np.sqrt(np.maximum(pooled * (1 - pooled) * (1 / np.maximum(n, 1) + 1 / np.maximum(m, 1)), 1e-12))
     return after_limit((k / np.maximum(n, 1) - h / np.maximum(m, 1)) / deviation > stats.norm.isf(ALPHA), 0)
 
 
-def mann_whitney(_: Counts, looks: Counts) -> int | None:
+def mann_whitney(looks: Counts) -> int | None:
     """Kayenta's judge: the interval of the shift lies beyond a quarter of its estimate, and the mean is a fifth higher."""
     minutes = looks[: len(looks) // 6 * 6].reshape(-1, 6, 4).sum(axis=1)
     candidate, champion = rates(minutes)
@@ -152,7 +169,7 @@ def mann_whitney(_: Counts, looks: Counts) -> int | None:
     return None
 
 
-def mann_whitney_alone(_: Counts, looks: Counts) -> int | None:
+def mann_whitney_alone(looks: Counts) -> int | None:
     """Without Kayenta's tolerance, on the rates of the ticks: quicker, and far more often wrong."""
     candidate, champion = rates(looks)
     for end in range(12, len(looks) + 1, 6):
@@ -162,15 +179,17 @@ def mann_whitney_alone(_: Counts, looks: Counts) -> int | None:
     return None
 
 
-RULES: dict[str, Rule] = {
-    "ours": lambda history, looks: ours(history[None], looks[None]),
-    "Mann-Whitney 98 %, each minute": mann_whitney,
-    "Mann-Whitney p < 2 %, each minute": mann_whitney_alone,
-    "threshold 1 %, limit 0": threshold(0, 0.01),
-    "threshold 2 %, limit 3": threshold(3, 0.02),
-    "ratio 1.5, limit 3": ratio,
-    "z-test 1 %, each look": z_test,
+KAYENTA = "Mann-Whitney 98 %, each minute"
+ALL_RULES: dict[str, Rule] = {
+    "ours": ours,
+    KAYENTA: singly(mann_whitney),
+    "Mann-Whitney p < 2 %, each minute": singly(mann_whitney_alone),
+    "threshold 1 %, limit 0": singly(threshold(0, 0.01)),
+    "threshold 2 %, limit 3": singly(threshold(3, 0.02)),
+    "ratio 1.5, limit 3": singly(ratio),
+    "z-test 1 %, each look": singly(z_test),
 }
+JUDGES = {name: ALL_RULES[name] for name in ("ours", KAYENTA)}
 
 
 WITHIN = {2.0: 780, 5.0: 240, 20.0: 150}
@@ -202,18 +221,32 @@ def within(found: Sequence[int | None], seconds: int) -> str:
     return f"{described(found)}; within {seconds} s {exact(hits, len(found))}"
 
 
-def deadlines(rng: np.random.Generator, runs: int, judges: dict[str, Rule]) -> None:
+def deadlines(rng: np.random.Generator, runs: int) -> None:
     print("\nDetection in 30 minutes, its median time, and how much of it comes in time, hard, 50 requests/s")
+    healthy = releases(rng, "hard", 2000, per_second=50, harm=1.0)[1]
     for harm, seconds in WITHIN.items():
-        case = releases(rng, "hard", runs, per_second=50, harm=harm)
-        for name, rule in judges.items():
-            print(
-                f"  errors x{harm:<4g} {name:32} {within([rule(*one) for one in zip(*case, strict=True)], seconds)}", flush=True
-            )
+        history, looks = releases(rng, "hard", runs, per_second=50, harm=harm)
+        for name, rule in JUDGES.items():
+            print(f"  errors x{harm:<4g} {name:32} {within(rule(history, looks), seconds)}", flush=True)
+        reachable(healthy, looks, ERRORS_WANDER, seconds)
+    healthy = slow_releases(rng, "hard", 2000, 1.0)[1]
     for factor, seconds in LATENCY_WITHIN.items():
-        case = slow_releases(rng, "hard", runs, factor)
-        for name, rule in judges.items():
-            print(f"  p99 x{factor:<7g} {name:32} {within([rule(*one) for one in zip(*case, strict=True)], seconds)}", flush=True)
+        history, looks = slow_releases(rng, "hard", runs, factor)
+        for name, rule in JUDGES.items():
+            print(f"  p99 x{factor:<7g} {name:32} {within(rule(history, looks), seconds)}", flush=True)
+        reachable(healthy, looks, LATENCY_WANDER, seconds)
+
+
+def reachable(healthy: Counts, harmed: Counts, roughness: tuple[float, float, float], seconds: int) -> None:
+    """Of rules that are told the roughness."""
+    ticks = seconds // TICK_SECONDS
+    cells = {
+        "one look at the deadline": oracle.fixed(healthy, harmed, roughness, ticks, ALPHA),
+        "any time": oracle.any_time(harmed[:, :ticks], roughness, ALPHA),
+        "torn between hard and hard2": oracle.torn(harmed[:, :ticks], roughness[2], ALPHA),
+    }
+    told = "; ".join(f"{name} {exact(int(hits.sum()), len(hits))}" for name, hits in cells.items())
+    print(f"    told the roughness: {told}", flush=True)
 
 
 def disagreement(rng: np.random.Generator, runs: int) -> None:
@@ -248,7 +281,7 @@ def described(found: Sequence[int | None]) -> str:
 def table(title: str, rows: dict[str, Rule], cases: dict[str, tuple[Counts, Counts]]) -> None:
     print(f"\n{title}\n{'':32}" + "".join(f"{name:>32}" for name in cases))
     for name, rule in rows.items():
-        cells = [described([rule(history, looks) for history, looks in zip(*case, strict=True)]) for case in cases.values()]
+        cells = [described(rule(*case)) for case in cases.values()]
         print(f"{name:32}" + "".join(f"{cell:>32}" for cell in cells), flush=True)
 
 
@@ -256,15 +289,16 @@ def ten_metrics(rng: np.random.Generator, runs: int) -> None:
     print("\nAny false rollback over ten metrics, 50 requests/s")
     for regime in REGIMES:
         history, looks = releases(rng, regime, 10 * runs, per_second=50, harm=1.0)
-        found = [ours(history[10 * run : 10 * run + 10], looks[10 * run : 10 * run + 10]) for run in range(runs)]
-        alarms = sum(any(mann_whitney(history[at], looks[at]) for at in range(10 * run, 10 * run + 10)) for run in range(runs))
+        found = ours(history, looks, 10)
+        peers = min(runs, PEERS)
+        alarms = sum(any(mann_whitney(looks[at]) for at in range(10 * run, 10 * run + 10)) for run in range(peers))
         ours_alarms = sum(tick is not None for tick in found)
-        print(f"  {regime:8} ours {exact(ours_alarms, runs)}   Mann-Whitney {exact(alarms, runs)}", flush=True)
+        print(f"  {regime:8} ours {exact(ours_alarms, runs)}   Mann-Whitney {exact(alarms, peers)}", flush=True)
 
 
-def speed() -> None:
+def speed(_: np.random.Generator, __: int) -> None:
     metrics = tuple(MetricPlan(f"metric-{number}", "bad", "simulation", 0.001, 2.0) for number in range(10))
-    judge = Judge(Plan("s", "r", "green", "blue", ALPHA, 2.0, 50, metrics, rules=2))
+    judge = Judge(Plan("s", "r", "green", "blue", ALPHA, 2.0, 50, metrics, rules=RULES))
     counts = {metric.name: (100, 3, 100, 2) for metric in metrics}
     for number in range(900):
         judge.add(Look(2.0 * number, "bake", "live", 2.0, counts))
@@ -280,7 +314,7 @@ def speed() -> None:
     )
     many = tuple(MetricPlan(f"metric-{number}", "bad", "simulation", 0.001, 2.0) for number in range(100))
     judge, counts = (
-        Judge(Plan("s", "r", "green", "blue", ALPHA, 2.0, 50, many, rules=2)),
+        Judge(Plan("s", "r", "green", "blue", ALPHA, 2.0, 50, many, rules=RULES)),
         {m.name: (100, 3, 100, 2) for m in many},
     )
     began, worked = time.perf_counter(), time.process_time()
@@ -291,29 +325,47 @@ def speed() -> None:
     print(f"100 metrics over 180 looks: {time.perf_counter() - began:.2f} s, {spent:.2f} s of them at work")
 
 
+def alarms(rng: np.random.Generator, runs: int) -> None:
+    for per_second in (200, 50, 5):
+        healthy = {regime: releases(rng, regime, runs, per_second=per_second, harm=1.0) for regime in REGIMES}
+        table(f"False rollback of a healthy release, {per_second} requests/s per colour", ALL_RULES, healthy)
+    for part in (0.1, 0.9):
+        split = {regime: releases(rng, regime, runs, per_second=25, harm=1.0, part=part) for regime in REGIMES}
+        table(f"False rollback with {part:.0%} of 50 requests/s at the candidate", {"ours": ours}, split)
+
+
+def detection(rng: np.random.Generator, runs: int) -> None:
+    for regime in REGIMES[2:]:
+        harmed = {f"x{harm:g}": releases(rng, regime, runs, per_second=50, harm=harm) for harm in (1.5, 2, 5, 20)}
+        table(f"Detection in 30 minutes and its median time, {regime}, 50 requests/s", JUDGES, harmed)
+
+
+def early_passes(rng: np.random.Generator, runs: int) -> None:
+    for harm, what in ((1.0, "a good release"), (2.0, "harm at the margin")):
+        cases = {regime: releases(rng, regime, runs, per_second=50, harm=harm) for regime in REGIMES}
+        table(f"Early pass of {what} (x{harm:g}, margin 2) and its median time, 50 requests/s", {"ours": promoted}, cases)
+
+
+PARTS: dict[str, Callable[[np.random.Generator, int], None]] = {
+    "alarms": alarms,
+    "detection": detection,
+    "deadlines": deadlines,
+    "disagreement": disagreement,
+    "early-passes": early_passes,
+    "ten-metrics": lambda rng, runs: ten_metrics(rng, max(20, runs // 4)),
+    "speed": speed,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runs", type=int, default=200, help="releases per cell")
+    parser.add_argument("--runs", type=int, default=200, help="releases per cell; slower rules of others get at most PEERS")
     parser.add_argument("--seed", type=int, default=20261121)
+    parser.add_argument("--only", choices=PARTS, help="one part; each has numbers of its own, so that it prints the same alone")
     chosen = parser.parse_args()
-    rng = np.random.default_rng(chosen.seed)
-    for per_second in (200, 50, 5):
-        healthy = {regime: releases(rng, regime, chosen.runs, per_second=per_second, harm=1.0) for regime in REGIMES}
-        table(f"False rollback of a healthy release, {per_second} requests/s per colour", RULES, healthy)
-    for part in (0.1, 0.9):
-        split = {regime: releases(rng, regime, chosen.runs, per_second=25, harm=1.0, part=part) for regime in REGIMES}
-        table(f"False rollback with {part:.0%} of 50 requests/s at the candidate", {"ours": RULES["ours"]}, split)
-    judges = {name: RULES[name] for name in ("ours", "Mann-Whitney 98 %, each minute")}
-    for regime in ("hard", "hard2"):
-        harmed = {f"x{harm:g}": releases(rng, regime, chosen.runs, per_second=50, harm=harm) for harm in (1.5, 2, 5, 20)}
-        table(f"Detection in 30 minutes and its median time, {regime}, 50 requests/s", judges, harmed)
-    deadlines(rng, chosen.runs, judges)
-    disagreement(rng, chosen.runs)
-    for harm, what in ((1.0, "a good release"), (2.0, "harm at the margin")):
-        cases = {regime: releases(rng, regime, chosen.runs, per_second=50, harm=harm) for regime in REGIMES}
-        table(f"Early pass of {what} (x{harm:g}, margin 2) and its median time, 50 requests/s", {"ours": promoted}, cases)
-    ten_metrics(rng, max(20, chosen.runs // 4))
-    speed()
+    for place, (name, part) in enumerate(PARTS.items()):
+        if chosen.only in (None, name):
+            part(np.random.default_rng([chosen.seed, place]), chosen.runs)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from math import inf, nan
 import pytest
 
 from mlpipeline.core.counters import Counters, Labels, Point, newest_scrape
-from mlpipeline.core.histogram import bound_of, nearest_bound, quantile, slower_than
+from mlpipeline.core.histogram import bound_of, nearest_bound, quantile, slower_than, spread_bounds
 
 A: Labels = (("instance", "a"), ("job", "j"))
 A_ERRORS: Labels = (("code", "5xx"), ("instance", "a"), ("job", "j"))
@@ -105,3 +105,11 @@ def test_quantiles_for_plots() -> None:
     assert quantile({0.1: 0.0, inf: 10.0}, 0.5) == 0.1
     assert quantile({0.1: 0.0, inf: 0.0}, 0.5) is None
     assert quantile({}, 0.5) is None
+
+
+def test_bounds_spread_over_what_was_counted_leave_out_the_edges() -> None:
+    counted = {0.0: 0.0, 0.1: 1.0, 0.2: 20.0, 0.3: 21.0, 0.4: 50.0, 0.5: 90.0, 0.6: 99.0, 1.0: 100.0, inf: 100.0}
+    assert spread_bounds(counted, 3) == (0.2, 0.4, 0.5)
+    assert spread_bounds(counted, 1) == (0.4,)
+    assert spread_bounds({0.5: 3.0, inf: 3.0}, 8) == ()
+    assert spread_bounds({}, 8) == ()

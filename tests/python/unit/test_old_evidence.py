@@ -17,6 +17,7 @@ VERDICTS = {
     "failed": Verdict.FAIL,
     "taken-back-late": Verdict.FAIL,
     "taken-back-late-by-rules-2": Verdict.FAIL,
+    "taken-back-late-by-rules-3": Verdict.FAIL,
 }
 
 

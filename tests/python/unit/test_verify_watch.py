@@ -183,7 +183,7 @@ def test_a_slow_candidate_is_caught_after_a_healthy_stage(tmp_path: Path) -> Non
     metrics.colours["green"] = Behaviour(requests=10, slow=10, traffic="live")
     outcome = watch.watch("50 %", 600, traffic="live")
     assert outcome.verdict is Verdict.FAIL
-    assert outcome.seconds <= 20
+    assert outcome.seconds <= 24
     assert outcome.reasons[0].check == "verify.latency"
     assert watch.conclude().verdict is Verdict.FAIL
 
@@ -554,8 +554,37 @@ def test_a_champion_that_predicts_no_classes_is_told_before_traffic_moves(tmp_pa
     metrics.colours["blue"].requests = metrics.colours["blue"].late = 0
     metrics._scrapes.clear()
     metrics.clock.sleep(5)
-    with pytest.raises(ConfigurationError, match="predicted no class"):
+    with pytest.raises(ConfigurationError, match="no class and no number"):
         watching(context).check()
+
+
+@pytest.mark.parametrize(("high", "verdict"), [(6, Verdict.PASS), (17, Verdict.FAIL), (0, Verdict.FAIL)])
+def test_the_distribution_of_predicted_numbers_takes_part_in_the_verdict(tmp_path: Path, high: int, verdict: Verdict) -> None:
+    """Of 20 predictions a second, so many lie above 0.5; the champion's are six."""
+    _, metrics, context = make(tmp_path, predictions=PredictionsRule(enabled=True))
+    for key in [key for key in metrics._totals if "predictions" in dict(key)["__name__"]]:
+        del metrics._totals[key]
+
+    def numbers(_: float) -> None:
+        for colour, above in (("blue", 6), ("green", high)):
+            traffic = metrics.colours[colour].traffic
+            for bound, count in (("0.0", 0), ("0.5", 20 - above), ("1.0", 20), ("+Inf", 20)):
+                metrics._add(
+                    count, "mlpipeline_prediction_value_bucket", colour=colour, traffic=traffic, le=bound, instance=colour
+                )
+
+    metrics.now = numbers
+    metrics._scrapes.clear()
+    metrics.clock.sleep(5)
+    watch = watching(context)
+    for behaviour in metrics.colours.values():
+        behaviour.late = 0
+    watch.watch("mirror", 300, traffic="mirror")
+    judged = watch.conclude()
+    assert judged.verdict is verdict, judged
+    reasons = {reason.check: reason for reason in judged.reasons}
+    assert "predicted above 0.5" in reasons["verify.predictions.above-0.5"].summary
+    assert verify.replay(evidence(context)) == judged
 
 
 def exported(text: str) -> dict[str, float]:

@@ -32,6 +32,18 @@ def slower_than(buckets: Mapping[float, float], bound: float) -> tuple[int, int]
     return total, min(total, max(0, total - round(buckets.get(bound, 0.0))))
 
 
+def spread_bounds(buckets: Mapping[float, float], most: int, edge: float = 0.02) -> tuple[float, ...]:
+    """At most so many finite bounds, about evenly spread over the counted values; none with less than ``edge`` on one side.
+
+    Counting above each of them tells how values are distributed, without interpolation.
+    """
+    total = buckets.get(inf, 0.0)
+    shares = {bound: count / total for bound, count in buckets.items() if not isinf(bound)} if total > 0 else {}
+    usable = sorted(bound for bound, share in shares.items() if edge <= share <= 1 - edge)
+    wanted = [(place + 0.5) / most for place in range(most)]
+    return tuple(sorted({min(usable, key=lambda bound: abs(shares[bound] - share)) for share in wanted})) if usable else ()
+
+
 def quantile(buckets: Mapping[float, float], share: float) -> float | None:
     """The quantile by linear interpolation inside its bucket, for plots only; absent when nothing was counted.
 

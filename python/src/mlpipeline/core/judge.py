@@ -14,7 +14,7 @@ every stage watched to its end with both colours answering, and the least number
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import exp, inf, isinf, log, log10
 from typing import Literal
 
@@ -22,17 +22,11 @@ import msgspec
 
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement
 from mlpipeline.core.disagreement import NAME, WEIGHT, DisagreementPlan, DisagreementState
-from mlpipeline.core.first_rules import FirstHarmTest
+from mlpipeline.core.rules import NOTHING, tests_of
 from mlpipeline.core.sequential import (
-    EXCLUSION_CAUTION,
     Calibration,
-    HarmBank,
     Interval,
-    LevelBank,
-    LevelTest,
     RatioInterval,
-    RestartedBank,
-    RestartedHarmTest,
     Tick,
     closed_culprits,
     log_mean_exp,
@@ -44,7 +38,7 @@ from mlpipeline.core.weighted_score import Sampled, Score, ScorePlan, check, sco
 PASS_ERROR = 0.05
 """Probability of passing a metric early although its harm is at the margin."""
 INTERVAL_CONFIDENCE = 0.95
-RULES: Literal[2] = 2
+RULES: Literal[3] = 3
 """The rules of today, for new plans."""
 EFFECT = 1.1
 """Ratio up to which a candidate counts as no worse: a tenth more is no reason to take a release back."""
@@ -94,8 +88,8 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     score: ScorePlan | None = None
     disagreement: DisagreementPlan | None = None
     """Whether answers to mirrored requests are compared."""
-    rules: Literal[1, 2] = 1
-    """Which tests judge: 1, :mod:`mlpipeline.core.first_rules`, for evidence that names none; else those of today."""
+    rules: Literal[1, 2, 3] = 1
+    """Which tests judge, see :mod:`mlpipeline.core.rules`; 1 for evidence that names none."""
 
 
 class Look(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -149,83 +143,12 @@ class TracePoint(msgspec.Struct, frozen=True, omit_defaults=True):
     log10_excluded: float
 
 
-class _FirstTests:
-    """The tests of evidence that names no rules, metric by metric."""
-
-    def __init__(self, metrics: Sequence[MetricPlan]) -> None:
-        self._harm = {each.name: RestartedHarmTest(each.effect, each.calibration, FirstHarmTest) for each in metrics}
-        self._benign = {each.name: FirstHarmTest(1 / each.margin, each.calibration) for each in metrics}
-        self._level = {each.name: LevelTest(each.tolerate) for each in metrics if 0 < each.tolerate < 1}
-
-    def add(self, ticks: Mapping[str, Tick]) -> None:
-        for name, tick in ticks.items():
-            self._harm[name].add(tick)
-            self._benign[name].add(tick.swapped)
-            if name in self._level:
-                self._level[name].add(tick.candidate, tick.candidate_events)
-
-    def next_stage(self) -> None:
-        for test in self._harm.values():
-            test.next_stage()
-
-    def log_e(self) -> dict[str, tuple[float, float]]:
-        """Of each metric: against "no harm", and against "harm of the margin"."""
-        return {name: (test.log_e, self._excluded(name)) for name, test in self._harm.items()}
-
-    def _excluded(self, name: str) -> float:
-        benign = self._benign[name].log_e
-        return log_mean_exp([benign, self._level[name].log_e]) if name in self._level else benign
-
-
-class _Tests:
-    """The tests of all metrics at once. A class of predictions has those of the other direction too."""
-
-    def __init__(self, metrics: Sequence[MetricPlan]) -> None:
-        self._rows = [*((each, False) for each in metrics), *((each, True) for each in metrics if each.label)]
-        calibrations = [each.calibration for each, _ in self._rows]
-        self._harm = RestartedBank([each.effect for each, _ in self._rows], calibrations)
-        self._benign = HarmBank([1 / each.margin for each, _ in self._rows], calibrations, EXCLUSION_CAUTION)
-        self._levelled = [each for each in metrics if 0 < each.tolerate < 1]
-        self._level = LevelBank([each.tolerate for each in self._levelled])
-
-    def add(self, ticks: Mapping[str, Tick]) -> None:
-        if not ticks:
-            return
-        straight = [ticks.get(each.name, _NOTHING) for each, _ in self._rows]
-        turned = [tick.swapped for tick in straight]
-        fewer = [turn for _, turn in self._rows]
-        self._harm.add([turned[at] if turn else straight[at] for at, turn in enumerate(fewer)])
-        self._benign.add([straight[at] if turn else turned[at] for at, turn in enumerate(fewer)])
-        levelled = [ticks.get(each.name, _NOTHING) for each in self._levelled]
-        self._level.add([tick.candidate for tick in levelled], [tick.candidate_events for tick in levelled])
-
-    def next_stage(self) -> None:
-        self._harm.next_stage()
-
-    def log_e(self) -> dict[str, tuple[float, float]]:
-        """Of each metric: against "no harm", and against "harm of the margin" in the direction that is excluded less, or because
-        the rate itself is negligible."""
-        levels = dict(zip((each.name for each in self._levelled), self._level.log_e.tolist(), strict=True))
-        found: dict[str, tuple[float, float]] = {}
-        for (metric, fewer), harm, benign in zip(self._rows, self._harm.log_e.tolist(), self._benign.log_e.tolist(), strict=True):
-            if fewer:
-                more = found[metric.name]
-                found[metric.name] = (log_mean_exp([more[0], harm]), min(more[1], benign))
-            else:
-                level = levels.get(metric.name)
-                found[metric.name] = (harm, benign if level is None else log_mean_exp([benign, level]))
-        return found
-
-
-_NOTHING = Tick(0, 0, 0, 0)
-
-
 class MetricState:
     """Running evidence of one metric. The e-values against harm and its absence are handed in, see ``weigh``."""
 
     def __init__(self, plan: MetricPlan) -> None:
         self.plan = plan
-        self.totals = self.stage = _NOTHING
+        self.totals = self.stage = NOTHING
         self.excluded = False
         self._harm = self.log_excluded = 0.0
         self._recent: deque[Tick] = deque()
@@ -236,7 +159,7 @@ class MetricState:
         self._trace: list[TracePoint] = []
 
     def next_stage(self) -> None:
-        self.stage = _NOTHING
+        self.stage = NOTHING
 
     def add(self, tick: Tick) -> None:
         self.totals = _sum(self.totals, tick)
@@ -247,7 +170,7 @@ class MetricState:
 
     def _remember(self, tick: Tick) -> None:
         self._recent.append(tick)
-        gone = self._recent.popleft() if len(self._recent) > _RECENT_LOOKS else _NOTHING
+        gone = self._recent.popleft() if len(self._recent) > _RECENT_LOOKS else NOTHING
         self._lately[0] += tick.candidate - gone.candidate
         self._lately[1] += tick.candidate_events - gone.candidate_events
 
@@ -341,7 +264,7 @@ class Judge:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.metrics = {metric.name: MetricState(metric) for metric in plan.metrics}
-        self._tests = _FirstTests(plan.metrics) if plan.rules == 1 else _Tests(plan.metrics)
+        self._tests = tests_of(plan.rules, plan.metrics)
         self._weigh()
         self.conditions = {condition.name: ConditionState(condition) for condition in plan.conditions}
         self.disagreement = None if plan.disagreement is None else DisagreementState(plan.disagreement, INTERVAL_CONFIDENCE)
@@ -362,7 +285,7 @@ class Judge:
         self._enter(look.stage)
         self.looks += 1
         ticks = {name: Tick(*counts) for name, counts in look.counts.items()}
-        self._tests.add(ticks)
+        self._tests.add(ticks, look.seconds)
         for name, tick in ticks.items():
             self.metrics[name].add(tick)
         self._weigh()

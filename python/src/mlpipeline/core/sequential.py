@@ -41,8 +41,9 @@ CONTAMINATION = 0.005
 _LOG_CAP = log(CAP)
 _LOG_RESERVE = log1p(CONTAMINATION * (CAP - 1))
 _WIDEST = 40.0
-_HARM_POINTS = 14
-_RATIOS = tuple(1.1 * exp(log(_WIDEST / 1.1) / (_HARM_POINTS - 1) * index) for index in range(_HARM_POINTS))
+LIKELIHOODS = 14
+"""How many ratios the likelihood ratio is taken over; they come first in what a tick adds."""
+_RATIOS = tuple(1.1 * exp(log(_WIDEST / 1.1) / (LIKELIHOODS - 1) * index) for index in range(LIKELIHOODS))
 _BETS = (0.12, 0.3, 0.8)
 _HIGHEST_BET = 0.95
 _LIKELIHOOD_WEIGHT = 1 / 3
@@ -165,7 +166,7 @@ class HarmTest:
         self._effect = effect
         self._calibration = calibration
         self._caution = caution
-        self._sums = [0.0] * (_HARM_POINTS + len(_BETS))
+        self._sums = [0.0] * (LIKELIHOODS + len(_BETS))
 
     def add(self, tick: Tick) -> None:
         """Takes in one tick; one without events or without one of the colours changes nothing."""
@@ -176,7 +177,7 @@ class HarmTest:
     @property
     def log_e(self) -> float:
         """Natural logarithm of the e-value so far; 0 before any evidence."""
-        parts = ((_LIKELIHOOD_WEIGHT, self._sums[:_HARM_POINTS]), (1 - _LIKELIHOOD_WEIGHT, self._sums[_HARM_POINTS:]))
+        parts = ((_LIKELIHOOD_WEIGHT, self._sums[:LIKELIHOODS]), (1 - _LIKELIHOOD_WEIGHT, self._sums[LIKELIHOODS:]))
         return log_weighted_sum([(weight, log_mean_exp(sums)) for weight, sums in parts])
 
 
@@ -234,7 +235,7 @@ class LevelBank:
 
     @property
     def log_e(self) -> NDArray[Any]:
-        return _log_mean(self._sums)
+        return log_mean(self._sums)
 
 
 class HarmBank:
@@ -254,7 +255,7 @@ class HarmBank:
         self._dependence = np.array([each.dependence for each in calibrations])[:, None]
         self._steps, self._bets = np.array(_RATIOS)[None, :], np.array(_BETS)[None, :]
         self._caution = caution
-        self.sums = np.zeros((len(effects), _HARM_POINTS + len(_BETS)))
+        self.sums = np.zeros((len(effects), LIKELIHOODS + len(_BETS)))
 
     def gains(self, ticks: Sequence[Tick]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Of one tick for each test: which tests learn anything, and what is added to their sums."""
@@ -298,7 +299,9 @@ class RestartedBank:
         self._stage = self._whole.sums.copy()
         self._ended: list[NDArray[Any]] = []
 
-    def add(self, ticks: Sequence[Tick]) -> None:
+    def add(self, ticks: Sequence[Tick], seconds: float = 0.0) -> None:
+        """Takes in one tick for each test; how long it was does not matter here."""
+        del seconds
         rows, gains = self._whole.gains(ticks)
         self._whole.sums[rows] += gains
         self._stage[rows] += gains
@@ -315,18 +318,18 @@ class RestartedBank:
         terms = [log(0.5) + self._whole.log_e]
         terms += [log(0.5 / (number * (number + 1))) + value for number, value in enumerate(stages, start=1)]
         terms.append(np.full_like(terms[0], log(0.5 / (len(stages) + 1))))
-        return _log_mean(np.stack(terms, axis=1)) + log(len(terms))
+        return log_mean(np.stack(terms, axis=1)) + log(len(terms))
 
 
 def _bank_log_e(sums: NDArray[Any]) -> NDArray[Any]:
     import numpy as np
 
-    likelihoods, votes = _log_mean(sums[:, :_HARM_POINTS]), _log_mean(sums[:, _HARM_POINTS:])
+    likelihoods, votes = log_mean(sums[:, :LIKELIHOODS]), log_mean(sums[:, LIKELIHOODS:])
     parts = np.stack([log(_LIKELIHOOD_WEIGHT) + likelihoods, log(1 - _LIKELIHOOD_WEIGHT) + votes], axis=1)
-    return _log_mean(parts) + log(2)
+    return log_mean(parts) + log(2)
 
 
-def _log_mean(logarithms: NDArray[Any]) -> NDArray[Any]:
+def log_mean(logarithms: NDArray[Any]) -> NDArray[Any]:
     """``log(mean(exp(x)))`` of each row."""
     import numpy as np
 
@@ -512,14 +515,14 @@ def expected_ticks(
     tick = Tick(max(1, round(requests[0])), 0, max(1, round(requests[1])), 0)
     mean = min(60.0, rate * (ratio * requests[0] + requests[1]))
     probability = share(ratio, tick)
-    growth = [0.0] * (_HARM_POINTS + len(_BETS))
+    growth = [0.0] * (LIKELIHOODS + len(_BETS))
     for events in range(1, ceil(mean + 6 * sqrt(mean)) + 4):
         for hits in range(events + 1):
             chance = exp(_log_poisson(events, mean) + _log_binomial(hits, events, probability))
             if chance > 1e-9:
                 seen = Tick(max(tick.candidate, hits), hits, max(tick.champion, events - hits), events - hits)
                 growth = [sum_ + chance * gain for sum_, gain in zip(growth, increments(effect, calibration, seen), strict=True)]
-    weights = [_LIKELIHOOD_WEIGHT / _HARM_POINTS] * _HARM_POINTS + [(1 - _LIKELIHOOD_WEIGHT) / len(_BETS)] * len(_BETS)
+    weights = [_LIKELIHOOD_WEIGHT / LIKELIHOODS] * LIKELIHOODS + [(1 - _LIKELIHOOD_WEIGHT) / len(_BETS)] * len(_BETS)
     needed = [-log(alpha * weight) / gain for weight, gain in zip(weights, growth, strict=True) if gain > 0]
     return max(1.0, min(needed)) if needed else inf
 

@@ -13,4 +13,5 @@ PACK = Pack(
     errors=Counted((_series("mlpipeline_requests_total"),), (_series("mlpipeline_requests_total", code="5xx"),)),
     latency=Buckets(_series("mlpipeline_request_seconds_bucket")),
     predictions=_series("mlpipeline_predictions_total"),
+    values=Buckets(_series("mlpipeline_prediction_value_bucket")),
 )

@@ -47,7 +47,7 @@ class Counted(msgspec.Struct, frozen=True):
 
 
 class Buckets(msgspec.Struct, frozen=True):
-    """A classic latency histogram: its ``_bucket`` series, and how many seconds one unit of ``le`` is."""
+    """A classic histogram: its ``_bucket`` series, and how many seconds (of a latency) one unit of ``le`` is."""
 
     series: Series
     seconds: float = 1.0
@@ -75,6 +75,7 @@ class Pack(msgspec.Struct, frozen=True):
         present: Further series that show the runtime is scraped, before it answered any request.
         requests_from: The packs that count requests, for one that only watches the hardware.
         predictions: Predictions by class, in the label ``label``; absent where the runtime counts none.
+        values: Predicted numbers as a histogram; absent where the runtime counts none.
         settings: ``verify`` settings that suit this runtime, below the library's and the project's own.
     """
 
@@ -87,6 +88,7 @@ class Pack(msgspec.Struct, frozen=True):
     conditions: tuple[PackCondition, ...] = ()
     requests_from: str = ""
     predictions: Series | None = None
+    values: Buckets | None = None
     settings: Mapping[str, Mapping[str, float | str | bool]] = {}
 
     @property

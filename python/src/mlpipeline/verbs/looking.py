@@ -10,7 +10,7 @@ from math import inf, isinf
 from typing import Literal, TypeVar
 
 from mlpipeline.core.counters import Counters, Labels, Point, newest_scrape
-from mlpipeline.core.histogram import bound_of, nearest_bound, quantile, slower_than
+from mlpipeline.core.histogram import bound_of, nearest_bound, quantile, slower_than, spread_bounds
 from mlpipeline.core.judge import Look, MetricPlan
 from mlpipeline.core.sequential import Calibration, calibrate
 from mlpipeline.core.traffic import Colour
@@ -21,8 +21,9 @@ from mlpipeline.ports import MetricSource
 
 ROUTER = "router"
 PREDICTIONS = "predictions"
+VALUES = "prediction values"
 MOST_CLASSES = 8
-"""Of the champion's predictions, the most frequent ones are compared."""
+"""Of the champion's predictions, the most frequent ones are compared; of predicted numbers, so many bounds."""
 _OWN = "serving"
 _HISTORY_SECONDS = 600.0
 
@@ -51,9 +52,11 @@ def sources(pack: str) -> dict[str, Pack]:
 def queries(service: str, pack: str, *, predictions: bool = False) -> dict[str, str]:
     """The selectors everything is counted from, by source; their raw scrapes are read."""
     found = {name: source.selector(service) for name, source in sources(pack).items()}
-    counted = find(pack).predictions
-    if predictions and counted is not None:
-        found[PREDICTIONS] = f'{counted.name}{{service="{service}",{find(pack).colour_label}=~"blue|green"}}'
+    chosen = find(pack)
+    counted = ((PREDICTIONS, chosen.predictions), (VALUES, chosen.values.series if chosen.values else None))
+    for name, series in counted:
+        if predictions and series is not None:
+            found[name] = f'{series.name}{{service="{service}",{chosen.colour_label}=~"blue|green"}}'
     return found
 
 
@@ -169,7 +172,9 @@ class Reader:
             kind: Traffic = traffic if role == "candidate" else "live"
             found = self._of(increments[metric.source], colour, metric.source)
             pack = self._packs.get(metric.source, self._packs[self.main])
-            if metric.label and pack.predictions:
+            if metric.source == VALUES and pack.values:
+                numbers.extend(slower_than(_buckets(found, pack.values, kind), metric.bound))
+            elif metric.label and pack.predictions:
                 total = _sum(found, (pack.predictions,), kind)
                 numbers.extend((total, min(total, _sum(_labelled(found, metric.label), (pack.predictions,), kind))))
             elif metric.bound and pack.latency:
@@ -207,6 +212,12 @@ class Reader:
                 totals[dict(labels).get("label", "")] += points[-1].value
         named = sorted((label for label in totals if label and totals[label]), key=lambda label: (-totals[label], label))
         return tuple(named[:MOST_CLASSES])
+
+    def value_bounds(self, scrapes: Mapping[str, Scrapes]) -> tuple[float, ...]:
+        """Bounds that divide the numbers which the champion predicted so far. None where it predicts classes."""
+        values = self._packs[self.main].values
+        newest = {labels: points[-1].value for labels, points in scrapes.get(VALUES, {}).items() if points}
+        return spread_bounds(_buckets(self._of(newest, self._roles.champion), values, "live"), MOST_CLASSES) if values else ()
 
     def counts(self, what: Literal["errors", "latency"]) -> bool:
         """Whether the runtime of the pack counts this at all."""
@@ -254,22 +265,28 @@ class Reader:
     def _history_queries(self, metric: MetricPlan) -> tuple[str, str, bool]:
         """All requests of the champion, and its events or (False) its requests without them. No series is read as 0."""
         pack = self._packs.get(metric.source, self._packs[self.main])
+        if metric.source == VALUES and pack.values:
+            return self._above(pack, pack.values, metric.bound)
         if metric.label and pack.predictions:
             value = metric.label.replace("\\", "\\\\").replace('"', '\\"')
             series = (pack.predictions,)
             return self._selected(pack, series), self._selected(pack, series, f'label="{value}"'), True
         if metric.bound and pack.latency:
-            raw = metric.bound / pack.latency.seconds
-            texts = sorted({f"{raw:.12g}", repr(float(f"{raw:.12g}")), f"{raw:.6g}"})
-            buckets = pack.latency.series
-            return (
-                self._selected(pack, (buckets,), 'le="+Inf"'),
-                self._selected(pack, (buckets,), f'le=~"{"|".join(texts)}"'),
-                False,
-            )
+            return self._above(pack, pack.latency, metric.bound)
         counted = pack.errors
         assert counted is not None  # noqa: S101 - a metric is planned only where the pack counts it
         return self._selected(pack, counted.total), self._selected(pack, counted.errors), True
+
+    def _above(self, pack: Pack, buckets: Buckets, bound: float) -> tuple[str, str, bool]:
+        """All that a histogram counted, and what of it lies up to the bound, however ``le`` is written."""
+        raw = bound / buckets.seconds
+        texts = sorted({f"{raw:.12g}", repr(float(f"{raw:.12g}")), f"{raw:.6g}"})
+        upto = "|".join(text.replace("+", r"\\+") for text in texts)
+        return (
+            self._selected(pack, (buckets.series,), 'le="+Inf"'),
+            self._selected(pack, (buckets.series,), f'le=~"{upto}"'),
+            False,
+        )
 
     def _selected(self, pack: Pack, series: Sequence[Series], extra: str = "") -> str:
         """PromQL of the sum over the champion's live series."""

@@ -30,7 +30,7 @@ from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.exporting import Exporter
 from mlpipeline.verbs.late_labels import NAME as ACCURACY
 from mlpipeline.verbs.late_labels import LateLabels
-from mlpipeline.verbs.looking import PREDICTIONS, Reader, Roles, Scrapes, queries
+from mlpipeline.verbs.looking import PREDICTIONS, VALUES, Reader, Roles, Scrapes, queries
 
 __all__ = ["JudgedRelease", "Roles", "StageOutcome", "Watch", "asked", "conditions", "replay", "run"]
 
@@ -232,7 +232,7 @@ class Watch:
                     "latency", f"slower than {bound:g} s{moved}", self._reader.main, latency.tolerate, latency.margin, bound=bound
                 )
             )
-        metrics.extend(self._classes(scrapes))
+        metrics.extend(self._distribution(scrapes))
         calibrated = [
             msgspec.structs.replace(metric, calibration=self._reader.calibration(metric, now, self._settings.interval))
             for metric in metrics
@@ -257,22 +257,36 @@ class Watch:
             rules=RULES,
         )
 
-    def _classes(self, scrapes: dict[str, Scrapes]) -> list[MetricPlan]:
+    def _distribution(self, scrapes: dict[str, Scrapes]) -> list[MetricPlan]:
         rule = self._settings.predictions
         if not rule.enabled:
             return []
-        found = self._reader.classes(scrapes)
-        if not found:
+        classes, bounds = self._reader.classes(scrapes), self._reader.value_bounds(scrapes)
+        if not classes and not bounds:
             raise ConfigurationError(
-                "the champion has predicted no class yet, so no distribution can be compared",
+                "the champion has predicted no class and no number yet, so no distribution can be compared",
                 facts={"query": self._reader.queries[PREDICTIONS]},
-                likely="it answers numbers, or nothing has been asked of it since it started",
+                likely="nothing has been asked of it since it started, or it answers one and the same number",
                 tries=("verify.predictions.enabled: false",),
             )
-        return [
+        of_classes = [
             MetricPlan(f"predictions.{label}", f"predicted as {label}", PREDICTIONS, 0.0, rule.margin, rule.effect, label=label)
-            for label in found
+            for label in classes
         ]
+        of_numbers = [
+            MetricPlan(
+                f"predictions.above-{bound:g}",
+                f"predicted above {bound:g}",
+                VALUES,
+                0.0,
+                rule.margin,
+                rule.effect,
+                bound=bound,
+                label=f"above {bound:g}",
+            )
+            for bound in bounds
+        ]
+        return [*of_classes, *of_numbers]
 
     def _judging(self) -> Judge:
         if self._judge is None:

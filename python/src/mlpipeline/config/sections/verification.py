@@ -116,11 +116,12 @@ class ScoreRule(Section, frozen=True):
 
 
 class PredictionsRule(Section, frozen=True):
-    """How often each class is predicted, by candidate and champion over the same seconds; of our own server only."""
+    """How often each class is predicted, or a number above certain bounds, by candidate and champion over the same seconds; of
+    our own server only."""
 
     enabled: bool = False
     effect: Annotated[float, Meta(gt=1)] = 1.25
-    """A class that is predicted up to so many times as often, or as seldom, is no harm: a new model may differ somewhat."""
+    """What is predicted up to so many times as often, or as seldom, is no harm: a new model may differ somewhat."""
     margin: Annotated[float, Meta(gt=1)] = 2.0
     """A difference that has to be excluded before the release may pass early; more than ``effect``."""
 
