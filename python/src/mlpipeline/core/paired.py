@@ -167,7 +167,7 @@ class PairedBank:
         null = self._log_null + self._log_weights
         gained = track.score[:, :, None] * self._shifts - track.information[:, :, None] * (self._shifts**2 / 2) - track.skew
         shifted = self._log_shift_weights + null[:, :, None] + gained
-        return np.asarray(log_mean(shifted.reshape(self._tests, -1)) - log_mean(null))
+        return np.asarray(log_mean(shifted.reshape(self._tests, shifted.shape[1] * shifted.shape[2])) - log_mean(null))
 
     @property
     def log_e(self) -> NDArray[Any]:
