@@ -11,6 +11,7 @@ from cli_world import Moment
 from constant_load import ConstantLoad
 from docker_cli_world import DockerCliWorld
 from docker_parts import own_engine, router_image
+from mlpipeline.record.lease import holder
 from tiny_service import Behaviour
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
@@ -51,8 +52,10 @@ def test_releases_and_a_rollback_lose_no_request_and_leave_nothing(world: Docker
         world.call("status")
     assert (load.failed, load.failures) == (0, [])
     assert {"blue", "green"} == set(load.by_colour())
+    assert len(world.engine.client.volumes()["Volumes"]) == 1, "which says where the state is"
     world.call("stop")
     assert (world.engine.containers(), world.engine.networks()) == ([], [])
+    assert not world.engine.client.volumes()["Volumes"]
     world.call("rollback", "--reason", "after a stop it brings the champion back")
     assert world.roles() == {"blue", "router"}
 
@@ -63,6 +66,8 @@ def test_a_candidate_that_does_not_start_leaves_nothing(world: DockerCliWorld) -
     assert worker.ended() == 10, worker.told
     assert "no such column" in worker.told
     assert (world.engine.containers(), world.engine.networks()) == ([], [])
+    assert not world.engine.client.volumes()["Volumes"], "nor a note of where the state is"
+    assert (holder(world.places.lease), holder(world.places.making)) == (None, None)
 
 
 def test_workers_killed_on_the_way_leave_users_answered_and_the_next_one_goes_on(world: DockerCliWorld) -> None:
