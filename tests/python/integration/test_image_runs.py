@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -18,6 +19,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from constant_load import ConstantLoad
+from fault_world import FaultWorld
 from image_parts import (
     Engine,
     container_engine,
@@ -31,10 +34,13 @@ from image_parts import (
 )
 from mlpipeline.adapters.environment import Environments
 from mlpipeline.config.sections.packaging import Image, Package
+from mlpipeline.config.values import Duration
+from mlpipeline.core.traffic import Colour
+from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import EnvironmentFault, Failed
 from mlpipeline.record.places import Places
 from mlpipeline.record.result import Result
-from mlpipeline.verbs import package, train
+from mlpipeline.verbs import package, rollback, train
 from small_project import SmallProject
 from tiny_model import COLUMNS, tiny_request
 
@@ -302,3 +308,29 @@ def test_an_engine_builds_the_projects_own_dockerfile_once(place: Path, base: st
     root = unpack_layers(tmp_path / "root", project.folder / "image", "")
     assert (root / "served" / "built").read_text() == "built\n"
     assert (root / "served" / "model" / "MLmodel").read_bytes() == (project.folder / "model" / "MLmodel").read_bytes()
+
+
+def test_packaged_images_are_released_one_after_the_other_and_taken_back(
+    first: Result, place: Path, base: str, tmp_path: Path
+) -> None:
+    """What ``package`` really made, on an engine, through the verbs: a second release and the way back, users asking all along."""
+    service = FaultWorld("docker", tmp_path, ready_timeout=Duration(300))
+    try:
+        made = [first, packaged(place, base, "pyfunc")]
+        runs = [service.packaged(of=result) for result in made]
+        assert service.release(runs[0]).verdict is Verdict.PASS
+        with ConstantLoad(service.address, [tiny_request(1)], rate=20, keep_alive=2, fresh=2) as load:
+            assert load.wait_for("blue", 10)
+            assert service.release(runs[1]).verdict is Verdict.PASS
+            assert service.champion == made[1].evidence["digest"]
+            assert load.wait_for("green", 10)
+            assert rollback.run(service.context(), reason="complaints").verdict is Verdict.PASS
+            assert load.wait_for("blue", 10, since=time.monotonic())
+        assert (load.failed, load.failures) == (0, [])
+        observed = service.observed()
+        assert service.champion == made[0].evidence["digest"]
+        assert {colour: deployed.artifact.digest for colour, deployed in observed.colours.items()} == {
+            Colour.BLUE: made[0].evidence["digest"]
+        }, "nothing is left of the second"
+    finally:
+        service.close()
