@@ -313,7 +313,7 @@ def test_an_engine_builds_the_projects_own_dockerfile_once(place: Path, base: st
 def test_packaged_images_are_released_one_after_the_other_and_taken_back(
     first: Result, place: Path, base: str, tmp_path: Path
 ) -> None:
-    """What ``package`` really made, on an engine, through the verbs: a second release and the way back, users asking all along."""
+    """What ``package`` really made, on an engine: a second release through the verbs and the way back, users asking all along."""
     service = FaultWorld("docker", tmp_path, ready_timeout=Duration(300))
     try:
         made = [first, packaged(place, base, "pyfunc")]
