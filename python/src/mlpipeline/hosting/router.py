@@ -18,6 +18,7 @@ from mlpipeline.errors import EnvironmentFault
 from mlpipeline.hosting.envoy_admin import EnvoyAdmin
 from mlpipeline.hosting.loopback import ask
 from mlpipeline.hosting.machine import require_free
+from mlpipeline.hosting.waiting import until
 from mlpipeline.hosting.writer import Fence, alone
 from mlpipeline.ports import Clock, RouterCounts
 from mlpipeline.record.files import write_atomically
@@ -207,14 +208,8 @@ class Router(ABC):
         )
 
     def _until(self, condition: Callable[[], bool], complaint: str, *, give_up: Callable[[], bool] = lambda: False) -> None:
-        deadline = self._clock.monotonic() + CONFIRM_SECONDS
-        while self._clock.monotonic() < deadline:
-            with suppress(OSError):
-                if condition():
-                    return
-                if give_up():
-                    break
-            self._clock.sleep(POLL_SECONDS)
+        if until(condition, self._clock, within=CONFIRM_SECONDS, poll=POLL_SECONDS, give_up=give_up):
+            return
         raise EnvironmentFault(
             f"the router {complaint}",
             facts=self.words(4),

@@ -97,7 +97,9 @@ def under_waivers(
         changed.append(msgspec.structs.replace(reason, verdict=waived.verdict, summary=summary))
         if waived.expired:
             again = f'mlpipeline waive --check "{reason.check}" --as NAME --until DATE --why "..."'
-            late.append(Reason(f"waiver.{reason.check}", Verdict.ERROR, f"{waived.words}; renew it ({again}) or mend what it is about"))
+            late.append(
+                Reason(f"waiver.{reason.check}", Verdict.ERROR, f"{waived.words}; renew it ({again}) or mend what it is about")
+            )
         else:
             used.append({**_told(waived.waiver), "checked": reason.check, "was": str(reason.verdict), "summary": reason.summary})
     return [*changed, *late], used

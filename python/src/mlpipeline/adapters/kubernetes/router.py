@@ -28,6 +28,7 @@ from mlpipeline.core.kubernetes_places import INSIDE_PORT, ROUTER, ROUTER_CONTAI
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.hosting.envoy_admin import EnvoyAdmin
+from mlpipeline.hosting.waiting import until
 from mlpipeline.ports import Clock, RouterCounts
 
 START_SECONDS = 120.0
@@ -304,14 +305,8 @@ class EnvoyDeployment:
     def _until(
         self, condition: Callable[[], bool], complaint: str, within: float, *, give_up: Callable[[], bool] = lambda: False
     ) -> None:
-        deadline = self._clock.monotonic() + within
-        while self._clock.monotonic() < deadline:
-            with suppress(OSError):
-                if condition():
-                    return
-                if give_up():
-                    break
-            self._clock.sleep(POLL_SECONDS)
+        if until(condition, self._clock, within=within, poll=POLL_SECONDS, give_up=give_up):
+            return
         raise EnvironmentFault(
             f"the router {complaint}",
             facts=self.words(4),
