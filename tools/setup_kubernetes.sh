@@ -48,7 +48,8 @@ before=$(running)
 status=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-kubeconfig=$(tests/cluster/up 2> >(tee "$log" | grep --line-buffered -E 'building|installing' >&2)) || status=$?
+[ -n "$before" ] || say "starting the cluster (the first time it is built: some minutes)"
+kubeconfig=$(tests/cluster/up 2>"$log") || status=$?
 if [ "$status" != 0 ]; then
     cat "$log" >&2
     say "no cluster: tests of Kubernetes are skipped here"
