@@ -74,6 +74,7 @@ def test_a_release_killed_after_every_side_effect_loses_no_request(service: Faul
     assert len(settled) == len(set(settled)), "each release settles once"
 
 
+@pytest.mark.parametrize("service", ["local"], indirect=True)
 def test_a_rollback_killed_after_every_side_effect_loses_no_request(service: FaultWorld) -> None:
     def taking_back() -> Callable[[], object]:
         service.released()
