@@ -46,7 +46,7 @@ for package in "$folder"/cache/archives/{base-files_*,*}.deb; do
 done
 rm -rf "$folder/root"/usr/share/{doc,man,locale,info,lintian,bash-completion}
 # What its installation would have done, as far as a Python needs it.
-mkdir -p "$folder/root"/{proc,dev,tmp,work}
+mkdir -p "$folder/root"/{proc,dev,tmp,machine}
 echo "second-machine" >"$folder/root/etc/hostname"
 cp "$folder/root/usr/share/base-passwd/passwd.master" "$folder/root/etc/passwd"
 cp "$folder/root/usr/share/base-passwd/group.master" "$folder/root/etc/group"

@@ -29,9 +29,9 @@ mount -o remount,bind,ro "$root"
 mount -t proc none "$root/proc"
 mount -t tmpfs none "$root/dev"
 for device in null zero random urandom; do touch "$root/dev/$device"; mount --bind "/dev/$device" "$root/dev/$device"; done
-mount -t tmpfs none "$root/work"
-mkdir -p "$root/work/home/.local/bin"
-touch "$root/work/home/.local/bin/uv"
+mount -t tmpfs none "$root/machine"
+mkdir -p "$root/machine/home/.local/bin"
+touch "$root/machine/home/.local/bin/uv"
 while [ "$1" != -- ]; do
     [ ! -d "$1" ] || mkdir -p "$root$2"
     mount --bind "$1" "$root$2"
@@ -39,8 +39,8 @@ while [ "$1" != -- ]; do
     shift 2
 done
 shift
-mkdir "$root/work/scratch" "$root/work/tmp"
-chown 4321:4321 "$root/work/scratch" "$root/work/tmp" "$root/work/home" "$root/work/home/.local"
+mkdir "$root/machine/scratch" "$root/machine/tmp"
+chown 4321:4321 "$root/machine/scratch" "$root/machine/tmp" "$root/machine/home" "$root/machine/home/.local"
 hostname second-machine
 umask 077
 exec chroot --userspec=4321:4321 "$root" "$@"
@@ -48,10 +48,10 @@ exec chroot --userspec=4321:4321 "$root" "$@"
 
 
 def run(command: Sequence[str], lent: Mapping[Path, str]) -> subprocess.CompletedProcess[str]:
-    """Runs a Python program there, in 400 days; ``/work/scratch`` is a folder to write to.
+    """Runs a Python program there, in 400 days; ``/machine/scratch`` is a folder to write to.
 
     Args:
-        lent: Folders of this machine to where they are found there, below ``/work``.
+        lent: Folders of this machine to where they are found there, below ``/machine``.
     """
     if not (ROOT / ".stamp").exists():
         pytest.skip("missing: another Debian release; run tools/setup_second_machine.sh")
@@ -59,17 +59,17 @@ def run(command: Sequence[str], lent: Mapping[Path, str]) -> subprocess.Complete
         not_allowed("change the root folder of a process, which needs root")
     places = {
         **lent,
-        Path(mlpipeline.__file__).parents[1]: "/work/worker",
-        Path(__file__).parent: "/work/tests",
-        Path(sysconfig.get_path("purelib")): "/work/libraries",
-        Path(find_uv_bin()): "/work/home/.local/bin/uv",
+        Path(mlpipeline.__file__).parents[1]: "/machine/machineer",
+        Path(__file__).parent: "/machine/tests",
+        Path(sysconfig.get_path("purelib")): "/machine/libraries",
+        Path(find_uv_bin()): "/machine/home/.local/bin/uv",
     }
     environment = {
-        "HOME": "/work/home",
+        "HOME": "/machine/home",
         "USER": "somebody-else",
-        "TMPDIR": "/work/tmp",
+        "TMPDIR": "/machine/tmp",
         "PATH": "/usr/bin",
-        "PYTHONPATH": "/work/worker:/work/tests:/work/libraries",
+        "PYTHONPATH": "/machine/machineer:/machine/tests:/machine/libraries",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "7",
         "TZ": "Asia/Kolkata",

@@ -58,10 +58,14 @@ def test_a_second_fresh_machine_makes_the_same_bytes(made: tuple[Path, Path, str
     copy = shutil.copytree(model.parent, tmp_path / "copied", copy_function=shutil.copyfile)
     (copy / "model" / "run.sh").chmod(0o700)
     reachable(copy)
-    lent = {copy / "model": "/work/their/model", copy / "wheels": "/work/their/wheels", copy / "base": "/work/their/base"}
-    theirs = base.replace(str(model.parent), "/work/their")
+    lent = {
+        copy / "model": "/machine/their/model",
+        copy / "wheels": "/machine/their/wheels",
+        copy / "base": "/machine/their/base",
+    }
+    theirs = base.replace(str(model.parent), "/machine/their")
     done = second_machine.run(
-        ["/work/tests/image_builder.py", "/work/their/model", "/work/their/wheels", theirs, "/work/scratch"], lent
+        ["/machine/tests/image_builder.py", "/machine/their/model", "/machine/their/wheels", theirs, "/machine/scratch"], lent
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == mine
