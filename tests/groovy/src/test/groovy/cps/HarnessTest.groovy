@@ -47,6 +47,12 @@ class HarnessTest extends CpsWorld {
     }
 
     @Test
+    void test_script_of_a_later_build_ends_as_it_does_itself() {
+        assert faulty("node { sh(script: 'true') }").result == 'SUCCESS'
+        assert faulty("node { sh(script: 'sleep 0.5; exit 4') }").error.contains('script returned exit code 4')
+    }
+
+    @Test
     void test_question_inside_a_node_is_found() {
         assert faulty("node { timeout(1) { input('x') } }").violations == ['input holds an executor']
     }

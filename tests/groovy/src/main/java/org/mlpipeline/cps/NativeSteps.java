@@ -39,8 +39,7 @@ final class NativeSteps {
                 ask(program, head, call);
                 break;
             case "sh":
-                head.shell = Shell.start(call, Harness.current.home.resolve("durable").resolve(String.valueOf(program.numbers++)),
-                        WorkspaceSteps.folder(head), Agent.environment(program, head));
+                head.shell = Shell.start(call, Harness.current.home.resolve("durable"), WorkspaceSteps.folder(head), Agent.environment(program, head));
                 break;
             default:
                 head.answer(atOnce(program, head, call));

@@ -27,8 +27,10 @@ final class Shell implements Serializable {
         this.output = output;
     }
 
-    static Shell start(StepCall call, Path folder, Path workingFolder, Map<String, String> environment) throws IOException {
-        Files.createDirectories(folder);
+    /** In a folder of its own: the result of an earlier build, whose tasks had the same numbers, would be taken for this one's. */
+    static Shell start(StepCall call, Path tasks, Path workingFolder, Map<String, String> environment) throws IOException {
+        Files.createDirectories(tasks);
+        Path folder = Files.createTempDirectory(tasks, "task-");
         Files.createDirectories(workingFolder);
         String script = call.text("script");
         Path file = Files.writeString(folder.resolve("script.sh"), script);

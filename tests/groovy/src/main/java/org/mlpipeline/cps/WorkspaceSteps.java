@@ -139,7 +139,8 @@ final class WorkspaceSteps {
     }
 
     private static Object stash(Program program, Head head, StepCall call) throws IOException {
-        Path store = Harness.current.home.resolve("stash").resolve(call.text("name") + "-" + program.numbers++);
+        Path stashes = Files.createDirectories(Harness.current.home.resolve("stash"));
+        Path store = Files.createTempDirectory(stashes, call.text("name") + "-");
         List<Path> chosen = chosen(folder(head), call.text("includes") == null ? "**" : call.text("includes"));
         if (chosen.isEmpty() && !call.flag("allowEmpty")) {
             throw new hudson.AbortException("No files included in stash ‘" + call.text("name") + "’");
