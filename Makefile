@@ -3,6 +3,7 @@ PYTHON = .venv/bin/python
 RUFF = cd python && ../.venv/bin/ruff
 SOURCES = src ../tests/python ../bench ../demo ../tools
 
+TEST_PROCESSES = 2
 MAVEN = mvn --batch-mode --quiet --no-transfer-progress
 
 .PHONY: demo test test-python test-groovy lint bench setup setup-groovy setup-parts generate format lock
@@ -25,8 +26,8 @@ demo: setup  ## the whole main job on real flights: four releases, one of them t
 
 test: test-groovy test-python  ## everything: the steps as a Jenkins runs them, the worker with real parts, the tutorial and the demo
 
-test-python: setup setup-parts
-	@cd python && ../.venv/bin/python -m pytest -c pyproject.toml --rootdir . $(TESTS)
+test-python: setup setup-parts  ## a file's tests stay in one process: they share the parts they start
+	@cd python && ../.venv/bin/python -m pytest -c pyproject.toml --rootdir . --numprocesses $(TEST_PROCESSES) --dist loadfile $(TESTS)
 
 test-groovy: setup setup-groovy  ## the steps of the library: call graphs, and under groovy-cps with the real worker
 	cd tests/groovy && $(MAVEN) test
