@@ -11,7 +11,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.ledger import Entry
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
-from mlpipeline.reports.page import Recorded
+from mlpipeline.reports.release import Recorded
 
 BEGIN = 1_772_334_000.0
 RUN = Run(

@@ -9,7 +9,8 @@ import pytest
 
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.result import Reason, Result
-from mlpipeline.reports.page import Release, build
+from mlpipeline.reports.page import build
+from mlpipeline.reports.release import Release
 from release_sample import RUN, result, row
 
 WAIVER = {

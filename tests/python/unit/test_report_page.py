@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.result import Reason
-from mlpipeline.reports.page import Release, build, stages_of, standing_of
+from mlpipeline.reports.page import build
 from mlpipeline.reports.plots import Line, TimePlot, interval_plot, nice_step, time_plot
+from mlpipeline.reports.production import stages_of
+from mlpipeline.reports.release import Release, standing_of
 from release_sample import RUN, entries, offline, released, result, row, watched
 
 VOID = {"meta", "link", "img", "br"}

@@ -16,7 +16,8 @@ from mlpipeline.record.ledger import Entry
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.reports.junit import junit
-from mlpipeline.reports.page import Recorded, Release, build, standing_of
+from mlpipeline.reports.page import build
+from mlpipeline.reports.release import Recorded, Release, standing_of
 from mlpipeline.verbs.context import Context
 
 VERB = "report"
