@@ -1,9 +1,7 @@
 #!/usr/bin/env bash
 # Makes this machine ready for the tests of Spark: a Java 17 or newer. Says nothing when it is there.
-# Debian or Ubuntu; uses sudo only for apt, and only when it is missing.
 set -euo pipefail
-
-say() { printf 'setup_java: %s\n' "$*" >&2; }
+. "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
 
 has_java() {
     command -v java >/dev/null || return 1
@@ -14,22 +12,8 @@ has_java() {
 
 has_java && exit 0
 
-if ! command -v apt-get >/dev/null; then
-    say "missing: java; there is no apt-get here, install a Java 17 or newer yourself"
-    exit 3
-fi
-if [ "$(id -u)" = 0 ]; then
-    as_root=()
-elif command -v sudo >/dev/null; then
-    as_root=(sudo)
-else
-    say "missing: java; neither root nor sudo here, ask for: apt-get install default-jre-headless"
-    exit 3
-fi
-
-say "installing default-jre-headless"
-"${as_root[@]}" apt-get update -qq >/dev/null || say "apt-get update failed; going on with the lists there are"
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jre-headless >/dev/null
+need_apt java "a Java 17 or newer" default-jre-headless
+apt_install default-jre-headless
 
 if ! has_java; then
     say "still missing after the installation: java 17 or newer; likely an older one comes first on the PATH: $(command -v java || printf 'none')"
