@@ -3,45 +3,15 @@
 from __future__ import annotations
 
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from machine_strategies import COHORTS, COLOURS, EVENTS, PLANS, SEEN, STATES, VERSIONS
 from mlpipeline.core import release as machine
 from mlpipeline.core.envoy_files import plan_of, routes
-from mlpipeline.core.release import Phase, Release, Route, Seen, Standing, State, Version, decide
+from mlpipeline.core.release import Phase, Release, Route, Seen, State, Version, decide
 from mlpipeline.core.strategy import Rules, planned
-from mlpipeline.core.traffic import Cohort, Colour, Pinned, TrafficPlan, pinned
+from mlpipeline.core.traffic import Cohort, Colour, TrafficPlan, pinned
 
 STAGES = planned(Rules(mirror=1, steps=(10,), step=1, bake=1, control=10))
-COLOURS = st.sampled_from(Colour)
-TEXT = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12)
-COHORTS = st.lists(
-    st.builds(Cohort, TEXT, TEXT, st.sampled_from(["candidate", "champion"]), header=st.sampled_from(["x-a", "x-b"])), max_size=3
-).map(tuple)
-PINNED = st.builds(Pinned, TEXT, TEXT, COLOURS, header=st.sampled_from(["x-a", ""]), cookie=st.sampled_from(["", "c"]))
-PLANS = st.builds(TrafficPlan, COLOURS, st.sampled_from([0, 10, 90]), cohorts=st.lists(PINNED, max_size=2).map(tuple))
-VERSIONS = st.sampled_from([Version(digest=f"sha256:{letter * 64}", path="/x", model_version=letter) for letter in "123"])
-RELEASES = st.builds(
-    Release,
-    run=st.sampled_from(["r1", "r2"]),
-    candidate=VERSIONS,
-    colour=COLOURS,
-    phase=st.sampled_from(Phase),
-    champion=st.none() | VERSIONS,
-    stage=st.integers(0, 5),
-)
-STATES = st.builds(State, release=st.none() | RELEASES, champion=st.none() | st.builds(Standing, COLOURS, VERSIONS))
-SEEN = st.builds(
-    Seen,
-    plan=st.none() | PLANS,
-    ready=st.dictionaries(COLOURS, VERSIONS.map(lambda version: version.digest)),
-    deployed=st.dictionaries(COLOURS, VERSIONS),
-)
-EVENTS = st.one_of(
-    st.builds(machine.Begin, st.sampled_from(["r1", "r2"]), VERSIONS),
-    st.sampled_from([machine.Ready(), machine.Abandon(), machine.Resume(), machine.StagePassed(), machine.Judged()]),
-    st.sampled_from([machine.Proven(), machine.Hold("x"), machine.TakeBack("x"), machine.Returned(), machine.Revived()]),
-    st.sampled_from([machine.Settle(), machine.Settled()]),
-)
 
 
 @settings(max_examples=200, deadline=None)

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fakes import Crash
+from machine_strategies import EVENTS, SEEN, STATES
 from mlpipeline.core import release as machine
-from mlpipeline.core.release import Phase, Release, Seen, Standing, State, Version, decide
-from mlpipeline.core.traffic import Colour, TrafficPlan
+from mlpipeline.core.release import Phase, Seen, State, decide
+from mlpipeline.core.traffic import Colour
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import MlpipelineError
 from mlpipeline.record.journal import Journal
@@ -24,38 +25,6 @@ from mlpipeline.verbs import deploy, rollback, settle, switch, verify
 from release_story import Story
 
 STAGES = machine.stages_of(mirror=1, steps=(10,), step=1, bake=1, control=10)
-VERSIONS = st.sampled_from([Version(digest=f"sha256:{letter * 64}", path="/x", model_version=letter) for letter in "123"])
-COLOURS = st.sampled_from(Colour)
-PLANS = st.builds(TrafficPlan, COLOURS, st.sampled_from([0, 10, 90]))
-RELEASES = st.builds(
-    Release,
-    run=st.sampled_from(["r1", "r2"]),
-    candidate=VERSIONS,
-    colour=COLOURS,
-    phase=st.sampled_from(Phase),
-    champion=st.none() | VERSIONS,
-    stage=st.integers(0, 5),
-    settled=st.booleans(),
-)
-STATES = st.builds(
-    State,
-    release=st.none() | RELEASES,
-    champion=st.none() | st.builds(Standing, COLOURS, VERSIONS),
-    previous=st.none() | VERSIONS,
-    reviving=st.booleans(),
-)
-SEEN = st.builds(
-    Seen,
-    plan=st.none() | PLANS,
-    ready=st.dictionaries(COLOURS, VERSIONS.map(lambda version: version.digest)),
-    deployed=st.dictionaries(COLOURS, VERSIONS),
-)
-EVENTS = st.one_of(
-    st.builds(machine.Begin, st.sampled_from(["r1", "r2"]), VERSIONS),
-    st.sampled_from([machine.Ready(), machine.Abandon(), machine.Resume(), machine.StagePassed(), machine.Judged()]),
-    st.sampled_from([machine.Proven(), machine.Hold("x"), machine.TakeBack("x"), machine.Returned(), machine.Revived()]),
-    st.sampled_from([machine.Settle(), machine.Settled(), machine.Paid(machine.Debt("champion", "1"))]),
-)
 
 
 @settings(max_examples=400, deadline=None)
