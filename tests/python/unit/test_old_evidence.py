@@ -9,7 +9,8 @@ import pytest
 
 from mlpipeline.core.judge import RULES, Judge
 from mlpipeline.core.verdict import Verdict
-from mlpipeline.verbs.verify import Evidence, replay
+from mlpipeline.verbs.verify import replay
+from mlpipeline.verbs.verify_evidence import Evidence
 
 FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "evidence"
 VERDICTS = {

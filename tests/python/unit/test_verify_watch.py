@@ -35,6 +35,7 @@ from mlpipeline.record.run import Run
 from mlpipeline.verbs import verify
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.verify import Roles, Watch
+from mlpipeline.verbs.verify_conditions import conditions
 
 ROLES = Roles(candidate=Colour.GREEN, champion=Colour.BLUE)
 RUN = Run(id="r1", service="iris", commit="c" * 40, created="2026-03-01T03:00:00Z")
@@ -641,7 +642,7 @@ def test_conditions_of_the_pack_take_part_in_the_verdict(tmp_path: Path, xid: fl
 def test_a_condition_of_the_project_replaces_the_one_of_the_pack_with_its_name(tmp_path: Path) -> None:
     own = Condition("gpu-temperature", "hottest", failure="result > 70")
     _, _, context = make(tmp_path, pack="dcgm", conditions=(own,))
-    planned = {condition.name: condition.query for condition in verify.conditions(context.config, ROLES)}
+    planned = {condition.name: condition.query for condition in conditions(context.config, ROLES)}
     assert planned == {"gpu-temperature": "hottest"} | {name: gpu_query(name) for name in ("gpu-xid", "gpu-row-remap")}
 
 

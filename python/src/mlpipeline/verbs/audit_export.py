@@ -6,8 +6,6 @@ from pathlib import Path
 
 import msgspec
 
-from mlpipeline import __version__
-from mlpipeline.clock import iso
 from mlpipeline.core import audit
 from mlpipeline.core import provenance as words
 from mlpipeline.core.verdict import Verdict
@@ -45,17 +43,12 @@ def run(context: Context, *, output: str = "") -> Result:
     write_atomically(Path(output), content)
     entries = sum(name.startswith("ledger/") for name in files)
     told = f"{entries} entries and {len(files)} files, {len(content) / 1e6:.1f} MB, sha256 {sha256(content)}"
-    return Result(
-        verb=VERB,
-        service=context.config.service,
-        run="",
-        verdict=Verdict.PASS,
+    return context.judged(
+        VERB,
+        started,
+        [Reason("audit.export", Verdict.PASS, told, numbers={"files": len(files), "bytes": len(content)})],
         summary=f"{output}: {told}",
-        reasons=(Reason("audit.export", Verdict.PASS, told, numbers={"files": len(files), "bytes": len(content)}),),
         evidence={"file": str(Path(output).absolute()), "sha256": sha256(content)},
-        started=iso(context.clock.now()),
-        seconds=round(context.clock.monotonic() - started, 3),
-        worker=__version__,
     )
 
 

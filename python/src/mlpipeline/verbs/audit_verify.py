@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mlpipeline import __version__
-from mlpipeline.clock import iso
 from mlpipeline.core import audit
 from mlpipeline.core.verdict import Verdict, worst
 from mlpipeline.errors import EnvironmentFault
@@ -31,16 +29,12 @@ def run(context: Context, *, registry: bool = False) -> Result:
     reasons = _reasons(context, registry=registry)
     verdict = worst(reason.verdict for reason in reasons)
     first = next((reason for reason in reasons if reason.verdict is verdict), reasons[0])
-    return Result(
-        verb=VERB,
-        service=context.config.service,
-        run="",
+    return context.judged(
+        VERB,
+        started,
+        sorted(reasons, key=lambda reason: reason is not first),
         verdict=verdict,
         summary=first.summary if verdict is not Verdict.PASS else "; ".join(reason.summary for reason in reasons),
-        reasons=tuple(sorted(reasons, key=lambda reason: reason is not first)),
-        started=iso(context.clock.now()),
-        seconds=round(context.clock.monotonic() - started, 3),
-        worker=__version__,
     )
 
 

@@ -93,6 +93,42 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             )
         return result
 
+    def judged(
+        self,
+        verb: str,
+        started: float,
+        reasons: Sequence[Reason] = (),
+        *,
+        verdict: Verdict | None = None,
+        summary: str = "",
+        evidence: Mapping[str, object] | None = None,
+        links: Mapping[str, str] | None = None,
+        run: str = "",
+    ) -> Result:
+        """Makes a result and writes nothing.
+
+        Args:
+            started: ``clock.monotonic()`` at the verb's begin.
+            verdict: The worst of the reasons unless given.
+            summary: That of the first reason with this verdict unless given.
+            run: Empty for a verb that belongs to no run.
+        """
+        verdict = verdict or worst(reason.verdict for reason in reasons)
+        seconds = self.clock.monotonic() - started
+        return Result(
+            verb=verb,
+            service=self.config.service,
+            run=run,
+            verdict=verdict,
+            summary=summary or next((reason.summary for reason in reasons if reason.verdict is verdict), ""),
+            reasons=tuple(reasons),
+            evidence=dict(evidence or {}),
+            links=dict(links or {}),
+            started=iso(self.clock.now() - timedelta(seconds=seconds)),
+            seconds=round(seconds, 3),
+            worker=__version__,
+        )
+
     def finish(
         self,
         run: Run,
@@ -109,34 +145,17 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Result:
         """Makes the result, writes it into the run and the ledger, and returns it.
 
-        Args:
-            started: ``clock.monotonic()`` at the verb's begin.
-            verdict: The worst of the reasons unless given.
-            summary: That of the first reason with this verdict unless given.
+        Args: as of :meth:`judged`, and
             facts: What the ledger entry carries besides.
             news: Whether the ledger is told; false only for what it was told before.
         """
         from hashlib import sha256
 
-        verdict = verdict or worst(reason.verdict for reason in reasons)
-        seconds = self.clock.monotonic() - started
-        result = Result(
-            verb=verb,
-            service=self.config.service,
-            run=run.id,
-            verdict=verdict,
-            summary=summary or next((reason.summary for reason in reasons if reason.verdict is verdict), ""),
-            reasons=tuple(reasons),
-            evidence=dict(evidence or {}),
-            links=dict(links or {}),
-            started=iso(self.clock.now() - timedelta(seconds=seconds)),
-            seconds=round(seconds, 3),
-            worker=__version__,
-        )
+        result = self.judged(verb, started, reasons, verdict=verdict, summary=summary, evidence=evidence, links=links, run=run.id)
         # The ledger first: a verb whose result is missing is done again, one that the ledger missed would stay unrecorded.
         if news:
             written = sha256(encode(result)).hexdigest()
-            self.note(verb, run=run.id, verdict=str(verdict), summary=result.summary, facts=facts, result=written)
+            self.note(verb, run=run.id, verdict=str(result.verdict), summary=result.summary, facts=facts, result=written)
         self.runs.write(result)
         return result
 

@@ -16,8 +16,9 @@ from mlpipeline.ports import MetricSource
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.looking import Reader, Roles, sources
-from mlpipeline.verbs.verify import Watch, asked, conditions
+from mlpipeline.verbs.verify_conditions import asked, conditions
 from mlpipeline.verbs.verify_planning import unfinished
+from mlpipeline.verbs.verify_watch import Watch
 
 _FAR = log(2.0)
 """A bucket bound more than twice, or less than half, the objective judges something else."""

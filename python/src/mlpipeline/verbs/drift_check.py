@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
-from mlpipeline import __version__
-from mlpipeline.clock import iso
 from mlpipeline.core.inventory import ABSENT, Difference, Part, differences
 from mlpipeline.core.traffic import Colour
 from mlpipeline.core.verdict import Verdict, worst
@@ -57,22 +54,17 @@ def run(context: Context) -> Result:
     if count > 1:
         summary = f"{count} things are not as they were released: {summary}"
     _tell(context, verdict, summary)
-    seconds = context.clock.monotonic() - started
-    return Result(
-        verb=VERB,
-        service=context.config.service,
-        run="",
+    return context.judged(
+        VERB,
+        started,
+        reasons,
         verdict=verdict,
         summary=summary,
-        reasons=tuple(reasons),
         evidence={
             "differences": [msgspec.to_builtins(one) for one in found.differences],
             "unknown": list(found.unknown),
             "compared": dict(found.parts),
         },
-        started=iso(context.clock.now() - timedelta(seconds=seconds)),
-        seconds=round(seconds, 3),
-        worker=__version__,
     )
 
 

@@ -252,7 +252,7 @@ def _check_file(context: Context, run: Run, name: str, checks: Sequence[Check], 
     table: Table | None = None
     try:
         table = opened(context, name)
-        outcomes, rows = _outcomes(context, table, checks)
+        outcomes, rows = data_outcomes.asked(context, table, checks)
         reasons = [_rows_reason(name, file, rows), *_of_schema(context, name, table)]
         reasons += data_rules.of_rows(name, file, table, rows)
         reasons += data_rules.of_keys(name, file, table, lambda other, beside: opened(context, other, beside))
@@ -267,13 +267,13 @@ def _check_file(context: Context, run: Run, name: str, checks: Sequence[Check], 
     failed = sum(not outcome.success for outcome in outcomes)
     facts |= {"rows": rows, "columns": len(table.types), "failed": failed, "engine": "+".join(engines) or "duckdb", **remembered}
     links = _written(context, run, name, outcomes) if outcomes else {}
-    return _Findings([*reasons, *past, *moved, *_named(name, outcomes)], facts, drift, links)
+    return _Findings([*reasons, *past, *moved, *data_outcomes.named(name, outcomes)], facts, drift, links)
 
 
 def expected(context: Context, name: str, file: DataFile, table: Table) -> list[Reason]:
     """The file's expectations, inline ones and its suite, on an open table. Raises ConfigurationError for a bad suite."""
-    outcomes, _ = _outcomes(context, table, _checks(context.project, name, file))
-    return _named(name, outcomes)
+    outcomes, _ = data_outcomes.asked(context, table, _checks(context.project, name, file))
+    return data_outcomes.named(name, outcomes)
 
 
 def _drift(context: Context, run: Run, name: str, table: Table) -> tuple[list[Reason], dict[str, object]]:
@@ -354,50 +354,6 @@ def _written(context: Context, run: Run, name: str, outcomes: Sequence[Outcome])
     return {f"expectations of {name}": place}
 
 
-def _outcomes(context: Context, table: Table, checks: Sequence[Check]) -> tuple[list[Outcome], int]:
-    """Each check answered by the fastest engine that answers it exactly; and the number of rows."""
-    from mlpipeline.adapters.duckdb.engine import answer
-
-    data = context.config.data
-    kinds = table.kinds
-    outcomes: dict[int, Outcome] = {}
-    for place, check in enumerate(checks):
-        if absent := expectations.missing_columns(check, kinds):
-            near = expectations.nearest(absent[0], kinds)
-            hint = f"; did you mean {near}?" if near else ""
-            outcomes[place] = Outcome(check, False, "schema", Counts(0), error=f"column {absent[0]} is missing{hint}")
-    open_places = [place for place in range(len(checks)) if place not in outcomes]
-    fast = [place for place in open_places if data.engine == "auto" and expectation_support.answerable(checks[place], kinds)]
-    slow = sorted(set(open_places) - set(fast))
-    counted = expectations.check("expect_table_row_count_to_be_between", {}, source="rows")
-    answers = answer(table, [counted, *(checks[place] for place in fast)], data.sample_rows)
-    rows = answers[0].counts.elements
-    outcomes.update(zip(fast, answers[1:], strict=True))
-    if slow:
-        asked = [checks[place] for place in slow]
-        outcomes.update(zip(slow, _by_library(context, table, asked), strict=True))
-    return [outcomes[place] for place in range(len(checks))], rows
-
-
-def _by_library(context: Context, table: Table, checks: Sequence[Check]) -> list[Outcome]:
-    data = context.config.data
-    context.console.say(f"{len(checks)} expectation(s) of {table.label} go to Great Expectations")
-    if data.engine == "spark":
-        from mlpipeline.adapters.great_expectations.spark import run as run_spark
-
-        return run_spark(table.files, MISSING_TEXTS, checks, data.sample_rows, data.spark)
-    from mlpipeline.adapters.great_expectations.engine import run as run_library
-
-    return run_library(table.arrow(_needed(checks)), checks, data.sample_rows)
-
-
-def _needed(checks: Sequence[Check]) -> tuple[str, ...]:
-    """The columns the checks read; none (which means all) when one looks at the whole table or filters rows."""
-    if any(not check.columns or "row_condition" in check.kwargs for check in checks):
-        return ()
-    return tuple(dict.fromkeys(column for check in checks for column in check.columns))
-
-
 def _rows_reason(name: str, file: DataFile, rows: int) -> Reason:
     if rows == 0:
         return Reason(f"data.{name}.rows", Verdict.FAIL, f"{file.path} has no rows, only a header or a schema", {"rows": 0})
@@ -451,66 +407,3 @@ def _moment(text: str, name: str) -> datetime:
 
 def _spoken(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds))) if seconds >= 0 else f"-{timedelta(seconds=round(-seconds))}"
-
-
-def _named(name: str, outcomes: Sequence[Outcome]) -> list[Reason]:
-    """A reason for each outcome; the same check of the same columns twice gets a number."""
-    seen: dict[str, int] = {}
-    reasons = []
-    for outcome in outcomes:
-        base = f"data.{name}.{outcome.check.type}.{outcome.check.subject}"
-        seen[base] = seen.get(base, 0) + 1
-        reasons.append(_reason(base if seen[base] == 1 else f"{base}.{seen[base]}", name, outcome))
-    return reasons
-
-
-def _reason(check: str, name: str, outcome: Outcome) -> Reason:
-    counts = outcome.counts
-    numbers: dict[str, Number] = {"rows": counts.elements}
-    if counts.missing is not None:
-        numbers["missing"] = counts.missing
-    if counts.unexpected is not None:
-        numbers["unexpected"] = counts.unexpected
-    if isinstance(counts.observed, bool | int | float | str):
-        numbers["observed"] = counts.observed
-    short = outcome.check.type.removeprefix("expect_").replace("_", " ")
-    return Reason(
-        check,
-        Verdict.PASS if outcome.success else Verdict.FAIL,
-        f"{name}: {outcome.check.subject}: {short}{_arguments(outcome.check)}: {_found(outcome)}",
-        numbers,
-        tuple(f"{value} ({times}x)" for value, times in outcome.sample),
-    )
-
-
-def _arguments(check: Check) -> str:
-    shown = {key: value for key, value in check.kwargs.items() if key not in {"column", "column_A", "column_B", "column_list"}}
-    text = ", ".join(f"{key}={value}" for key, value in shown.items())
-    return f" ({text[:120]}{'...' if len(text) > 120 else ''})" if text else ""
-
-
-def _of_sets(result: Mapping[str, object]) -> str:
-    """What is in one set of values and not in the other."""
-    told = []
-    for count, values, words in (
-        ("unexpected_count", "partial_unexpected_list", "beyond the set"),
-        ("missing_count", "partial_missing_list", "of the set missing"),
-    ):
-        shown = result.get(values)
-        if count in result:
-            named = f": {', '.join(map(str, shown[:5]))}" if isinstance(shown, list) and shown else ""
-            told.append(f"{result[count]} values {words}{named}")
-    return ", ".join(told)
-
-
-def _found(outcome: Outcome) -> str:
-    if outcome.error:
-        return outcome.error.splitlines()[0][:300]
-    counts = outcome.counts
-    if counts.unexpected is None and "observed_value" in outcome.result and outcome.result["observed_value"] is None:
-        return _of_sets(outcome.result) or "no value"
-    if counts.unexpected is None:
-        return f"found {counts.observed}" if counts.observed is not None else "no value" if not outcome.success else "holds"
-    considered = counts.elements - (counts.missing or 0)
-    share = f" ({counts.unexpected / considered:.2%})" if considered else ""
-    return f"{counts.unexpected:,} of {considered:,} rows break it{share}"

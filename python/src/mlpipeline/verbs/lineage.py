@@ -8,8 +8,6 @@ from typing import Any
 
 import msgspec
 
-from mlpipeline import __version__
-from mlpipeline.clock import iso
 from mlpipeline.core import lineage
 from mlpipeline.core.lineage import Answered, Graph, Happened, Key, Made
 from mlpipeline.core.verdict import Verdict
@@ -45,10 +43,9 @@ def run(context: Context, *, what: str = "") -> Result:
     started = context.clock.monotonic()
     found = find(context, what)
     lines = found.lines()
-    return Result(
-        verb=VERB,
-        service=context.config.service,
-        run="",
+    return context.judged(
+        VERB,
+        started,
         verdict=Verdict.PASS,
         summary=lines[0],
         evidence={
@@ -56,9 +53,6 @@ def run(context: Context, *, what: str = "") -> Result:
             "edges": [{"source": list(edge.source), "target": list(edge.target)} for edge in found.edges],
             "lines": lines,
         },
-        started=iso(context.clock.now()),
-        seconds=round(context.clock.monotonic() - started, 3),
-        worker=__version__,
     )
 
 

@@ -4,10 +4,8 @@ what is old. It starts no training itself."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from mlpipeline import __version__
-from mlpipeline.clock import iso
 from mlpipeline.core.drift import Look, Outcome, apart, due
 from mlpipeline.core.release import Standing
 from mlpipeline.core.verdict import Verdict, worst
@@ -48,23 +46,18 @@ def run(context: Context) -> Result:
     if state.champion:
         facts |= {"champion": state.champion.version.digest, "retrain": "yes" if retrain else "no"}
     context.note(VERB, verdict=str(verdict), summary=summary, facts=facts)
-    seconds = context.clock.monotonic() - started
-    return Result(
-        verb=VERB,
-        service=context.config.service,
-        run="",
+    return context.judged(
+        VERB,
+        started,
+        reasons,
         verdict=verdict,
         summary=summary,
-        reasons=tuple(reasons),
         evidence={
             "retrain": retrain,
             **({"reason": f"retrain: {why}"} if why else {}),
             "looks": {kind: {"outcome": str(one.outcome), "numbers": one.numbers} for kind, one in found.items()},
             "pruned": pruned.evidence(),
         },
-        started=iso(context.clock.now() - timedelta(seconds=seconds)),
-        seconds=round(seconds, 3),
-        worker=__version__,
     )
 
 

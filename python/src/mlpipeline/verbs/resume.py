@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
-from mlpipeline import __version__
-from mlpipeline.clock import iso
 from mlpipeline.core.release import (
     Abandon,
     Event,
@@ -240,15 +237,4 @@ def _named(release: Release) -> str:
 def _result(context: Context, started: float, reasons: Sequence[Reason]) -> Result:
     verdict = worst(reason.verdict for reason in reasons)
     decided = [reason.summary for reason in reasons if verdict is Verdict.PASS or reason.verdict is verdict]
-    seconds = context.clock.monotonic() - started
-    return Result(
-        verb=VERB,
-        service=context.config.service,
-        run="",
-        verdict=verdict,
-        summary="; ".join(decided),
-        reasons=tuple(reasons),
-        started=iso(context.clock.now() - timedelta(seconds=seconds)),
-        seconds=round(seconds, 3),
-        worker=__version__,
-    )
+    return context.judged(VERB, started, reasons, verdict=verdict, summary="; ".join(decided))

@@ -6,13 +6,10 @@ import errno
 import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
-from mlpipeline import __version__
-from mlpipeline.clock import iso
 from mlpipeline.core.batch import format_of
 from mlpipeline.core.verdict import Verdict, worst
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Held, MlpipelineError
@@ -209,22 +206,10 @@ def _result(
 ) -> Result:
     verdict = worst(reason.verdict for reason in reasons)
     summary = next(reason.summary for reason in reasons if reason.verdict is verdict) + more
-    seconds = context.clock.monotonic() - started
     if told:
         context.note(VERB, verdict=str(verdict), summary=summary)
-    evidence: Mapping[str, object] = {} if done is None else dict(done.facts)
-    return Result(
-        verb=VERB,
-        service=context.config.service,
-        run="",
-        verdict=verdict,
-        summary=summary,
-        reasons=tuple(reasons),
-        evidence={**evidence, **({"rows": done.rows} if done else {})},
-        started=iso(context.clock.now() - timedelta(seconds=seconds)),
-        seconds=round(seconds, 3),
-        worker=__version__,
-    )
+    evidence: Mapping[str, object] = {} if done is None else {**done.facts, "rows": done.rows}
+    return context.judged(VERB, started, reasons, verdict=verdict, summary=summary, evidence=evidence)
 
 
 def _of_disk(error: OSError, place: Path) -> MlpipelineError:

@@ -7,8 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlpipeline import __version__
-from mlpipeline.clock import iso
 from mlpipeline.core import provenance as words
 from mlpipeline.core import sbom
 from mlpipeline.core.verdict import Verdict, worst
@@ -55,17 +53,13 @@ def run(context: Context, *, digest: str = "", keys: str = "") -> Result:
     verdict = worst(reason.verdict for reason in reasons)
     first = next((reason for reason in reasons if reason.verdict is not Verdict.PASS), None)
     told = f"{first.summary}" if first else f"{whole[:19]} is what was judged, signed and approved"
-    return Result(
-        verb=VERB,
-        service=context.config.service,
-        run="",
+    return context.judged(
+        VERB,
+        started,
+        sorted(reasons, key=lambda reason: reason is not first) if first else reasons,
         verdict=verdict,
         summary=told,
-        reasons=tuple(sorted(reasons, key=lambda reason: reason is not first)) if first else tuple(reasons),
         evidence={"digest": whole, "keys": [key.id for key in known]},
-        started=iso(context.clock.now()),
-        seconds=round(context.clock.monotonic() - started, 3),
-        worker=__version__,
     )
 
 

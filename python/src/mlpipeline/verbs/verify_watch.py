@@ -1,0 +1,284 @@
+"""Watches a release while it is rolled out: looks, holds during an outage, and stops when the evidence is in or cannot come."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mlpipeline.core.disagreement import Join
+from mlpipeline.core.futility import hopeless_condition, hopeless_requests, ripe
+from mlpipeline.core.judge import Judge, Look, Plan, StageEnd
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.packs.shape import Traffic
+from mlpipeline.record.files import write_atomically
+from mlpipeline.record.result import Reason
+from mlpipeline.record.run import Run
+from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.exporting import Exporter
+from mlpipeline.verbs.late_labels import NAME as ACCURACY
+from mlpipeline.verbs.late_labels import LateLabels
+from mlpipeline.verbs.looking import Reader, Roles
+from mlpipeline.verbs.verify_conditions import conditions, measured, sampled, score_of
+from mlpipeline.verbs.verify_evidence import RELEASE_EVIDENCE, Evidence, folded, read
+from mlpipeline.verbs.verify_rules import Rules
+from mlpipeline.verbs.verify_words import JudgedRelease, StageOutcome, judged, reasons_of, standing
+
+_SILENT_LOOKS = 5
+_SILENT_REQUESTS = 200
+
+
+class Watch:
+    """Watches one release. Earlier evidence of the run is loaded, so that a resumed switch keeps it.
+
+    Args:
+        prometheus: URL of the Prometheus that scrapes the target.
+        file: Name of the evidence in the run's folder; evidence of other rules or colours is not continued.
+    """
+
+    def __init__(
+        self, context: Context, run: Run, roles: Roles, *, prometheus: str, file: str = RELEASE_EVIDENCE, resume: bool = True
+    ) -> None:
+        self._context = context
+        self._run = run
+        self._roles = roles
+        self._settings = context.config.verify
+        self._source = context.world.metrics(prometheus)
+        self._reader = Reader(
+            self._source,
+            context.config.service,
+            roles,
+            self._settings.interval,
+            self._settings.pack,
+            predictions=self._settings.predictions.enabled,
+        )
+        self._rules = Rules(context.config, run.id, roles, self._reader)
+        self._name = file
+        self._path = context.runs.folder(run.id) / file
+        self._judge: Judge | None = None
+        self._looks: list[Look] = []
+        self._ends: list[StageEnd] = []
+        self._silence = _Silence()
+        self._exporter = Exporter(context)
+        self._join = Join(float(self._settings.disagreement.tolerance))
+        self._labels: LateLabels | None = None
+        if resume:
+            self._resume()
+
+    def check(self) -> None:
+        """Raises EnvironmentFault when Prometheus cannot be reached or does not see both colours within
+        ``rollout.hold``, ConfigurationError for conditions or an objective it cannot answer. Moves nothing."""
+        self._rules.check()
+        if self._settings.accuracy.enabled:
+            LateLabels(self._context, self._roles, self._source, self._context.clock.now().timestamp()).check()
+        for condition in conditions(self._context.config, self._roles):
+            self._source.instant(condition.query)
+        plan = score_of(self._context.config, self._roles)
+        for query in (query for metric in plan.metrics for query in metric.queries) if plan else ():
+            self._source.instant(query)
+        now = self._wait_for_both()
+        if self._judge is None:
+            self._judge = Judge(self._rules.planned(now))
+        for reason in self._expected(self._judge.plan, now):
+            if reason.verdict is not Verdict.PASS:
+                self._context.console.say(f"verify: {reason.summary}")
+
+    def expectations(self) -> tuple[Reason, ...]:
+        """Of every metric, how long it needs at the traffic of now; and the conditions that cannot finish. Reads only."""
+        now = self._wait_for_both()
+        return self._expected(self._rules.planned(now), now)
+
+    def _expected(self, plan: Plan, now: float) -> tuple[Reason, ...]:
+        from mlpipeline.verbs.verify_planning import expectation, unfinished
+
+        prompt = [metric for metric in plan.metrics if not metric.late and not metric.label]
+        usual = {metric.name: self._reader.usual(metric, now) for metric in prompt}
+        found = tuple(expectation(self._context.config, plan, metric, usual[metric.name]) for metric in prompt)
+        return (*found, *unfinished(self._context.config, plan.conditions))
+
+    def watch(self, stage: str, seconds: float, *, traffic: Traffic) -> StageOutcome:
+        """Looks every ``verify.interval`` and returns at once on a failure, else after ``seconds``.
+
+        An outage of the monitoring (unreachable, stale, or a colour silent while users send) extends the stage by its
+        length; more than ``rollout.hold`` of it in one stage makes the stage inconclusive. So does evidence that cannot come
+        in time, as :mod:`mlpipeline.core.futility` says, and then at once.
+        """
+        judge = self._judging()
+        clock, hold = self._context.clock, self._context.config.rollout.hold
+        began = last = clock.monotonic()
+        silent_seconds, outage, looks, measured, futile = 0.0, "", 0, 0.0, ""
+        self._silence = _Silence()
+        self._base_line(stage, traffic)
+        while not judge.failed and not futile and measured < seconds and silent_seconds <= hold:
+            clock.sleep(min(self._settings.interval, seconds - measured) if not outage else self._settings.interval)
+            outage = self._look(stage, traffic)
+            looks += 1
+            now = clock.monotonic()
+            if outage:
+                silent_seconds += now - last
+                self._context.console.say(f"verify: {stage}: holding, {outage}")
+            else:
+                measured += now - last
+            last = now
+            futile = "" if outage or measured >= seconds else self._futile(stage, measured, seconds)
+            self._context.console.progress(self._progress(stage, outage), min(measured, seconds), seconds)
+        given_up = outage if silent_seconds > hold else ""
+        watched = not judge.failed and not given_up and not futile
+        self._ended(StageEnd(stage, judge.looks, watched, given_up, "" if judge.failed else futile))
+        return self._outcome(stage, given_up, futile, clock.monotonic() - began, looks)
+
+    def conclude(self) -> JudgedRelease:
+        """The verdict over the whole release; inconclusive when nothing was watched."""
+        self._write()
+        return judged(self._judging(), self._name, self._looks)
+
+    def _wait_for_both(self) -> float:
+        """Until Prometheus has scraped both colours; returns its time."""
+        clock = self._context.clock
+        deadline = clock.monotonic() + self._context.config.rollout.hold
+        while True:
+            now = self._reader.now()
+            reason = self._reader.absent(self._reader.scrapes(now), now)
+            if not reason:
+                return now
+            if clock.monotonic() >= deadline:
+                raise EnvironmentFault(
+                    f"the comparison has no data: {reason}",
+                    facts={"query": self._reader.queries[self._reader.main]},
+                    likely="it does not scrape the colour, or the labels service and colour do not tell colours apart",
+                    tries=("mlpipeline status", "look at the targets page of Prometheus"),
+                )
+            clock.sleep(min(1.0, self._settings.interval))
+
+    def _judging(self) -> Judge:
+        if self._judge is None:
+            self._judge = Judge(self._rules.planned(self._wait_for_both()))
+        return self._judge
+
+    def _base_line(self, stage: str, traffic: Traffic) -> None:
+        """Requests of the time between two stages followed another plan and count for neither."""
+        self._compared(traffic)
+        if self._settings.accuracy.enabled and self._labels is None:
+            self._labels = LateLabels(self._context, self._roles, self._source, self._context.clock.now().timestamp())
+            self._labels.new()
+        try:
+            self._reader.look(stage, traffic, ())
+        except EnvironmentFault as fault:
+            self._context.console.say(f"verify: {stage}: no base line yet, {fault.what}")
+
+    def _look(self, stage: str, traffic: Traffic) -> str:
+        """One look; returns why it was an outage, or nothing."""
+        judge = self._judging()
+        metrics, out = [metric for metric in judge.plan.metrics if not metric.late], ""
+        try:
+            look = self._reader.look(stage, traffic, metrics)
+        except EnvironmentFault as fault:
+            at, out = self._context.clock.now().timestamp(), fault.what
+            look = Look(round(at, 3), stage, traffic, 0.0, missing=dict.fromkeys((m.name for m in metrics), fault.what))
+        labelled = self._labels.new() if self._labels is not None else None
+        look = msgspec.structs.replace(
+            look,
+            counts=look.counts if labelled is None else {**look.counts, ACCURACY: labelled},
+            conditions=measured(self._source, judge.conditions, look.at),
+            scores=sampled(self._source, judge.plan.score),
+            compared=self._compared(traffic),
+        )
+        self._looks.append(look)
+        judge.add(look)
+        self._write()
+        return out or next(iter(look.missing.values()), "") or self._silence.add(look)
+
+    def _compared(self, traffic: Traffic) -> tuple[int, float]:
+        """New pairs of answers to one request. A colour that does not tell its answers is silence, never agreement."""
+        if not self._settings.disagreement.enabled or traffic != "mirror":
+            return 0, 0.0
+        target = self._context.world.target()
+        try:
+            return self._join.add(target.answers(self._roles.candidate), target.answers(self._roles.champion))
+        except EnvironmentFault as fault:
+            self._context.console.say(f"verify: no answers to compare, {fault.what}")
+            return 0, 0.0
+
+    def _futile(self, stage: str, measured: float, seconds: float) -> str:
+        """Why watching on is in vain; empty while it is not."""
+        judge = self._judging()
+        if not self._settings.futility or judge.failed or not ripe(measured, seconds):
+            return ""
+        from mlpipeline.verbs.verify_planning import still_to_come
+
+        left = still_to_come(self._context.config, stage, seconds - measured)
+        found = hopeless_condition(judge.conditions.values(), sum(stretch[0] for stretch in left))
+        if not found and judge.metrics:
+            whole, here = judge.answered()
+            found = hopeless_requests(whole, here, measured, left, judge.plan.min_requests)
+        return found
+
+    def _ended(self, end: StageEnd) -> None:
+        self._ends.append(end)
+        self._judging().end(end)
+        self._write()
+
+    def _outcome(self, stage: str, given_up: str, futile: str, seconds: float, looks: int) -> StageOutcome:
+        judge = self._judging()
+        judgement = judge.judgement()
+        if judge.failed:
+            verdict, summary = Verdict.FAIL, judgement.summary
+        elif given_up:
+            verdict, summary = Verdict.INCONCLUSIVE, f"monitoring was out longer than rollout.hold: {given_up}"
+        elif futile:
+            verdict, summary = Verdict.INCONCLUSIVE, f"the evidence for a pass cannot come in time: {futile}"
+        elif judge.metrics and not judge.both_answered:
+            verdict, summary = Verdict.INCONCLUSIVE, f"not both colours answered requests in stage {stage}"
+        else:
+            verdict, summary = Verdict.PASS, f"{stage}: no harm seen in {looks} looks, {standing(judgement)}"
+        return StageOutcome(verdict, summary, reasons_of(judgement, verdict, summary), round(seconds, 3), looks)
+
+    def _progress(self, stage: str, outage: str) -> str:
+        if outage:
+            return f"{stage}: holding, {outage}"
+        return f"{stage}: {standing(self._judging().judgement())}"
+
+    def _resume(self) -> None:
+        try:
+            evidence = read(self._path)
+        except (FileNotFoundError, ConfigurationError):
+            return
+        if not self._rules.same(evidence.plan):
+            return
+        self._judge = folded(evidence)
+        self._looks, self._ends = list(evidence.looks), list(evidence.ends)
+
+    def _write(self) -> None:
+        judge = self._judging()
+        evidence = Evidence(
+            schema=1,
+            plan=judge.plan,
+            looks=tuple(self._looks),
+            ends=tuple(self._ends),
+            trace={name: tuple(state.trace) for name, state in judge.metrics.items()},
+            judgement=judge.judgement(),
+        )
+        write_atomically(self._path, msgspec.json.encode(evidence) + b"\n")
+        self._exporter.export(judge, self._looks[-1] if self._looks else None)
+
+
+class _Silence:
+    """Notices a colour that answers nothing for long while the other answers plenty."""
+
+    def __init__(self) -> None:
+        self._looks = self._candidate = self._champion = 0
+
+    def add(self, look: Look) -> str:
+        if not look.counts:
+            return ""
+        candidate = max(counts[0] for counts in look.counts.values())
+        champion = max(counts[2] for counts in look.counts.values())
+        if candidate and champion:
+            self._looks = self._candidate = self._champion = 0
+            return ""
+        self._looks += 1
+        self._candidate += candidate
+        self._champion += champion
+        if self._looks < _SILENT_LOOKS or max(self._candidate, self._champion) < _SILENT_REQUESTS:
+            return ""
+        who, number = ("candidate", self._champion) if self._champion >= self._candidate else ("champion", self._candidate)
+        return f"the {who} answered nothing while the other answered {number} requests"

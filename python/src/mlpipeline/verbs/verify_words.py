@@ -1,0 +1,101 @@
+"""A judged release in words: its summary, and the reasons of each metric, condition and score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from mlpipeline.core.judge import Judge, Judgement, Look, MetricVerdict
+from mlpipeline.core.verdict import Verdict
+from mlpipeline.core.weighted_score import Classified, Score
+from mlpipeline.record.result import Reason
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """How one stage of a rollout came out. ``seconds`` includes what an outage added."""
+
+    verdict: Verdict
+    summary: str
+    reasons: tuple[Reason, ...]
+    seconds: float
+    looks: int
+
+
+@dataclass(frozen=True)
+class JudgedRelease:
+    """The verdict over all looks of all stages. ``evidence`` is the summary that a result carries."""
+
+    verdict: Verdict
+    summary: str
+    reasons: tuple[Reason, ...]
+    evidence: dict[str, object]
+
+
+def judged(judge: Judge, file: str, looks: Sequence[Look]) -> JudgedRelease:
+    """What a result says of everything that was looked at."""
+    judgement = judge.judgement()
+    return JudgedRelease(
+        judgement.verdict,
+        judgement.summary,
+        reasons_of(judgement, judgement.verdict, judgement.summary),
+        {
+            "file": file,
+            "looks": len(looks),
+            "stages": list(dict.fromkeys(look.stage for look in looks)),
+            "false_alarm": judge.plan.false_alarm,
+            "evidence": judgement.evidence,
+            "threshold": judgement.threshold,
+            "metrics": [msgspec.to_builtins(metric) for metric in judgement.metrics],
+            "conditions": [
+                {"name": name, "verdict": str(verdict), "summary": text} for name, verdict, text in judgement.conditions
+            ],
+        },
+    )
+
+
+def reasons_of(judgement: Judgement, verdict: Verdict, summary: str) -> tuple[Reason, ...]:
+    """The deciding ones first. While the whole passes, metrics that show no harm pass with it."""
+    reasons = [_metric_reason(metric, verdict) for metric in judgement.metrics]
+    reasons.extend(Reason(f"verify.condition.{name}", found, text) for name, found, text in judgement.conditions)
+    if judgement.score is not None:
+        reasons.extend(_score_reasons(judgement.score))
+    if verdict in (Verdict.INCONCLUSIVE, Verdict.ERROR):
+        told = dict.fromkeys((summary.removeprefix("no verdict, "), *judgement.problems))
+        reasons = [*(Reason("verify.evidence", verdict, text) for text in told), *reasons]
+    return tuple(sorted(reasons, key=lambda reason: reason.verdict is not verdict))
+
+
+def _score_reasons(score: Score) -> list[Reason]:
+    """The score, then its metrics; a metric that harms a passing score is no reason against the release."""
+    parts = [
+        Reason(
+            f"verify.score.{metric.name}",
+            Verdict.PASS if score.verdict is Verdict.PASS else _class_verdict(metric),
+            metric.summary,
+        )
+        for metric in score.metrics
+    ]
+    return [Reason("verify.score", score.verdict, score.summary, {"points": score.points}), *parts]
+
+
+def _class_verdict(metric: Classified) -> Verdict:
+    if metric.harmed and metric.counted:
+        return Verdict.FAIL
+    return Verdict.INCONCLUSIVE if metric.found in ("few", "no data") and metric.counted else Verdict.PASS
+
+
+def _metric_reason(metric: MetricVerdict, whole: Verdict) -> Reason:
+    verdict = Verdict.PASS if whole is Verdict.PASS and metric.verdict is not Verdict.FAIL else metric.verdict
+    numbers: dict[str, bool | int | float | str] = {
+        name: value for name, value in msgspec.structs.asdict(metric).items() if name not in ("name", "verdict", "summary")
+    }
+    return Reason(f"verify.{metric.name}", verdict, metric.summary, numbers)
+
+
+def standing(judgement: Judgement) -> str:
+    """How it stands while it is watched."""
+    requests = max((metric.candidate_requests for metric in judgement.metrics), default=0)
+    return f"{requests} requests to the candidate, evidence of harm {judgement.evidence:g} of {judgement.threshold:g}"
