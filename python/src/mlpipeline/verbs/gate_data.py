@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mlpipeline.config.sections.data import DataFile, Freshness
-from mlpipeline.core import expectation_support, expectations
-from mlpipeline.core.data_schema import MISSING_TEXTS, check_schema
-from mlpipeline.core.expectations import Check, Counts, Outcome
+from mlpipeline.core import expectations
+from mlpipeline.core.data_schema import check_schema
+from mlpipeline.core.expectations import Check, Outcome
 from mlpipeline.core.verdict import Verdict, failing_first
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
 from mlpipeline.record.result import Number, Reason, Result
 from mlpipeline.record.run import Run
+from mlpipeline.verbs import data_outcomes
 from mlpipeline.verbs.context import Context
 
 if TYPE_CHECKING:
@@ -99,10 +100,13 @@ def _under_waivers(context: Context, reasons: Sequence[Reason]) -> tuple[list[Re
     return under_waivers(context, reasons, known_waivers(context, ""))
 
 
+_NOT_PASSED = {Verdict.FAIL: "failed", Verdict.ERROR: "broke", Verdict.INCONCLUSIVE: "tell nothing"}
+
+
 def _summary(reasons: Sequence[Reason], facts: Mapping[str, object]) -> str:
-    failed = [reason for reason in reasons if reason.verdict is Verdict.FAIL]
-    if failed:
-        return f"{len(failed)} of {len(reasons)} data checks failed: {failed[0].summary}"
+    for verdict, words in _NOT_PASSED.items():
+        if found := [reason for reason in reasons if reason.verdict is verdict]:
+            return f"{len(found)} of {len(reasons)} data checks {words}: {found[0].summary}"
     return f"{len(reasons)} checks of {len(facts)} data file(s) passed"
 
 
@@ -376,11 +380,12 @@ def _freshness(context: Context, name: str, rule: Freshness, table: Table) -> Re
     now = _moment(rule.now, name) if rule.now else context.clock.now()
     if rule.column and rule.column not in table.types:
         near = expectations.nearest(rule.column, table.types)
-        return Reason(check, Verdict.FAIL, f"column {rule.column} is missing" + (f"; did you mean {near}?" if near else ""))
+        hint = f"; did you mean {near}?" if near else ""
+        return Reason(check, Verdict.FAIL, f"{name}: column {rule.column} is missing{hint}")
     if rule.column:
         newest = table.newest(rule.column)
         if newest is None:
-            return Reason(check, Verdict.FAIL, f"column {rule.column} holds no times")
+            return Reason(check, Verdict.FAIL, f"{name}: column {rule.column} holds no times")
     else:
         newest = datetime.fromtimestamp(max(file.stat().st_mtime for file in table.files), UTC)
     age = (now - newest).total_seconds()
@@ -391,8 +396,12 @@ def _freshness(context: Context, name: str, rule: Freshness, table: Table) -> Re
         )
     else:
         shown = f"newest data is {_spoken(age)} old ({when}), allowed {_spoken(rule.within)}"
+    numbers: dict[str, Number] = {"age_seconds": round(age, 3), "within_seconds": float(rule.within)}
+    if rule.column and (strange := table.no_times(rule.column)):
+        shown += f"; {strange:,} values of {rule.column} do not read as times and are left out"
+        numbers["no_times"] = strange
     verdict = Verdict.PASS if -_ZONES <= age <= rule.within else Verdict.FAIL
-    return Reason(check, verdict, f"{name}: {shown}", {"age_seconds": round(age, 3), "within_seconds": float(rule.within)})
+    return Reason(check, verdict, f"{name}: {shown}", numbers)
 
 
 def _moment(text: str, name: str) -> datetime:

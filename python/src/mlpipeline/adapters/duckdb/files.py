@@ -139,10 +139,19 @@ class Table:
 
     def newest(self, column: str) -> datetime | None:
         """The latest moment in a column of times, or of text that reads as times; without a zone it is UTC."""
-        name = quoted(column)
-        value = name if self.kinds[column] == "timestamp" else f"TRY_CAST(CAST({name} AS VARCHAR) AS TIMESTAMP)"
-        latest = self.rows(f"SELECT epoch(max({value})) FROM {self.relation}")[0][0]  # noqa: S608
+        latest = self.rows(f"SELECT epoch(max({self._as_time(column)})) FROM {self.relation}")[0][0]  # noqa: S608
         return None if latest is None else datetime.fromtimestamp(latest, UTC)
+
+    def no_times(self, column: str) -> int:
+        """How many values :meth:`newest` leaves out because they do not read as times."""
+        if self.kinds[column] == "timestamp":
+            return 0
+        asked = f"SELECT count({quoted(column)}) - count({self._as_time(column)}) FROM {self.relation}"  # noqa: S608
+        return int(self.rows(asked)[0][0])
+
+    def _as_time(self, column: str) -> str:
+        name = quoted(column)
+        return name if self.kinds[column] == "timestamp" else f"TRY_CAST(CAST({name} AS VARCHAR) AS TIMESTAMP)"
 
     def close(self) -> None:
         self.connection.close()
@@ -435,25 +444,37 @@ def _unreadable(error: Exception, label: str, files: Sequence[Path]) -> Failed:
     known = next((path for path in files if str(path) == file), files[0] if files else Path(file))
     if known.suffix.lower() == ".csv" and _holds_zero_bytes(known):
         return _not_text(str(known), known.name)
+    if "Maximum line size" in message:
+        return Failed(
+            "a line of the data file is longer than 2 MB",
+            facts={"file": known},
+            likely="a quote that never ends, a file without line breaks, or no CSV at all",
+            tries=(f"awk 'length > 2000000 {{print FNR; exit}}' {known.name}", "write it as Parquet"),
+        )
     ragged = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
     if ragged:
         return _ragged(where, int(ragged.group(1)), int(ragged.group(2)))
-    if "sniffing file" in message:
-        bad = _first_ragged_line(known)
-        if bad:
-            return _ragged(f"{known}:{bad[0]}", bad[1], bad[2])
-        if known.suffix.lower() in {".csv", ".tsv"} and (opening := _open_quote(known)):
-            return Failed(
-                "a quoted value of the data file never ends",
-                facts={"file": f"{known}:{opening}"},
-                likely="a quote that belongs to the value and is not doubled, or a file that was cut off",
-            )
+    if "sniffing file" in message and (told := _of_no_dialect(known)):
+        return told
     return Failed(
         "the data file cannot be read",
         facts={"file": where, "found": message.splitlines()[0]},
         likely="it is damaged, cut off, or not what its name says",
         tries=("write or pull the file again",),
     )
+
+
+def _of_no_dialect(file: Path) -> Failed | None:
+    """Why a CSV file fits no dialect, where that can be found out."""
+    if bad := _first_ragged_line(file):
+        return _ragged(f"{file}:{bad[0]}", bad[1], bad[2])
+    if file.suffix.lower() in {".csv", ".tsv"} and (opening := _open_quote(file)):
+        return Failed(
+            "a quoted value of the data file never ends",
+            facts={"file": f"{file}:{opening}"},
+            likely="a quote that belongs to the value and is not doubled, or a file that was cut off",
+        )
+    return None
 
 
 def _not_text(where: str, name: str) -> Failed:
