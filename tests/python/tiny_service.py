@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mlpipeline.ports import Artifact
+from mlpipeline.serving import answers
 
 SERVER = '''"""Written by tests/python/tiny_service.py."""
-import argparse, asyncio, json, pathlib, signal, sys, time
+import argparse, asyncio, json, os, pathlib, signal, sys, time
+from mlpipeline.serving import answers
 
 parser = argparse.ArgumentParser()
 for name in ("model", "host", "service", "colour", "model-version", "digest"):
@@ -28,6 +31,7 @@ if behaviour["exits"]:
 draining, last = False, 0.0
 counts = {(traffic, code): 0 for traffic in ("live", "mirror") for code in ("2xx", "4xx", "5xx")}
 active = 0
+kept = answers.Kept(int(os.environ.get(answers.KEEP) or 0))
 
 
 def metrics():
@@ -38,19 +42,23 @@ def metrics():
     return ("\\n".join(lines) + "\\n").encode()
 
 
-async def answer(path, traffic):
+async def answer(path, traffic, request, posted):
     if path == "/ready":
         return (503, b"loading") if behaviour["never_ready"] else (200, b"ready")
     if path == "/ping":
         return 200, b""
     if path == "/metrics":
         return 200, metrics()
+    if path == "/answers" and answers.is_key(os.environ.get(answers.KEY, ""), posted):
+        return 200, kept.render()
     if path != "/invocations":
         return 404, b"no such page"
     await asyncio.sleep(behaviour["seconds"])
     status = 500 if behaviour["fails"] else 200
     counts[traffic, f"{status // 100}xx"] += 1
-    return status, json.dumps({"predictions": [args.digest]}).encode()
+    body = json.dumps({"predictions": [args.digest]}).encode()
+    kept.add(request.encode(), body)
+    return status, body
 
 
 async def serve(reader, writer):
@@ -62,9 +70,10 @@ async def serve(reader, writer):
             headers = {key.lower(): value.strip() for key, _, value in (line.partition(":") for line in rest)}
             active, last = active + 1, time.monotonic()
             try:
-                await reader.readexactly(int(headers.get("content-length", 0)))
+                posted = await reader.readexactly(int(headers.get("content-length", 0)))
                 host = headers.get("host", "").partition(":")[0]
-                status, body = await answer(first.split()[1], "mirror" if host.endswith("-shadow") else "live")
+                traffic = "mirror" if host.endswith("-shadow") else "live"
+                status, body = await answer(first.split()[1], traffic, headers.get("x-request-id", ""), posted)
             finally:
                 active -= 1
             lines = [f"HTTP/1.1 {status} X", f"content-length: {len(body)}", f"x-mlpipeline-colour: {args.colour}"]
@@ -132,5 +141,6 @@ def make_bundle(folder: Path, behaviour: Behaviour | None = None) -> Artifact:
     for package in (serving.parent, serving):
         (package / "__init__.py").write_text("", encoding="utf-8")
     (serving / "__main__.py").write_text(SERVER, encoding="utf-8")
+    shutil.copyfile(answers.__file__, serving / "answers.py")
     (bundle / "model" / "behaviour.json").write_text(content, encoding="utf-8")
     return Artifact(digest=f"sha256:{digest}", path=str(bundle), model_version="1")

@@ -10,7 +10,7 @@ import pytest
 from mlpipeline.core.disagreement import DisagreementPlan, DisagreementState, Join, difference
 from mlpipeline.core.judge import Judge, Look, MetricPlan, Plan, StageEnd
 from mlpipeline.core.verdict import Verdict
-from mlpipeline.serving.answers import LONGEST, Kept, is_direct
+from mlpipeline.serving.answers import LONGEST, Kept, is_direct, is_key
 
 PLAN = Plan(
     "s",
@@ -148,3 +148,8 @@ def test_answers_are_told_to_this_machine_only_and_never_through_a_router(
     client: tuple[str, int] | None, headers: dict[bytes, bytes], direct: bool
 ) -> None:
     assert is_direct(client, headers) is direct
+
+
+@pytest.mark.parametrize(("key", "given", "known"), [("ab", b"ab", True), ("ab", b"aB", False), ("", b"", False)])
+def test_answers_are_told_elsewhere_by_the_key_alone_and_without_a_key_to_nobody(key: str, given: bytes, known: bool) -> None:
+    assert is_key(key, given) is known

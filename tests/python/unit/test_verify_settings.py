@@ -66,7 +66,14 @@ def test_ways_to_a_prometheus_that_lead_nowhere(verify: Verify, words: str) -> N
 
 def test_answers_can_only_be_compared_where_requests_are_copied() -> None:
     verify = Verify(disagreement=DisagreementRule(enabled=True))
-    for config in ({"rollout": Rollout(mirror=Duration(0))}, {"target": Target(kind="docker")}):
-        whole = Config(service="iris", train=Train(command="true"), verify=verify, **config)  # type: ignore[arg-type]
-        assert any(problem.way[:2] == ("verify", "disagreement") for problem in problems(whole))
+    for kind in ("local", "docker", "kubernetes"):
+        for seconds, told in ((0, True), (60, False)):
+            whole = Config(
+                service="iris",
+                train=Train(command="true"),
+                verify=verify,
+                rollout=Rollout(mirror=Duration(seconds)),
+                target=Target(kind=kind),  # type: ignore[arg-type]
+            )
+            assert any(problem.way[:2] == ("verify", "disagreement") for problem in problems(whole)) is told
     assert found(verify) == []

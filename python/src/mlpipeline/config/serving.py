@@ -1,6 +1,8 @@
-"""How the limits of the serving process reach it: one environment variable, which bundles of every age may be started with."""
+"""How the limits of the serving process reach it: by environment variables, which bundles of every age may be started with."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import msgspec
 
@@ -31,3 +33,23 @@ def variables(serving: Serving, sample_file: str) -> dict[str, str]:
     if serving.sample:
         options |= {"sample_file": sample_file, "sample_share": serving.sample, "sample_bytes": bytes_of(serving.sample_size)}
     return {OPTIONS: msgspec.json.encode(options, order="sorted").decode()}
+
+
+def answering(keep: int, key: str) -> dict[str, str]:
+    """The environment of a serving process that keeps its newest answers to be compared; empty when it keeps none.
+
+    Args:
+        key: By which it tells them to others than its own machine.
+    """
+    if not keep:
+        return {}
+    from mlpipeline.serving.answers import KEEP, KEY
+
+    return {KEEP: str(keep), KEY: key}
+
+
+def answers_key(environment: Mapping[str, str]) -> str:
+    """The key in the environment of a process that was started so; empty where it has none."""
+    from mlpipeline.serving.answers import KEY
+
+    return environment.get(KEY, "")

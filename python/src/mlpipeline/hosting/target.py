@@ -19,6 +19,8 @@ from mlpipeline.record.lease import TRAFFIC, Holder, Right
 
 POLL_SECONDS = 0.02
 PROBE_SECONDS = 60.0
+ANSWERS_SECONDS = 10.0
+"""Some megabytes at most, perhaps through an API server."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -62,6 +64,9 @@ class ColourService(Protocol):
 
     def ask(self, path: str, body: bytes | None = None, timeout: float = 2.0) -> tuple[int, bytes]:
         """One request straight to it. Raises OSError when it does not answer."""
+
+    def answers(self) -> Sequence[tuple[int, bytes]]:
+        """What each of its processes that answers says of what it answered: status and body. Raises OSError when none does."""
 
     def words(self, lines: int) -> Mapping[str, object]:
         """Where its log is and how it ends, for messages."""
@@ -233,12 +238,22 @@ class HostTarget:
         return ()
 
     def answers(self, colour: Colour) -> Mapping[str, str]:
-        """What the process tells of itself at ``/answers``, which no router passes on; nothing where it keeps none."""
+        """What its processes tell of themselves at ``/answers``, which users cannot ask; nothing where they keep none. An id that
+        two of them answered differently names no single request."""
+        found: dict[str, str] = {}
+        twice: set[str] = set()
         try:
-            status, body = self._colours[colour].ask("/answers")
-            return msgspec.json.decode(body, type=dict[str, str]) if status == 200 else {}
+            told = [
+                msgspec.json.decode(body, type=dict[str, str])
+                for status, body in self._colours[colour].answers()
+                if status == 200
+            ]
         except (OSError, msgspec.DecodeError) as error:
             raise EnvironmentFault(f"{colour} does not tell its answers: {error}") from error
+        for one in told:
+            twice |= {request for request in found.keys() & one.keys() if found[request] != one[request]}
+            found |= one
+        return {request: answer for request, answer in found.items() if request not in twice}
 
     def counts(self) -> Mapping[Colour, RouterCounts]:
         """Envoy's counters since it started; mirrored copies count only as active."""

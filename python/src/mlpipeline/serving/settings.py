@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlpipeline.serving.answers import KEEP, KEY
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -38,6 +40,7 @@ class Settings:
         sample_bytes: What the sample may take on the disk.
         keep_answers: How many answers are kept to be compared; from ``MLPIPELINE_KEEP_ANSWERS``, so that starting an older
             bundle with it does no harm.
+        answers_key: Whoever posts it is told them; from ``MLPIPELINE_ANSWERS_KEY``.
     """
 
     model: Path
@@ -54,6 +57,7 @@ class Settings:
     body_limit: int = 64 * MEBIBYTE
     warm_up_rows: int = 0
     keep_answers: int = 0
+    answers_key: str = ""
     when_full: int = 503
     log_requests: bool = False
     sample_file: Path | None = None
@@ -98,8 +102,8 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--sample-share", type=_share, default=Settings.sample_share, help="of the answered requests, 0 to 1")
     parser.add_argument("--sample-bytes", type=_at_least_one, default=Settings.sample_bytes, help="of the sample on the disk")
     parser.set_defaults(**_options(parser))
-    kept = os.environ.get("MLPIPELINE_KEEP_ANSWERS", "")
-    return Settings(**vars(parser.parse_args(arguments)), keep_answers=int(kept) if kept.isdigit() else 0)
+    kept, key = os.environ.get(KEEP, ""), os.environ.get(KEY, "")
+    return Settings(**vars(parser.parse_args(arguments)), keep_answers=int(kept) if kept.isdigit() else 0, answers_key=key)
 
 
 def _options(parser: argparse.ArgumentParser) -> dict[str, object]:

@@ -8,11 +8,13 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from mlpipeline.clock import SystemClock
 from mlpipeline.config.model import Config
+from mlpipeline.config.sections.target import Docker, Kubernetes, Local
 from mlpipeline.ports import Artifact, Clock, Console, Keeper, MetricSource, Registry, Target
 from mlpipeline.record.ledger import Ledger
 from mlpipeline.record.places import Places, home_folder
@@ -21,6 +23,7 @@ from mlpipeline.verbs.keeping import found, keeper_of
 
 ANSWERS_COMPARED = 2000
 """That each colour keeps: at 1000 requests per second those of one look of 2 s."""
+Settings = TypeVar("Settings", Local, Docker, Kubernetes)
 
 
 def make_context(config: Config, project: Path, console: Console, environment: Mapping[str, str]) -> Context:
@@ -73,7 +76,7 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
         if config.target.kind == "docker":
             from mlpipeline.adapters.docker import DockerTarget
 
-            docker, gpus = config.target.docker, config.image.gpus
+            docker, gpus = _comparing(config, config.target.docker), config.image.gpus
             return DockerTarget(places, config.service, docker, clock, environment, gpus=gpus, fence=fence)
 
         if config.target.kind == "kubernetes":
@@ -81,7 +84,7 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
 
             return KubernetesTarget(
                 config.service,
-                config.target.kubernetes,
+                _comparing(config, config.target.kubernetes),
                 clock,
                 environment,
                 gpus=config.image.gpus,
@@ -91,9 +94,7 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
 
         from mlpipeline.adapters.local import LocalTarget
 
-        local = config.target.local
-        if config.verify.disagreement.enabled and not local.keep_answers:
-            local = msgspec.structs.replace(local, keep_answers=ANSWERS_COMPARED)
+        local = _comparing(config, config.target.local)
         return LocalTarget(places, config.service, local, clock, python_for, fence=fence)
 
     @cache
@@ -121,6 +122,13 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
 
     ledger = shared_ledger if config.ledger.uri else None
     return World(target=target, registry=registry, metrics=metrics, ledger=ledger, keeper=keeper)
+
+
+def _comparing(config: Config, settings: Settings) -> Settings:
+    """Settings of a target whose colours keep as many answers as are compared."""
+    if config.verify.disagreement.enabled and not settings.keep_answers:
+        return msgspec.structs.replace(settings, keep_answers=ANSWERS_COMPARED)
+    return settings
 
 
 def actor(environment: Mapping[str, str]) -> str:

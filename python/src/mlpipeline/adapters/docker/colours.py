@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from mlpipeline.adapters.docker.images import Images
 from mlpipeline.adapters.docker.inventory import container_part
 from mlpipeline.adapters.docker.network import LOOPBACK, Network
 from mlpipeline.config.sections.target import Docker
-from mlpipeline.config.serving import variables
+from mlpipeline.config.serving import answering, answers_key, variables
 from mlpipeline.core import container as labels
 from mlpipeline.core.envoy_files import Address
 from mlpipeline.core.inventory import Part
@@ -22,8 +22,9 @@ from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
 from mlpipeline.hosting.loopback import ask
 from mlpipeline.hosting.machine import free_port
 from mlpipeline.hosting.readiness import MACHINE_WORDS, silence, stably_ready
-from mlpipeline.hosting.target import Standing
+from mlpipeline.hosting.target import ANSWERS_SECONDS, Standing
 from mlpipeline.ports import Artifact, Clock, Deployed
+from mlpipeline.serving.answers import ANSWERS_PATH
 
 PORT_TRIES = 3
 KILL_AFTER_DRAIN = 5.0
@@ -113,6 +114,11 @@ class ColourContainer:
             raise ConnectionError("nothing is deployed there")
         return ask(LOOPBACK, standing.port, path, body=body, timeout=timeout)
 
+    def answers(self) -> Sequence[tuple[int, bytes]]:
+        """By the key that the container was started with: it sees whoever asks at its published port come from its network."""
+        key = answers_key(self._environment_of(self._found()))
+        return [self.ask(ANSWERS_PATH, key.encode(), ANSWERS_SECONDS)] if key else []
+
     def words(self, lines: int) -> Mapping[str, object]:
         name = labels.container_name(self._service, self._colour)
         found = self._found()
@@ -120,6 +126,10 @@ class ColourContainer:
 
     def _found(self) -> dict[str, Any] | None:
         return self._engine.container(self._service, self._colour)
+
+    def _environment_of(self, found: dict[str, Any] | None) -> dict[str, str]:
+        pairs = (text.partition("=") for text in (found["Config"].get("Env") or () if found else ()))
+        return {name: value for name, _, value in pairs}
 
     def _devices(self) -> str:
         try:
@@ -141,7 +151,12 @@ class ColourContainer:
         of_config, of_host = self._network.options(self._colour, {inside: (LOOPBACK, port)})
         entrypoint, user = self._images.entrypoint(image)
         limits = variables(settings.serving, "/tmp/requests.jsonl")  # noqa: S108 - a container's own
-        environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), **limits, **settings.environment}
+        environment = {
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+            **limits,
+            **self._answering(),
+            **settings.environment,
+        }
         config: dict[str, object] = {
             "Image": image,
             "Cmd": self._arguments(artifact, host, inside),
@@ -156,6 +171,11 @@ class ColourContainer:
         name = labels.container_name(self._service, self._colour)
         with self._engine.asked(f"a container for {self._colour} could not be made", name=name, image=image):
             return str(self._engine.client.create_container_from_config(config, name)["Id"])
+
+    def _answering(self) -> dict[str, str]:
+        import secrets
+
+        return answering(self._settings.keep_answers, secrets.token_hex(16))
 
     def _arguments(self, artifact: Artifact, host: str, port: int) -> list[str]:
         settings = self._settings

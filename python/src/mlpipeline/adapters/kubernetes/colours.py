@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from mlpipeline.adapters.kubernetes.api import Cluster, Conflict, Object
@@ -11,6 +11,7 @@ from mlpipeline.adapters.kubernetes.planning import refuse_to_take
 from mlpipeline.adapters.kubernetes.pods import Pods, Trouble
 from mlpipeline.adapters.kubernetes.specification import workload
 from mlpipeline.config.sections.target import Kubernetes
+from mlpipeline.config.serving import answers_key
 from mlpipeline.core import container as labels
 from mlpipeline.core import kubernetes_objects as objects
 from mlpipeline.core.envoy_files import Address
@@ -19,8 +20,9 @@ from mlpipeline.core.kubernetes_places import CONTAINER, SERVICE_PORT, Names
 from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import EnvironmentFault, Failed, Held, MlpipelineError
 from mlpipeline.hosting.readiness import MACHINE_WORDS, READY_IN_A_ROW
-from mlpipeline.hosting.target import Standing
+from mlpipeline.hosting.target import ANSWERS_SECONDS, Standing
 from mlpipeline.ports import Artifact, Clock, Deployed
+from mlpipeline.serving.answers import ANSWERS_PATH
 
 POLL_SECONDS = 0.1
 PULL_SECONDS = 20.0
@@ -128,6 +130,7 @@ class ColourDeployment:
             gpus=self._gpus,
             replicas=replicas,
             restarts=restarts,
+            answers_key=self._answers_key() if self._settings.keep_answers else "",
         )
         return [
             objects.colour_service(self._service, namespace, self._colour),
@@ -177,6 +180,22 @@ class ColourDeployment:
             raise ConnectionError("no pod of it runs")
         return self._cluster.ask(pods[0]["metadata"]["name"], SERVICE_PORT, path, body, timeout)
 
+    def answers(self) -> Sequence[tuple[int, bytes]]:
+        """Of each of its pods: users' requests are divided among them. One that does not answer has only fewer to compare."""
+        key = self._known_key()
+        told, silent = [], None
+        for pod in self._pods.staying() if key else ():
+            if self._pods.running(pod):
+                try:
+                    told.append(
+                        self._cluster.ask(pod["metadata"]["name"], SERVICE_PORT, ANSWERS_PATH, key.encode(), ANSWERS_SECONDS)
+                    )
+                except OSError as error:
+                    silent = error
+        if silent is not None and not told:
+            raise silent
+        return told
+
     def words(self, lines: int) -> Mapping[str, object]:
         found = self._found()
         told = _told(found).get(FAILURE, "") if found else ""
@@ -193,6 +212,18 @@ class ColourDeployment:
             {"pods": str(len(pods)), "ready": str(sum(self._pods.ready(pod) for pod in pods))},
             {"pods": wanted, "ready": wanted},
         )
+
+    def _answers_key(self) -> str:
+        """That of what stands here, so that a Deployment that is applied again stays as it is; else a new one."""
+        import secrets
+
+        return self._known_key() or secrets.token_hex(16)
+
+    def _known_key(self) -> str:
+        for container in (self._found() or {}).get("spec", {}).get("template", {}).get("spec", {}).get("containers", ()):
+            if container["name"] == CONTAINER:
+                return answers_key({one["name"]: one.get("value", "") for one in container.get("env") or ()})
+        return ""
 
     def _found(self) -> Object | None:
         return self._owned.read("Deployment", self._name)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from mlpipeline.config.sections.target import Kubernetes
-from mlpipeline.config.serving import variables
+from mlpipeline.config.serving import answering, variables
 from mlpipeline.core.kubernetes_objects import Limits, Placement, RouterPods, Workload
 from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import ConfigurationError
@@ -24,12 +24,14 @@ def workload(
     gpus: int = 0,
     replicas: int | None = None,
     restarts: int = 0,
+    answers_key: str = "",
 ) -> Workload:
     """What one colour is to be.
 
     Args:
         gpus: Devices that the image needs.
         replicas: None where somebody else, such as a HorizontalPodAutoscaler, owns their number.
+        answers_key: By which its pods tell their answers.
 
     Raises:
         ConfigurationError: The artifact has no image that a node could pull.
@@ -56,7 +58,11 @@ def workload(
         ready_timeout=float(settings.ready_timeout),
         drain_timeout=float(settings.drain_timeout),
         scratch=settings.scratch,
-        environment={**variables(settings.serving, "/tmp/requests.jsonl"), **settings.environment},  # noqa: S108 - a container's own
+        environment={
+            **variables(settings.serving, "/tmp/requests.jsonl"),  # noqa: S108 - a container's own
+            **answering(settings.keep_answers, answers_key),
+            **settings.environment,
+        },
         limits=Limits(
             cpu_request=settings.cpu_request,
             cpu_limit=settings.cpu_limit,

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from mlpipeline.config.sections.target import Local
-from mlpipeline.config.serving import variables
+from mlpipeline.config.serving import answering, variables
 from mlpipeline.core.envoy_files import Address
 from mlpipeline.core.inventory import Part
 from mlpipeline.core.traffic import Colour
@@ -20,9 +20,10 @@ from mlpipeline.hosting.loopback import ask
 from mlpipeline.hosting.machine import free_port, out_of_memory_kills
 from mlpipeline.hosting.processes import ManagedProcess
 from mlpipeline.hosting.readiness import MACHINE_WORDS, silence, stably_ready
-from mlpipeline.hosting.target import Standing
+from mlpipeline.hosting.target import ANSWERS_SECONDS, Standing
 from mlpipeline.ports import Artifact, Clock, Deployed
 from mlpipeline.record.files import read_own, write_atomically
+from mlpipeline.serving.answers import ANSWERS_PATH
 
 PORT_TRIES = 3
 KILL_AFTER_DRAIN = 5.0
@@ -108,8 +109,7 @@ class ColourProcess:
                 "PYTHONUNBUFFERED": "1",
                 # One thread a request: the process answers several at once, and a small prediction in parallel is slower.
                 "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-                # Not an argument: bundles of earlier versions do not know it, and are to start all the same.
-                "MLPIPELINE_KEEP_ANSWERS": str(self._settings.keep_answers),
+                **answering(self._settings.keep_answers, ""),
                 **variables(self._settings.serving, str(self._folder / "requests.jsonl")),
             }
             self.process.start([*argv, "--port", str(port)], environment=environment)
@@ -133,6 +133,10 @@ class ColourProcess:
         if standing is None:
             raise ConnectionError("nothing is deployed there")
         return ask("127.0.0.1", standing.port, path, body=body, timeout=timeout)
+
+    def answers(self) -> Sequence[tuple[int, bytes]]:
+        """Of the one process, which tells them to its own machine."""
+        return [self.ask(ANSWERS_PATH, timeout=ANSWERS_SECONDS)]
 
     def _command(self, artifact: Artifact) -> list[str]:
         bundle, python = Path(artifact.path), Path(self._python_for(artifact))

@@ -58,13 +58,7 @@ def _answers(config: Config) -> Iterator[Problem]:
             "margin must be more than effect",
             example="predictions: {effect: 1.25, margin: 2}",
         )
-    if verify.disagreement.enabled and config.target.kind != "local":
-        yield Problem(
-            ("verify", "disagreement", "enabled"),
-            "only the local target's colours keep their answers, so they can be compared nowhere else",
-            example="verify:\n  disagreement:\n    enabled: false",
-        )
-    elif verify.disagreement.enabled and not copying(config.rollout):
+    if verify.disagreement.enabled and not copying(config.rollout):
         yield Problem(
             ("verify", "disagreement", "enabled"),
             "answers are compared while requests are copied, and this rollout copies none (rollout.mirror)",

@@ -74,6 +74,8 @@ class Docker(Section, frozen=True):
     """Processors of each model's container, such as ``1.5``; 0: all."""
     processes: Positive = 1024
     """Processes and threads in each container."""
+    keep_answers: Annotated[int, Meta(ge=0)] = 0
+    """How many of its newest answers each colour keeps in memory, for ``verify.disagreement``, which sets 2000 when this is 0."""
     scratch: str = "256MiB"
     """Size of ``/tmp``, the only place where a container may write; it counts as its memory."""
     gpus: str = ""
@@ -145,6 +147,8 @@ class Kubernetes(Section, frozen=True):
     """Memory that it is promised, such as ``2Gi``."""
     memory_limit: str = ""
     """Memory beyond which it is killed."""
+    keep_answers: Annotated[int, Meta(ge=0)] = 0
+    """How many of its newest answers each pod keeps in memory, for ``verify.disagreement``, which sets 2000 when this is 0."""
     scratch: str = "256Mi"
     """Size of ``/tmp``, the only place where a container may write."""
     gpu_resource: str = "nvidia.com/gpu"

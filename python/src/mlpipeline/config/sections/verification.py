@@ -130,7 +130,7 @@ class DisagreementRule(Section, frozen=True):
     """While users' requests are copied: the candidate's answer against the champion's, request by request."""
 
     enabled: bool = False
-    """Compare them. The colours of the local target then keep their newest answers in memory, joined by ``x-request-id``."""
+    """Compare them. The colours of the target then keep their newest answers in memory, joined by ``x-request-id``."""
     allowed: Probability = 0.05
     """Share of requests that may be answered differently; a new model is meant to differ somewhat. More is harm."""
     tolerance: Annotated[float, Meta(ge=0, lt=1)] = 0.05
