@@ -6,6 +6,7 @@ in ``target_world.WORLDS``, and by the functions that change it in ``EFFECTS`` h
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import signal
@@ -21,7 +22,8 @@ import msgspec
 from constant_load import ConstantLoad
 from fakes import FakeConsole, FakeMetrics, FakeRegistry
 from mlpipeline.clock import SystemClock, iso
-from mlpipeline.config.model import Config, Rollout, Train
+from mlpipeline.config.model import Config, Rollout, Train, Verify
+from mlpipeline.config.sections.target import Target as TargetSection
 from mlpipeline.config.values import Duration
 from mlpipeline.core.release import Phase, State
 from mlpipeline.core.traffic import Colour
@@ -55,6 +57,9 @@ EFFECTS = {
         "mlpipeline.adapters.docker.engine:Engine.stop",
         "mlpipeline.adapters.docker.engine:Engine.remove",
     ),
+    "kubernetes": tuple(
+        f"mlpipeline.adapters.kubernetes.api:Cluster.{write}" for write in ("apply", "create", "replace", "patch", "delete")
+    ),
 }
 """What a worker does to a target of this kind: it dies right after the n-th of these. What it writes down besides is in
 ``unit/test_resume.py``, where a worker dies after each of those too."""
@@ -79,7 +84,11 @@ class FaultWorld:
         self.console = FakeConsole()
         self._made = 0
         rollout = Rollout(mirror=1, steps=(50,), step=1, bake=1, control=20, settle_switch=60)  # type: ignore[arg-type]
-        self.config = Config(service=self.places.service, train=Train(command="true"), rollout=rollout)
+        where = TargetSection(kind=kind)  # type: ignore[arg-type]
+        named = Verify(prometheus="http://nobody.asks" if kind == "kubernetes" else "")
+        self.config = Config(
+            service=self.places.service, train=Train(command="true"), rollout=rollout, target=where, verify=named
+        )
 
     @property
     def address(self) -> str:
@@ -89,6 +98,7 @@ class FaultWorld:
         """As a worker that was just started makes it."""
         at = places or self.places
 
+        @functools.cache
         def target() -> Target:
             return self.world.target(lambda: still_held(at.lease))
 
@@ -119,8 +129,10 @@ class FaultWorld:
         """What ``package`` would say of it."""
         artifact = self.world.artifact(behaviour)
         made = artifact.image
-        image = {"image": {"digest": made.digest, "id": made.id, "layout": made.source}} if made is not None else {}
-        return {"digest": artifact.digest, "path": artifact.path, **image}
+        package: dict[str, object] = {"digest": artifact.digest, "path": artifact.path}
+        if made is None:
+            return package
+        return {**package, "image": {"digest": made.digest, "id": made.id, "layout": made.source, "reference": made.reference}}
 
     def release(self, run: Run) -> Result:
         """From ``deploy`` to ``settle``, or to the first that does not pass."""

@@ -32,6 +32,7 @@ from mlpipeline.core.image import INDEX_TYPE, MANIFEST_TYPE, Descriptor
 from mlpipeline.core.kubernetes_places import Names
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.ports import Artifact
+from mlpipeline.record.places import Places
 from tiny_service import Behaviour, make_bundle
 
 REPOSITORY = "registry.test/contract"
@@ -127,6 +128,7 @@ class KubernetesWorld:
             **settings,
         }
         self.settings = Kubernetes(**chosen)  # type: ignore[arg-type]
+        self.places = Places(project=folder, home=folder / "home", service=self.service)
         self.cluster: Cluster = cluster(self.settings.namespace)
 
     @property

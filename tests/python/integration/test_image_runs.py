@@ -35,6 +35,7 @@ from image_parts import (
 from mlpipeline.adapters.environment import Environments
 from mlpipeline.config.sections.packaging import Image, Package
 from mlpipeline.config.values import Duration
+from mlpipeline.core.container import ContainerImage
 from mlpipeline.core.traffic import Colour
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import EnvironmentFault, Failed
@@ -310,14 +311,29 @@ def test_an_engine_builds_the_projects_own_dockerfile_once(place: Path, base: st
     assert (root / "served" / "model" / "MLmodel").read_bytes() == (project.folder / "model" / "MLmodel").read_bytes()
 
 
+def pullable(service: FaultWorld, made: Result) -> Result:
+    """As if ``package`` had pushed it: on Kubernetes a reference that the nodes know."""
+    image = made.evidence["image"]
+    if service.kind != "kubernetes":
+        return made
+    from kubernetes_parts import on_nodes
+
+    assert isinstance(image, dict)
+    there = on_nodes(Path(image["layout"]), ContainerImage(digest=image["digest"], id=image["id"]), image["digest"][7:19])
+    evidence = {**made.evidence, "image": {**image, "reference": there.reference}}
+    return msgspec.structs.replace(made, evidence=evidence)
+
+
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
 def test_packaged_images_are_released_one_after_the_other_and_taken_back(
-    first: Result, place: Path, base: str, tmp_path: Path
+    kind: str, first: Result, place: Path, base: str, tmp_path: Path
 ) -> None:
-    """What ``package`` really made, on an engine: a second release through the verbs and the way back, users asking all along."""
-    service = FaultWorld("docker", tmp_path, ready_timeout=Duration(300))
+    """What ``package`` really made, on an engine and in a cluster: a second release through the verbs and the way back, users
+    asking all along. Nodes are handed the images that they would pull."""
+    service = FaultWorld(kind, tmp_path, ready_timeout=Duration(300))
     try:
         made = [first, packaged(place, base, "pyfunc")]
-        runs = [service.packaged(of=result) for result in made]
+        runs = [service.packaged(of=pullable(service, result)) for result in made]
         assert service.release(runs[0]).verdict is Verdict.PASS
         with ConstantLoad(service.address, [tiny_request(1)], rate=20, keep_alive=2, fresh=2) as load:
             assert load.wait_for("blue", 10)

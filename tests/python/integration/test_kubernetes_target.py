@@ -20,6 +20,7 @@ from constant_load import ConstantLoad
 from kubernetes_cluster import kubeconfig
 from kubernetes_parts import REPOSITORY, KubernetesWorld
 from mlpipeline.adapters.kubernetes import KubernetesTarget, colours
+from mlpipeline.adapters.kubernetes.api import Object
 from mlpipeline.adapters.kubernetes.lease import ServiceLease
 from mlpipeline.clock import SystemClock
 from mlpipeline.config.values import Duration
@@ -94,16 +95,20 @@ def test_a_pod_that_is_killed_comes_back_and_is_counted(live: KubernetesWorld) -
     _until(lambda: target.observe().colours[GREEN].ready, "the cluster brings it back")
 
 
-def test_a_router_pod_that_ends_is_replaced_and_follows_and_no_new_connection_is_lost(live: KubernetesWorld) -> None:
-    """Connections that were kept to the pod end with it: Envoy does not announce its end on them."""
+def test_the_router_is_restarted_under_users_who_keep_their_connections_and_loses_none(live: KubernetesWorld) -> None:
+    """A rollout, as a node drain too, ends each of its pods; users are moved meanwhile."""
     target = live.target()
-    with ConstantLoad(live.address, rate=50, keep_alive=0, fresh=8) as load:
-        (first, *_) = live.pods("router")
-        live.cluster.delete("Pod", first["metadata"]["name"])
+    before = {pod["metadata"]["uid"] for pod in live.pods("router")}
+    with ConstantLoad(live.address, rate=60, keep_alive=6, fresh=2) as load:
+        assert load.wait_for(BLUE, 20)
+        restarted = {"spec": {"template": {"metadata": {"annotations": {"restarted-by": "the test"}}}}}
+        live.cluster.patch("Deployment", Names(live.service).router, restarted)
+        _until(lambda: all(pod["metadata"].get("deletionTimestamp") for pod in _pods_of(live, before)), "the old ones are ending")
         target.route(TrafficPlan.all_to(GREEN), prove_within=60)
-        _until(lambda: len(live.pods("router")) == 2, "the lost one is gone and another one is there")
+        _until(lambda: not _pods_of(live, before), "the old ones are gone and others are there")
         target.route(TrafficPlan.all_to(BLUE), prove_within=60)
     assert (load.failed, load.failures) == (0, [])
+    assert len({answer.fresh for answer in load.answers}) == 2
 
 
 def test_a_worker_that_slept_past_its_lease_changes_nothing(live: KubernetesWorld) -> None:
@@ -236,6 +241,10 @@ def test_monitoring_asks_for_a_prometheus(world: KubernetesWorld) -> None:
     with pytest.raises(ConfigurationError, match="verify needs a Prometheus") as told:
         world.target().monitoring()
     assert "verify.prometheus" in told.value.render()
+
+
+def _pods_of(world: KubernetesWorld, uids: set[str]) -> list[Object]:
+    return [pod for pod in world.pods("router") if pod["metadata"]["uid"] in uids]
 
 
 def _nothing_goes_on(world: KubernetesWorld) -> None:

@@ -192,6 +192,18 @@ def test_nobody_outside_the_pod_reaches_what_changes_the_router() -> None:
     assert ADMIN_FILTER, "what a Prometheus scrapes there"
 
 
+def test_a_router_pod_ends_after_its_last_connection_was_let_go_of_and_its_last_request_answered() -> None:
+    bootstrap: Any = objects.router_bootstrap()
+    users = next(one for one in bootstrap["static_resources"]["listeners"] if one["name"] == "users")
+    told = users["filter_chains"][0]["filters"][0]["typed_config"]
+    kept = int(told["common_http_protocol_options"]["max_connection_duration"].removesuffix("s"))
+    assert told["http1_safe_max_connection_duration"], "no request meets a connection that is just being closed"
+    pod: Any = objects.router_deployment(ROUTER)["spec"]["template"]["spec"]  # type: ignore[index]
+    leaving = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert leaving > kept + envoy_files.ROUTE_TIMEOUT_SECONDS
+    assert pod["terminationGracePeriodSeconds"] > leaving
+
+
 def test_envoy_itself_takes_the_bootstrap(tmp_path: Path) -> None:
     import subprocess
 

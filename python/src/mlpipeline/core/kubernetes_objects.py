@@ -16,6 +16,7 @@ import msgspec
 from mlpipeline.core import container as labels
 from mlpipeline.core import envoy_files as files
 from mlpipeline.core.container import ContainerImage
+from mlpipeline.core.envoy_connections import KEPT_SECONDS, with_kept_for
 from mlpipeline.core.image import USER
 from mlpipeline.core.kubernetes_places import (
     ADMIN_PORT,
@@ -39,6 +40,8 @@ load is slower."""
 KILL_AFTER_DRAIN = 5
 """Seconds past its drain time-out after which a pod that will not end is killed."""
 START_PROBE_SECONDS = 1
+ROUTER_LEAVES_SECONDS = KEPT_SECONDS + files.ROUTE_TIMEOUT_SECONDS
+"""From the last new connection of a router's pod to its last answer."""
 _VERSIONS = {
     "ConfigMap": "v1",
     "Deployment": "apps/v1",
@@ -218,10 +221,11 @@ def router_deployment(router: RouterPods) -> Object:
         "startupProbe": _probe("/ready", "inside", period=1, failures=60),
         "readinessProbe": _probe("/ready", "inside", period=2, failures=2),
         "livenessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
-        "lifecycle": {"preStop": {"sleep": {"seconds": ENDPOINTS_SECONDS}}},
+        # Envoy ends at once when told to: by then no new connection finds it, kept ones are let go of, requests are answered.
+        "lifecycle": {"preStop": {"sleep": {"seconds": ENDPOINTS_SECONDS + ROUTER_LEAVES_SECONDS}}},
         **_restricted_container(),
     }
-    pod = _pod(envoy, router.placement, scratch="16Mi", grace=files.ROUTE_TIMEOUT_SECONDS)
+    pod = _pod(envoy, router.placement, scratch="16Mi", grace=ROUTER_LEAVES_SECONDS)
     pod["volumes"] = [*_listed(pod["volumes"]), {"name": "router", "configMap": {"name": names.router}}]
     envoy["volumeMounts"] = [
         *_listed(envoy["volumeMounts"]),
@@ -251,7 +255,8 @@ def router_files(service: str, namespace: str, contents: Mapping[str, Mapping[st
 def router_bootstrap() -> Object:
     """What the router's Envoy starts with: that of every target, and a listener for those who may only read."""
     found = files.bootstrap(ROUTER_FILES, ("0.0.0.0", USERS_PORT), ("127.0.0.1", ADMIN_PORT))  # noqa: S104 - in a pod
-    return files.with_readers(files.with_checks(found, "/ready"), ("0.0.0.0", INSIDE_PORT), ADMIN_PORT)  # noqa: S104 - in a pod
+    checked = files.with_checks(with_kept_for(found, KEPT_SECONDS), "/ready")
+    return files.with_readers(checked, ("0.0.0.0", INSIDE_PORT), ADMIN_PORT)  # noqa: S104 - in a pod
 
 
 def resources(limits: Limits) -> Object:

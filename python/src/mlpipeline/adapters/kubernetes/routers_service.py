@@ -7,32 +7,24 @@ can the old colour's counter stand still, which is the proof; that the selector 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
-from mlpipeline.adapters.kubernetes.api import Cluster, Conflict, Object
-from mlpipeline.adapters.kubernetes.fencing import TOKEN, latest_of, refuse_if_taken_over
-from mlpipeline.adapters.kubernetes.objects import Owned
-from mlpipeline.adapters.kubernetes.pod_counts import PodCounts
+from mlpipeline.adapters.kubernetes.api import Object
 from mlpipeline.adapters.kubernetes.pods import Pods
-from mlpipeline.config.sections.target import Kubernetes
+from mlpipeline.adapters.kubernetes.routers_object import ObjectRouter
 from mlpipeline.core import container as labels
 from mlpipeline.core import kubernetes_objects as objects
 from mlpipeline.core.envoy_files import Address
-from mlpipeline.core.inventory import Part
-from mlpipeline.core.kubernetes_places import CONTAINER, Names
-from mlpipeline.core.kubernetes_routes import PLAN, encoded, written_plan
+from mlpipeline.core.kubernetes_places import CONTAINER
+from mlpipeline.core.kubernetes_routes import written_plan
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
-from mlpipeline.ports import Clock, RouterCounts
 
 CONFIRM_SECONDS = 30.0
 PROXIES_SECONDS = 1.0
 """For which kube-proxy gathers changes before it makes them."""
 POLL_SECONDS = 0.05
-CONFLICTS = 10
 LEAVING = "mlpipeline.leaving"
 """Annotation of the Service: whether the colour that had users before stays warm, and its pods of then, by their uid."""
 LET_GO = "mlpipeline.let-go"
@@ -40,38 +32,21 @@ LET_GO = "mlpipeline.let-go"
 WARM, ENDS = "warm", "ends"
 
 
-class SelectorRouter:
-    """Implements :class:`mlpipeline.hosting.target.RouterService`.
+class SelectorRouter(ObjectRouter):
+    """Implements :class:`mlpipeline.hosting.target.RouterService`. The cluster's proxies, which follow it, count nothing."""
 
-    Args:
-        token: The fencing token of this worker; 0 while it holds nothing.
-    """
-
-    def __init__(
-        self, cluster: Cluster, service: str, *, settings: Kubernetes, clock: Clock, token: Callable[[], int] = lambda: 0
-    ) -> None:
-        self._cluster, self._service, self._settings, self._clock = cluster, service, settings, clock
-        self._names, self._owned = Names(service), Owned(cluster, service)
-        self._counts = PodCounts(cluster, service)
-        self._token = token
+    kind = "Service"
+    decides = "selector"
 
     def bound_log(self) -> None:
         """There is none."""
 
-    def known(self) -> bool:
-        return self._found() is not None
+    def ensure(self) -> None:
+        """Nothing of ours runs."""
 
     def running(self) -> bool:
         """Whether there is a Service for users: whatever forwards them is the cluster's own."""
         return self._found() is not None
-
-    def require_port(self) -> None:
-        """Users reach a Service: its name must not be somebody else's."""
-        self._found()
-
-    def admin_port(self) -> int | None:
-        """The cluster's proxies count nothing."""
-        return None
 
     def ordered(self) -> TrafficPlan | None:
         found = self._found()
@@ -79,13 +54,6 @@ class SelectorRouter:
 
     def applied(self) -> TrafficPlan | None:
         return self.ordered()
-
-    def plans(self) -> list[TrafficPlan]:
-        found = self.ordered()
-        return [] if found is None else [found]
-
-    def ensure(self) -> None:
-        """Nothing of ours runs."""
 
     def set_endpoint(self, colour: Colour, address: Address | None) -> None:
         """The cluster knows which pods are ready; here only where the candidate is looked at changes."""
@@ -99,75 +67,31 @@ class SelectorRouter:
         self._await_endpoints(answering(plan))
         self._let_go(plan)
 
-    def counts(self) -> Mapping[Colour, RouterCounts]:
-        return self._counts.read()
-
     def words(self, lines: int) -> Mapping[str, object]:
         del lines
         return {"router": f"kubectl describe service --namespace {self._cluster.namespace} {self._names.active}"}
-
-    def inventory(self, addresses: Mapping[Colour, Address | None]) -> Part:
-        """Whom the selector finds, against the plan that was written beside it."""
-        del addresses
-        found = self._found()
-        if found is None:
-            return Part({"state": "down"}, {"state": "up"})
-        written = written_plan(found["metadata"].get("annotations"))
-        wanted = {"state": "up"} | ({"users": str(answering(written))} if written else {})
-        return Part({"state": "up", "users": selected(found) or "nobody of ours"}, wanted, changed=changed_by(found, "selector"))
-
-    def stamp(self, token: int) -> None:
-        """Makes every write that an earlier holder of the service still has in hand impossible."""
-        plan = self.ordered()
-        if plan is not None:
-            self._write(plan, token)
-
-    def latest_token(self) -> int:
-        """Of whoever wrote last."""
-        return latest_of(self._found())
 
     def remove(self) -> None:
         """The Service that users call, and that of the candidate."""
         for name in (self._names.active, self._names.preview):
             self._owned.remove("Service", name)
 
-    def _found(self) -> Object | None:
-        return self._owned.read("Service", self._names.active)
+    def _users(self, found: Object) -> str:
+        return selected(found) or "nobody of ours"
 
-    def _write(self, plan: TrafficPlan, token: int | None = None) -> None:
-        """Compare and swap: only over the version that was read, and never over the word of a later holder."""
-        token = self._token() if token is None else token
-        for _ in range(CONFLICTS):
-            found = self._found()
-            annotations = dict((found or {"metadata": {}})["metadata"].get("annotations") or {})
-            latest = refuse_if_taken_over(annotations, token, f"Service {self._names.active}")
-            told = {
-                PLAN: encoded(plan),
-                LEAVING: self._leaving(found, plan, annotations),
-                TOKEN: str(max(token, latest)),
-            }
-            wanted = objects.active_service(
-                self._service, self._cluster.namespace, to=answering(plan), port=self._settings.port, annotations=told
-            )
-            metadata = msgspec.convert(wanted["metadata"], dict[str, Any])
-            if found is not None:
-                metadata["resourceVersion"] = found["metadata"]["resourceVersion"]
-            try:
-                self._cluster.apply({**wanted, "metadata": metadata})
-            except Conflict:
-                continue
-            return
-        raise EnvironmentFault(
-            "the selector could not be changed: something else keeps changing the Service",
-            facts={"Service": self._names.active, "namespace": self._cluster.namespace},
-            tries=(f"kubectl get service {self._names.active} --show-managed-fields -o yaml", "mlpipeline status"),
-        )
+    def _told(self, plan: TrafficPlan) -> str:
+        return str(answering(plan))
 
-    def _leaving(self, found: Object | None, plan: TrafficPlan, annotations: Mapping[str, str]) -> str:
+    def _wanted(self, plan: TrafficPlan, found: Object | None, annotations: Mapping[str, str]) -> Mapping[str, Any]:
+        told = {**annotations, LEAVING: self._leaving(found, plan)}
+        port = self._settings.port
+        return objects.active_service(self._service, self._cluster.namespace, to=answering(plan), port=port, annotations=told)
+
+    def _leaving(self, found: Object | None, plan: TrafficPlan) -> str:
         """The pods that lose their users by this write; those of an unfinished one before it, when it moves nobody."""
         former = None if found is None else selected(found)
-        if former is None or former is answering(plan):
-            return annotations.get(LEAVING, "")
+        if found is None or former is None or former is answering(plan):
+            return str(((found or {"metadata": {}})["metadata"].get("annotations") or {}).get(LEAVING, ""))
         before = plan_of(found)
         how = WARM if before is not None and before.live is former else ENDS
         pods = Pods(self._cluster, self._service, str(former), CONTAINER).staying()
@@ -247,11 +171,3 @@ def plan_of(found: Object | None) -> TrafficPlan | None:
         return None
     written = written_plan(found["metadata"].get("annotations"))
     return written if written is not None and answering(written) is colour else TrafficPlan.all_to(colour)
-
-
-def changed_by(found: Object, field: str) -> str:
-    """Who changed a field of the specification last, and when, as the cluster itself notes it."""
-    for entry in found["metadata"].get("managedFields") or ():
-        if f"f:{field}" in (entry.get("fieldsV1") or {}).get("f:spec", {}):
-            return f"{entry.get('manager', 'somebody')}, {entry.get('time', '')}"
-    return ""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlpipeline.adapters.kubernetes.api import Cluster
+from mlpipeline.adapters.kubernetes.api import Cluster, Object
 from mlpipeline.adapters.kubernetes.colours import ColourDeployment
 from mlpipeline.adapters.kubernetes.lease import ServiceLease
 from mlpipeline.adapters.kubernetes.manifests import Base
@@ -17,7 +17,7 @@ from mlpipeline.adapters.kubernetes.routers import router_of
 from mlpipeline.config.sections.target import Kubernetes
 from mlpipeline.core import container as labels
 from mlpipeline.core.kubernetes_diff import FieldChange
-from mlpipeline.core.kubernetes_places import Names
+from mlpipeline.core.kubernetes_places import ROUTER, Names
 from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.hosting.target import HostTarget
@@ -120,7 +120,8 @@ class KubernetesTarget(HostTarget):
             for found in self._cluster.listed(kind, labels=mine):
                 self._cluster.delete(kind, found["metadata"]["name"], uid=found["metadata"]["uid"])
         deadline = self._clock.monotonic() + END_SECONDS
-        while self._cluster.listed("Pod", labels=mine):
+        while pods := self._cluster.listed("Pod", labels=mine):
+            self._hurry(pods)
             if self._clock.monotonic() >= deadline:
                 raise EnvironmentFault(
                     "pods of the service have not ended",
@@ -129,6 +130,15 @@ class KubernetesTarget(HostTarget):
                     tries=(f"kubectl get pods --namespace {self._cluster.namespace}",),
                 )
             self._clock.sleep(POLL_SECONDS)
+
+    def _hurry(self, pods: Sequence[Object]) -> None:
+        """The router's pods wait for users to leave, of whom there are none any more."""
+        for pod in pods:
+            if (
+                pod["metadata"]["labels"].get(labels.ROLE) == ROUTER
+                and (pod["metadata"].get("deletionGracePeriodSeconds") or 9) > 1
+            ):
+                self._cluster.delete("Pod", pod["metadata"]["name"], grace_seconds=1, uid=pod["metadata"]["uid"])
 
     def _token(self) -> int:
         """Of the cluster's Lease, which counts the holders of all machines; else of whatever fence this worker was given."""

@@ -118,7 +118,7 @@ class Kubernetes(Section, frozen=True):
     the Gateway API. ``service``: the selector of the Service that users call; it moves everybody at once, so that there is nobody
     to compare with."""
     router_image: str = ""
-    """Image of Envoy, pinned: ``host/name@sha256:...``; for ``router: envoy``."""
+    """Image of Envoy 1.32 or newer, pinned: ``host/name@sha256:...``; for ``router: envoy``."""
     router_replicas: Positive = 2
     """Pods of our Envoy."""
     gateway: str = ""
