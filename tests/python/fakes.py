@@ -132,7 +132,7 @@ class FakeTarget(Target):
             self._did(f"deploy {colour}")
         return self.colours[colour]
 
-    def route(self, plan: TrafficPlan, *, prove_within: float = 0.0) -> Moved:
+    def route(self, plan: TrafficPlan, *, prove_within: float = 0.0, warm: bool = False) -> Moved:
         self._reach()
         if self.refuses_routes:
             raise EnvironmentFault("the router did not confirm the plan")

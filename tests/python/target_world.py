@@ -57,9 +57,13 @@ class LocalWorld:
     Args:
         folder: Of this test alone.
         port: Where users reach the service; a free one by default.
+
+    Attributes:
+        failover: Whether one colour may answer what the other did not.
     """
 
     service = "contract"
+    failover = True
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self._folder = folder
@@ -80,7 +84,13 @@ class LocalWorld:
 
     def target(self, fence: Callable[[], None] | None = None) -> LocalTarget:
         return LocalTarget(
-            self.places, self.service, self._settings, SystemClock(), lambda _artifact: Path(sys.executable), fence=fence
+            self.places,
+            self.service,
+            self._settings,
+            SystemClock(),
+            lambda _artifact: Path(sys.executable),
+            fence=fence,
+            failover=self.failover,
         )
 
     def artifact(self, behaviour: Behaviour) -> Artifact:

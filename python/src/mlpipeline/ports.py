@@ -117,9 +117,13 @@ class Target(Protocol):
         replaced. Raises Failed when the artifact does not start, EnvironmentFault when the machine is to blame.
         """
 
-    def route(self, plan: TrafficPlan, *, prove_within: float = 0.0) -> Moved:
+    def route(self, plan: TrafficPlan, *, prove_within: float = 0.0, warm: bool = False) -> Moved:
         """Applies the plan and waits until the router confirms it; with ``prove_within`` seconds also until a colour
-        that lost all its traffic stands still. Raises EnvironmentFault when the router does not confirm."""
+        that lost all its traffic stands still. Raises EnvironmentFault when the router does not confirm.
+
+        Args:
+            warm: The colour without users is the version before, which may answer what the live one does not.
+        """
 
     def probe(self, colour: Colour, request: bytes = b"") -> tuple[int, bytes]:
         """Sends a scoring request (JSON) straight to the colour, or asks ``/ready`` without one: (status, body)."""

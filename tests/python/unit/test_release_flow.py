@@ -592,7 +592,7 @@ def test_a_candidate_that_hangs_once_all_users_came_is_taken_back(story: Story, 
     deploy.run(story.context, made)
     real = story.world.target.route
 
-    def route(plan: TrafficPlan, *, prove_within: float = 0.0) -> Moved:
+    def route(plan: TrafficPlan, *, prove_within: float = 0.0, warm: bool = False) -> Moved:
         moved = real(plan, prove_within=prove_within)
         hangs = plan == TrafficPlan.all_to(GREEN)
         return msgspec.structs.replace(moved, new_completed=0, new_in_flight=3) if hangs else moved

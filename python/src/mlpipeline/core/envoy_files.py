@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from mlpipeline.core import envoy_failover as failing
+from mlpipeline.core.envoy_failover import Backup
 from mlpipeline.core.traffic import Colour, Pinned, TrafficPlan
 
 ROUTES = "mlpipeline"
@@ -26,8 +28,6 @@ PROTOCOL_TYPE = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProt
 
 ROUTE_TIMEOUT_SECONDS = 15
 CONNECT_TIMEOUT_SECONDS = 2
-RETRY_ON = "connect-failure,refused-stream,reset-before-request"
-"""Only what cannot have reached the model: a prediction is never asked for twice."""
 READABLE = ("/ready", "/stats", "/stats/prometheus", "/config_dump", "/clusters")
 """Pages of the admin port that tell something and change nothing."""
 METADATA = "mlpipeline"
@@ -48,14 +48,17 @@ def endpoints_file(folder: Path, colour: Colour) -> Path:
     return folder / f"endpoints-{colour}.json"
 
 
-def bootstrap(folder: Path, users: Address, admin: Address) -> dict[str, object]:
+def bootstrap(folder: Path, users: Address, admin: Address, *, failover: bool = True) -> dict[str, object]:
     """What Envoy starts with: a listener for users, an admin port, both colours; the rest comes from files.
 
     Args:
         folder: Where Envoy itself finds the files.
         users: Where it listens for users.
         admin: Where it listens for the worker; port 0 takes a free one.
+        failover: Whether routes may ask one colour after the other; without, an Envoy of any age starts with this.
     """
+    both = [_cluster(folder, colour) for colour in Colour]
+    in_turn = failing.clusters(_limits(), f"{CONNECT_TIMEOUT_SECONDS}s") if failover else ()
     return {
         "node": {"id": "mlpipeline", "cluster": "mlpipeline"},
         "admin": {"address": _address(admin)},
@@ -72,7 +75,7 @@ def bootstrap(folder: Path, users: Address, admin: Address) -> dict[str, object]
                     ],
                 }
             ],
-            "clusters": [_cluster(folder, colour) for colour in Colour],
+            "clusters": [*both, *in_turn],
         },
     }
 
@@ -137,27 +140,36 @@ def with_checks(bootstrap: Mapping[str, object], path: str) -> dict[str, object]
     }
     static = msgspec.convert(bootstrap["static_resources"], dict[str, list[dict[str, object]]])
     clusters = [
-        {**cluster, "health_checks": [check], "ignore_health_on_host_removal": True} if cluster["type"] == "EDS" else cluster
+        {**cluster, "health_checks": [check], "ignore_health_on_host_removal": True} if cluster.get("type") == "EDS" else cluster
         for cluster in static["clusters"]
     ]
     return {**bootstrap, "static_resources": {**static, "clusters": clusters}}
 
 
-def routes(plan: TrafficPlan, version: str) -> dict[str, object]:
+def routes(plan: TrafficPlan, version: str, backup: Backup = Backup.NONE) -> dict[str, object]:
     """The file that is one traffic plan. ``version`` comes back in Envoy's statistics once it is applied."""
-    action = _action(plan.live, plan)
+    action = _action(plan.live, plan, backup)
     if plan.share:
-        weights = [{"name": colour, "weight": plan.percent(colour)} for colour in (plan.live, plan.live.other)]
+        weights = [
+            {"name": failing.cluster_for(colour, plan, backup), "weight": plan.percent(colour)}
+            for colour in (plan.live, plan.live.other)
+        ]
         del action["cluster"]
         action["weighted_clusters"] = {"clusters": weights}
     everybody = {"match": {"prefix": "/"}, "route": action}
+    longest = {} if backup is Backup.NONE else {"request_body_buffer_limit": failing.REPEATED_BYTES}
     configuration = {
         "@type": ROUTE_TYPE,
         "name": ROUTES,
         # a route to a colour Envoy does not know must be refused, not answered with 503
         "validate_clusters": True,
         "virtual_hosts": [
-            {"name": "users", "domains": ["*"], "routes": [*(_pinned(cohort, plan) for cohort in plan.cohorts), everybody]}
+            {
+                "name": "users",
+                "domains": ["*"],
+                **longest,
+                "routes": [*(_pinned(cohort, plan, backup) for cohort in plan.cohorts), everybody],
+            }
         ],
     }
     return {"version_info": version, "resources": [configuration]}
@@ -172,10 +184,29 @@ def plan_of(configuration: object) -> TrafficPlan:
         action = everybody.route
         if action.weighted_clusters is not None:
             live, other = action.weighted_clusters.clusters
-            return TrafficPlan(live=Colour(live.name), share=other.weight, cohorts=cohorts)
-        return TrafficPlan(live=Colour(action.cluster), mirror=bool(action.request_mirror_policies), cohorts=cohorts)
+            return TrafficPlan(live=failing.colour_of(live.name), share=other.weight, cohorts=cohorts)
+        return TrafficPlan(live=failing.colour_of(action.cluster), mirror=bool(action.request_mirror_policies), cohorts=cohorts)
     except (msgspec.ValidationError, IndexError, KeyError, ValueError) as error:
         raise ValueError(f"not a route configuration of mlpipeline: {error}") from error
+
+
+def backup_of(content: object) -> Backup | None:
+    """Which colour may answer for the other by this route file; None for one that we would not write so."""
+    try:
+        file = msgspec.convert(content, _RouteFile)
+        plan = plan_of(file.resources[0])
+    except (msgspec.ValidationError, IndexError, ValueError):
+        return None
+    written = (backup for backup in Backup if msgspec.to_builtins(routes(plan, file.version_info, backup)) == content)
+    return next(written, None)
+
+
+def backup_in(text: str | bytes) -> Backup | None:
+    """As :func:`backup_of`, of the text of a route file."""
+    try:
+        return backup_of(msgspec.json.decode(text))
+    except msgspec.DecodeError:
+        return None
 
 
 def endpoints(colour: Colour, address: Address | None, version: str) -> dict[str, object]:
@@ -190,19 +221,20 @@ def workers() -> int:
     return max(1, min(4, (os.cpu_count() or 2) // 2))
 
 
-def _action(colour: Colour, plan: TrafficPlan) -> dict[str, object]:
+def _action(colour: Colour, plan: TrafficPlan, backup: Backup) -> dict[str, object]:
     """To one colour; what the live one answers is copied where the plan mirrors."""
+    cluster = failing.cluster_for(colour, plan, backup)
     action: dict[str, object] = {
         "timeout": f"{ROUTE_TIMEOUT_SECONDS}s",
-        "retry_policy": {"retry_on": RETRY_ON, "num_retries": 2},
-        "cluster": colour,
+        "retry_policy": failing.retries(cluster),
+        "cluster": cluster,
     }
     if plan.mirror and colour is plan.live:
         action["request_mirror_policies"] = [{"cluster": plan.live.other}]
     return action
 
 
-def _pinned(cohort: Pinned, plan: TrafficPlan) -> dict[str, object]:
+def _pinned(cohort: Pinned, plan: TrafficPlan, backup: Backup) -> dict[str, object]:
     """A route of a cohort's own. What it is of stands in its metadata too, from where it is read back."""
     match: dict[str, object] = {"exact": cohort.value} if cohort.header else {"safe_regex": {"regex": _cookie(cohort)}}
     header = {"name": cohort.header or "cookie", "string_match": match}
@@ -210,7 +242,7 @@ def _pinned(cohort: Pinned, plan: TrafficPlan) -> dict[str, object]:
     return {
         "match": {"prefix": "/", "headers": [header]},
         "metadata": {"filter_metadata": {METADATA: told}},
-        "route": _action(cohort.colour, plan),
+        "route": _action(cohort.colour, plan, backup),
     }
 
 
@@ -222,7 +254,9 @@ def _cookie(cohort: Pinned) -> str:
 
 def _cohort_of(route: _Route) -> Pinned:
     told = route.metadata["filter_metadata"][METADATA]
-    return Pinned(told["cohort"], told["value"], Colour(route.route.cluster), header=told["header"], cookie=told["cookie"])
+    return Pinned(
+        told["cohort"], told["value"], failing.colour_of(route.route.cluster), header=told["header"], cookie=told["cookie"]
+    )
 
 
 class _Weighted(msgspec.Struct):
@@ -253,6 +287,11 @@ class _RouteConfiguration(msgspec.Struct):
     virtual_hosts: list[_Host]
 
 
+class _RouteFile(msgspec.Struct):
+    resources: list[object]
+    version_info: str = ""
+
+
 def _manager(folder: Path) -> dict[str, object]:
     return {
         "@type": MANAGER_TYPE,
@@ -277,9 +316,7 @@ def _cluster(folder: Path, colour: Colour) -> dict[str, object]:
         "type": "EDS",
         "connect_timeout": f"{CONNECT_TIMEOUT_SECONDS}s",
         "eds_cluster_config": {"eds_config": _watched(endpoints_file(folder, colour), folder)},
-        "circuit_breakers": {
-            "thresholds": [dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), AT_ONCE)]
-        },
+        "circuit_breakers": _limits(),
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": PROTOCOL_TYPE,
@@ -289,6 +326,11 @@ def _cluster(folder: Path, colour: Colour) -> dict[str, object]:
             }
         },
     }
+
+
+def _limits() -> dict[str, object]:
+    counted = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    return {"thresholds": [dict.fromkeys(counted, AT_ONCE)]}
 
 
 def _watched(file: Path, folder: Path) -> dict[str, object]:

@@ -241,20 +241,22 @@ def router_deployment(router: RouterPods) -> Object:
     return _object("Deployment", names.router, router.namespace, told, spec=spec)
 
 
-def router_files(service: str, namespace: str, contents: Mapping[str, Mapping[str, object]]) -> Object:
+def router_files(service: str, namespace: str, contents: Mapping[str, Mapping[str, object]], *, failover: bool = True) -> Object:
     """The ConfigMap of the router: its bootstrap and the files it watches, the same as on every other target.
 
     Args:
         contents: By file name; the bootstrap is added.
+        failover: Whether one colour may answer what the other did not.
     """
-    texts = {"envoy.json": router_bootstrap(), **contents}
+    texts = {"envoy.json": router_bootstrap(failover=failover), **contents}
     data = {name: json.dumps(content, sort_keys=True, indent=1) for name, content in sorted(texts.items())}
     return _object("ConfigMap", Names(service).router, namespace, owned_labels(service, ROUTER), data=data)
 
 
-def router_bootstrap() -> Object:
+def router_bootstrap(*, failover: bool = True) -> Object:
     """What the router's Envoy starts with: that of every target, and a listener for those who may only read."""
-    found = files.bootstrap(ROUTER_FILES, ("0.0.0.0", USERS_PORT), ("127.0.0.1", ADMIN_PORT))  # noqa: S104 - in a pod
+    users, admin = ("0.0.0.0", USERS_PORT), ("127.0.0.1", ADMIN_PORT)  # noqa: S104 - in a pod
+    found = files.bootstrap(ROUTER_FILES, users, admin, failover=failover)
     checked = files.with_checks(with_kept_for(found, KEPT_SECONDS), "/ready")
     return files.with_readers(checked, ("0.0.0.0", INSIDE_PORT), ADMIN_PORT)  # noqa: S104 - in a pod
 

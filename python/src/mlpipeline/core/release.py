@@ -282,10 +282,12 @@ class Deploy(msgspec.Struct, frozen=True, tag=True):
 
 
 class Route(msgspec.Struct, frozen=True, tag=True):
-    """``prove``: wait until a colour that lost its users stands still."""
+    """``prove``: wait until a colour that lost its users stands still. ``warm``: the colour without users is the version before,
+    and may answer what the live one does not."""
 
     plan: TrafficPlan
     prove: bool = False
+    warm: bool = False
 
     def __str__(self) -> str:
         other = f", {self.plan.share}% to {self.plan.live.other}" if self.plan.share else ""
@@ -509,7 +511,7 @@ def _resume(state: State, release: Release, seen: Seen, stages: Sequence[Stage],
         return Step(state, _shift(started, seen, stages, cohorts))
     if started.phase is Phase.SWITCHING:
         standing = () if _stands(seen, release.colour, release.candidate) else _revive_candidate(release, seen)
-        return Step(state, (*standing, Route(moved_plan(release, cohorts), prove=True)))
+        return Step(state, (*standing, Route(moved_plan(release, cohorts), prove=True, warm=release.champion is not None)))
     ending = {Phase.SETTLING: _settling(release), Phase.RETURNING: _returning(release, seen)}
     return Step(state, ending.get(release.phase, ()))
 

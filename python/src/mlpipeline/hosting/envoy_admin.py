@@ -10,14 +10,14 @@ from urllib.parse import quote
 import msgspec
 
 from mlpipeline.core import envoy_files as files
+from mlpipeline.core.envoy_failover import first
 from mlpipeline.core.envoy_files import Address
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.ports import RouterCounts
 
-_COUNTS = re.compile(
-    r"^cluster\.(blue|green)\.(external\.upstream_rq_completed|external\.upstream_rq_5xx|upstream_rq_active): (\d+)$", re.M
-)
-_COUNTS_FILTER = r"^cluster\.(blue|green)\.(external\.upstream_rq_(completed|5xx)|upstream_rq_active)$"
+_COUNTED = r"external\.upstream_rq_completed|external\.upstream_rq_5xx|upstream_rq_retry_success|upstream_rq_active"
+_COUNTS = re.compile(rf"^cluster\.(blue|green)\.({_COUNTED}): (\d+)$", re.M)
+_COUNTS_FILTER = rf"^cluster\.(blue|green)\.({_COUNTED})$"
 
 Ask = Callable[[str, float], tuple[int, bytes]]
 """Path and seconds to status and body; raises OSError when nobody answers."""
@@ -66,11 +66,17 @@ class EnvoyAdmin:
         return {
             colour: RouterCounts(
                 completed=found.get((colour, "external.upstream_rq_completed"), 0),
-                failed=found.get((colour, "external.upstream_rq_5xx"), 0),
+                failed=found.get((colour, "external.upstream_rq_5xx"), 0) + found.get((colour, "upstream_rq_retry_success"), 0),
                 active=found.get((colour, "upstream_rq_active"), 0),
             )
             for colour in Colour
         }
+
+    def fails_over(self) -> bool:
+        """Whether it was started with clusters that ask one colour after the other."""
+        body = msgspec.json.decode(self._ask("/clusters?format=json", 5.0)[1])
+        known = {cluster["name"] for cluster in body["cluster_statuses"]}
+        return all(first(colour) in known for colour in Colour)
 
     def hosts(self, colour: Colour) -> dict[Address, bool]:
         """Where it finds a colour, and whether it reaches it there, as far as it checks."""

@@ -11,6 +11,7 @@ from time import time_ns
 import msgspec
 
 from mlpipeline.core import envoy_files as files
+from mlpipeline.core.envoy_failover import CLUSTER_NAME, NEEDS, Backup
 from mlpipeline.core.envoy_files import Address
 from mlpipeline.core.inventory import Part
 from mlpipeline.core.traffic import Colour, TrafficPlan
@@ -41,13 +42,25 @@ class Router(ABC):
         service: For messages.
         key: The configuration's section, such as ``target.local``.
         mode: Permission bits of the files; None: for this user alone.
+        failover: Whether one colour may answer what the other did not.
 
     Attributes:
         fence: Asked with each write.
     """
 
-    def __init__(self, folder: Path, users: Address, service: str, clock: Clock, *, key: str, mode: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        users: Address,
+        service: str,
+        clock: Clock,
+        *,
+        key: str,
+        mode: int | None = None,
+        failover: bool = True,
+    ) -> None:
         self._own_folder, self._users, self._service, self._key, self._mode = folder, users, service, key, mode
+        self._failover = failover
         self._clock = clock
         self.fence: Fence = lambda: None
         self._admin = EnvoyAdmin(self._ask)
@@ -146,6 +159,8 @@ class Router(ABC):
         for colour in Colour:
             if not files.endpoints_file(self.folder, colour).is_file():
                 self._write(files.endpoints_file(self.folder, colour), files.endpoints(colour, None, _version()))
+        if not self._failover:
+            self._write_without_backup()
         self._start()
         self._wait_until_live()
 
@@ -156,16 +171,48 @@ class Router(ABC):
             wanted = set() if address is None else {address}
             self._until(lambda: set(self._admin.hosts(colour)) == wanted, f"did not take over where {colour} listens")
 
-    def apply(self, plan: TrafficPlan) -> None:
+    def apply(self, plan: TrafficPlan, *, warm: bool = False) -> None:
         """Writes the plan, makes sure that the router runs, and waits until it confirms this very file.
 
         A refused plan is taken back, so that a later restart does not meet it.
         """
+        self._follow(plan, self._backup(warm=warm))
+
+    def leave_out(self, colour: Colour) -> None:
+        """Nothing is asked of this colour any more that the live one did not answer."""
+        if self._written() is not Backup.WARM:
+            return
+        plan = self.ordered()
+        if plan is not None and plan.live is not colour:
+            self._follow(plan, self._backup(warm=False))
+
+    def _backup(self, *, warm: bool) -> Backup:
+        """None while the one that runs was started without the clusters for it."""
+        if not self._failover:
+            return Backup.NONE
+        if self.alive():
+            self.ensure()
+            if not self._admin.fails_over():
+                return Backup.NONE
+        return Backup.WARM if warm else Backup.USERS
+
+    def _written(self) -> Backup | None:
+        file = files.routes_file(self.folder)
+        return files.backup_in(file.read_bytes()) if file.is_file() else None
+
+    def _write_without_backup(self) -> None:
+        """A router that is started without the clusters for it would refuse the routes it had."""
+        if self._written() not in (None, Backup.NONE):
+            plan = self.ordered()
+            assert plan is not None  # noqa: S101 - what was written is a plan
+            self._write(files.routes_file(self.folder), files.routes(plan, _version()))
+
+    def _follow(self, plan: TrafficPlan, backup: Backup) -> None:
         file = files.routes_file(self.folder)
         former = file.read_bytes() if file.is_file() else None
         version = _version()
         refused_before = self._admin.refusals()
-        self._write(file, files.routes(plan, version))
+        self._write(file, files.routes(plan, version, backup))
         self.ensure()
         try:
             self._until(
@@ -201,11 +248,7 @@ class Router(ABC):
             self._clock.sleep(0.01)
         facts = self.words(12)
         self.stop(5)
-        raise EnvironmentFault(
-            "the router did not start",
-            facts=facts,
-            tries=("mlpipeline doctor",),
-        )
+        raise EnvironmentFault("the router did not start", facts=facts, likely=_likely(facts), tries=("mlpipeline doctor",))
 
     def _until(self, condition: Callable[[], bool], complaint: str, *, give_up: Callable[[], bool] = lambda: False) -> None:
         if until(condition, self._clock, within=CONFIRM_SECONDS, poll=POLL_SECONDS, give_up=give_up):
@@ -225,6 +268,12 @@ class Router(ABC):
             raise EnvironmentFault(
                 f"the router's file could not be written: {error.strerror}", facts={"file": file}, tries=("df -h",)
             ) from error
+
+
+def _likely(facts: Mapping[str, object]) -> str:
+    if CLUSTER_NAME not in str(facts):
+        return ""
+    return f"this Envoy is older than {NEEDS}: take a newer one, or set target.failover: false"
 
 
 def _version() -> str:

@@ -105,8 +105,15 @@ class RouterService(Protocol):
     def set_endpoint(self, colour: Colour, address: Address | None) -> None:
         """Tells where a colour listens, and waits until a running router knows."""
 
-    def apply(self, plan: TrafficPlan) -> None:
-        """Tells the plan, makes sure that it runs, and waits until it confirms. Raises EnvironmentFault."""
+    def apply(self, plan: TrafficPlan, *, warm: bool = False) -> None:
+        """Tells the plan, makes sure that it runs, and waits until it confirms. Raises EnvironmentFault.
+
+        Args:
+            warm: The colour without users is the version before: it answers what the live one does not, where the router can.
+        """
+
+    def leave_out(self, colour: Colour) -> None:
+        """Something else is about to stand in this colour: it answers nothing any more that the live one does not."""
 
     def counts(self) -> Mapping[Colour, RouterCounts]:
         """What it counted itself, without delay. Raises OSError while it is down."""
@@ -177,6 +184,9 @@ class HostTarget:
         if standing is not None and not same:
             self._refuse_while_used(colour, f"{artifact.digest} cannot be deployed to {colour}")
         self._restart_router()
+        if not same:
+            self._fence()
+            self._router.leave_out(colour)
         seen = process.observe() if same and process.alive() else None
         if standing is None or seen is None or not seen.ready:
             restarts = standing.restarts + 1 if same and standing is not None else 0
@@ -194,14 +204,14 @@ class HostTarget:
             )
         return deployed
 
-    def route(self, plan: TrafficPlan, *, prove_within: float = 0.0) -> Moved:
+    def route(self, plan: TrafficPlan, *, prove_within: float = 0.0, warm: bool = False) -> Moved:
         """Writes the plan, waits for the router's confirmation and, if asked to, for the proof."""
         self._refuse_nowhere(plan)
         self._router.require_port()
         before = self._counts_or_nothing()
         self._fence()
         written = self._clock.monotonic()
-        self._router.apply(plan)
+        self._router.apply(plan, warm=warm)
         applied = self._clock.monotonic() - written
         self._tell_scraper()
         if prove_within <= 0:

@@ -14,16 +14,20 @@ Traffic = Literal["mirror", "live"]
 class Series(msgspec.Struct, frozen=True):
     """Counter series by name and labels; label values are regular expressions that match the whole value.
 
-    ``mirror_name`` and ``mirror_labels`` are used for copies of requests, where a runtime counts these apart.
+    ``mirror_name`` and ``mirror_labels`` are used for copies of requests, where a runtime counts these apart. ``of_users`` counts
+    no copies.
     """
 
     name: str
     labels: Mapping[str, str] = {}
     mirror_name: str = ""
     mirror_labels: Mapping[str, str] = {}
+    of_users: bool = False
 
     def matches(self, labels: Mapping[str, str], traffic: Traffic) -> bool:
         """Whether the series with these labels (``__name__`` among them) is meant."""
+        if self.of_users and traffic == "mirror":
+            return False
         return labels.get("__name__") == self.named(traffic) and all(
             re.fullmatch(pattern, labels.get(label, "")) for label, pattern in self.wanted(traffic).items()
         )

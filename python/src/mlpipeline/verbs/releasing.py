@@ -168,9 +168,8 @@ class Releasing:
         if isinstance(effect, WatchStage | Conclude):
             return Done(moved=done.moved, waiting=effect)
         if isinstance(effect, Route):
-            moved = self.target.route(
-                effect.plan, prove_within=self._context.config.rollout.settle_switch if effect.prove else 0.0
-            )
+            within = self._context.config.rollout.settle_switch if effect.prove else 0.0
+            moved = self.target.route(effect.plan, prove_within=within, warm=effect.warm)
             self._note_live()
             self._note_standing(ROUTER)
             return Done(moved=moved)

@@ -73,11 +73,12 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
 
             return still_held(places.lease)
 
+        failover = config.target.failover
         if config.target.kind == "docker":
             from mlpipeline.adapters.docker import DockerTarget
 
             docker, gpus = _comparing(config, config.target.docker), config.image.gpus
-            return DockerTarget(places, config.service, docker, clock, environment, gpus=gpus, fence=fence)
+            return DockerTarget(places, config.service, docker, clock, environment, gpus=gpus, fence=fence, failover=failover)
 
         if config.target.kind == "kubernetes":
             from mlpipeline.adapters.kubernetes import KubernetesTarget
@@ -90,12 +91,13 @@ def make_world(config: Config, places: Places, clock: Clock, environment: Mappin
                 gpus=config.image.gpus,
                 project=places.project,
                 fence=fence,
+                failover=failover,
             )
 
         from mlpipeline.adapters.local import LocalTarget
 
         local = _comparing(config, config.target.local)
-        return LocalTarget(places, config.service, local, clock, python_for, fence=fence)
+        return LocalTarget(places, config.service, local, clock, python_for, fence=fence, failover=failover)
 
     @cache
     def registry() -> Registry:

@@ -35,6 +35,7 @@ class EnvoyContainer(Router):
 
     Args:
         folder: Where its files are to be; a router that runs already says itself where they are.
+        failover: Whether one colour may answer what the other did not.
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class EnvoyContainer(Router):
         *,
         settings: Docker,
         clock: Clock,
+        failover: bool = True,
     ) -> None:
-        super().__init__(folder, (settings.host, settings.port), service, clock, key="target.docker", mode=READABLE)
+        users = (settings.host, settings.port)
+        super().__init__(folder, users, service, clock, key="target.docker", mode=READABLE, failover=failover)
         self._engine, self._images, self._network, self._settings = engine, images, network, settings
 
     @property
@@ -112,9 +115,10 @@ class EnvoyContainer(Router):
         listens = self._network.listens(admin, ADMIN_PORT)
         if self._network.bridged:
             # A model's container reaches every port here: it may read what the router counts, and change nothing of it.
-            bootstrap = files.with_readers(files.bootstrap(INSIDE, users, (LOOPBACK, OWN_PORT)), listens, OWN_PORT)
+            own = files.bootstrap(INSIDE, users, (LOOPBACK, OWN_PORT), failover=self._failover)
+            bootstrap = files.with_readers(own, listens, OWN_PORT)
         else:
-            bootstrap = files.bootstrap(INSIDE, users, listens)
+            bootstrap = files.bootstrap(INSIDE, users, listens, failover=self._failover)
         write_atomically(folder / "envoy.yaml", msgspec.json.format(msgspec.json.encode(bootstrap)) + b"\n", mode=READABLE)
         folder.chmod(0o755)
         of_config, of_host = self._network.options(ROLE, {users[1]: self._users, listens[1]: (LOOPBACK, admin)})

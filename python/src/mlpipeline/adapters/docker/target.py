@@ -29,6 +29,7 @@ class DockerTarget(HostTarget):
         environment: ``DOCKER_HOST`` and its like, and the devices of a lease.
         gpus: How many devices the image needs.
         fence: Called right before each write: the worker's fencing token. Raises Held when it no longer may change the service.
+        failover: Whether one colour may answer what the other did not.
     """
 
     def __init__(
@@ -41,13 +42,14 @@ class DockerTarget(HostTarget):
         *,
         gpus: int = 0,
         fence: Fence | None = None,
+        failover: bool = True,
     ) -> None:
         self._engine = Engine(settings.engine, environment)
         self._images = Images(self._engine, service, settings.keep_images)
         self._network = Network(self._engine, service, bridged=settings.network == "bridge")
         self._service = service
         parts = (self._engine, self._images, self._network, service)
-        self._envoy = EnvoyContainer(*parts, places.docker / "router", settings=settings, clock=clock)
+        self._envoy = EnvoyContainer(*parts, places.docker / "router", settings=settings, clock=clock, failover=failover)
         self._envoy.fence = fence or self._envoy.fence
         colours = {
             colour: ColourContainer(*parts, colour, settings=settings, gpus=gpus, environment=environment, clock=clock)

@@ -22,6 +22,7 @@ from mlpipeline.adapters.kubernetes.specification import router_pods
 from mlpipeline.config.sections.target import Kubernetes
 from mlpipeline.core import envoy_files as files
 from mlpipeline.core import kubernetes_objects as objects
+from mlpipeline.core.envoy_failover import Backup
 from mlpipeline.core.envoy_files import Address
 from mlpipeline.core.inventory import Part
 from mlpipeline.core.kubernetes_places import INSIDE_PORT, ROUTER, ROUTER_CONTAINER, Names
@@ -38,6 +39,7 @@ POLL_SECONDS = 0.02
 NUDGE_SECONDS = 0.5
 """After which a pod that does not follow is nudged again: its node may not have heard of the ConfigMap's change yet."""
 CONFLICTS = 20
+ROUTES = files.routes_file(objects.ROUTER_FILES).name
 TOLD = "mlpipeline.told"
 """Annotation of a pod: when it was last told to look at its files."""
 
@@ -47,12 +49,21 @@ class EnvoyDeployment:
 
     Args:
         token: The fencing token of this worker; 0 while it holds nothing.
+        failover: Whether one colour may answer what the other did not.
     """
 
     def __init__(
-        self, cluster: Cluster, service: str, *, settings: Kubernetes, clock: Clock, token: Callable[[], int] = lambda: 0
+        self,
+        cluster: Cluster,
+        service: str,
+        *,
+        settings: Kubernetes,
+        clock: Clock,
+        token: Callable[[], int] = lambda: 0,
+        failover: bool = True,
     ) -> None:
         self._cluster, self._service, self._settings, self._clock = cluster, service, settings, clock
+        self._failover = failover
         self._names = Names(service)
         self._owned = Owned(cluster, service)
         self._pods = Pods(cluster, service, ROUTER, ROUTER_CONTAINER)
@@ -77,7 +88,7 @@ class EnvoyDeployment:
 
     def ordered(self) -> TrafficPlan | None:
         found = self._files()
-        text = found["data"].get("routes.json") if found else None
+        text = found["data"].get(ROUTES) if found else None
         if text is None:
             return None
         try:
@@ -125,11 +136,31 @@ class EnvoyDeployment:
             version,
         )
 
-    def apply(self, plan: TrafficPlan) -> None:
+    def apply(self, plan: TrafficPlan, *, warm: bool = False) -> None:
+        self._follow(plan, self._backup(warm=warm))
+
+    def leave_out(self, colour: Colour) -> None:
+        """Nothing is asked of this colour any more that the live one did not answer."""
+        found = self._files()
+        text = found["data"].get(ROUTES) if found else None
+        if text is None or files.backup_in(text) is not Backup.WARM:
+            return
+        plan = self.ordered()
+        if plan is not None and plan.live is not colour:
+            self._follow(plan, self._backup(warm=False))
+
+    def _backup(self, *, warm: bool) -> Backup:
+        """None as long as a pod answers that was started without the clusters for it."""
+        answering = [admin for pod in self._running() if (admin := self._admin(pod)).answers()]
+        if not self._failover or not all(admin.fails_over() for admin in answering):
+            return Backup.NONE
+        return Backup.WARM if warm else Backup.USERS
+
+    def _follow(self, plan: TrafficPlan, backup: Backup) -> None:
         version = _version()
-        name = files.routes_file(objects.ROUTER_FILES).name
+        name = ROUTES
         refused_before = self._refusals()
-        former = self._write(lambda data: {**data, name: _text(files.routes(plan, version))})
+        former = self._write(lambda data: {**data, name: _text(files.routes(plan, version, backup))})
         self.ensure()
         try:
             self._until_all(
@@ -212,7 +243,7 @@ class EnvoyDeployment:
         Returns what was told before.
         """
         token = self._token() if token is None else token
-        wanted = objects.router_files(self._service, self._cluster.namespace, {})
+        wanted = objects.router_files(self._service, self._cluster.namespace, {}, failover=self._failover)
         for _ in range(CONFLICTS):
             found = self._files()
             before: dict[str, str] = found["data"] if found else {}
@@ -221,7 +252,7 @@ class EnvoyDeployment:
             latest = refuse_if_taken_over(annotations, token, f"ConfigMap {self._names.router}")
             metadata = {name: value for name, value in metadata.items() if name != "managedFields"}
             metadata["annotations"] = {**annotations, TOKEN: str(max(token, latest))}
-            data = {**msgspec.convert(wanted["data"], dict[str, str]), **change(self._with_endpoints(before))}
+            data = {**msgspec.convert(wanted["data"], dict[str, str]), **change(self._ready_to_start(before))}
             new = {**wanted, "metadata": metadata, "data": data}
             with suppress(Conflict):
                 self._cluster.replace(new) if found else self._cluster.create(new)
@@ -232,14 +263,20 @@ class EnvoyDeployment:
             tries=("mlpipeline status",),
         )
 
-    def _with_endpoints(self, data: dict[str, str]) -> dict[str, str]:
-        """Envoy does not start without a file for each colour."""
+    def _ready_to_start(self, data: dict[str, str]) -> dict[str, str]:
+        """Envoy does not start without a file for each colour, nor with routes to clusters that its bootstrap does not have."""
         missing = {
             name: _text(files.endpoints(colour, None, _version()))
             for colour in Colour
             if (name := files.endpoints_file(objects.ROUTER_FILES, colour).name) not in data
         }
-        return {**missing, **data}
+        return {**missing, **data, **self._without_backup(data)}
+
+    def _without_backup(self, data: Mapping[str, str]) -> dict[str, str]:
+        if self._failover or ROUTES not in data or files.backup_in(data[ROUTES]) in (None, Backup.NONE):
+            return {}
+        plan = files.plan_of(msgspec.json.decode(data[ROUTES])["resources"][0])
+        return {ROUTES: _text(files.routes(plan, _version()))}
 
     def _start(self) -> None:
         namespace = self._cluster.namespace

@@ -15,12 +15,21 @@ ClusterRouter = EnvoyDeployment | SelectorRouter | GatewayRouter
 
 
 def router_of(
-    cluster: Cluster, service: str, *, settings: Kubernetes, clock: Clock, token: Callable[[], int] = lambda: 0
+    cluster: Cluster,
+    service: str,
+    *,
+    settings: Kubernetes,
+    clock: Clock,
+    token: Callable[[], int] = lambda: 0,
+    failover: bool = True,
 ) -> ClusterRouter:
     """The router that ``target.kubernetes.router`` names.
 
     Args:
         token: The fencing token of this worker; 0 while it holds nothing.
+        failover: Whether one colour may answer what the other did not; only our Envoy can.
     """
-    kinds: dict[str, type[ClusterRouter]] = {"envoy": EnvoyDeployment, "service": SelectorRouter, "gateway": GatewayRouter}
+    if settings.router == "envoy":
+        return EnvoyDeployment(cluster, service, settings=settings, clock=clock, token=token, failover=failover)
+    kinds: dict[str, type[SelectorRouter | GatewayRouter]] = {"service": SelectorRouter, "gateway": GatewayRouter}
     return kinds[settings.router](cluster, service, settings=settings, clock=clock, token=token)

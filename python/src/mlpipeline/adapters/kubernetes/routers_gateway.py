@@ -64,7 +64,8 @@ class GatewayRouter(ObjectRouter):
         """The Service of each colour says which pods are ready."""
         del colour, address
 
-    def apply(self, plan: TrafficPlan) -> None:
+    def apply(self, plan: TrafficPlan, *, warm: bool = False) -> None:
+        del warm  # who asks whom again is decided by others
         former = self.ordered()
         written = self._write(plan)
         try:
@@ -73,6 +74,10 @@ class GatewayRouter(ObjectRouter):
             if former is not None:
                 self._write(former)
             raise
+
+    def leave_out(self, colour: Colour) -> None:
+        """Nothing is asked of two colours."""
+        del colour
 
     def words(self, lines: int) -> Mapping[str, object]:
         del lines

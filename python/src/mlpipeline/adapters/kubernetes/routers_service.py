@@ -61,11 +61,16 @@ class SelectorRouter(ObjectRouter):
         if address is not None and (plan is None or not plan.serves(colour)):
             self._owned.apply(objects.preview_service(self._service, self._cluster.namespace, colour))
 
-    def apply(self, plan: TrafficPlan) -> None:
+    def apply(self, plan: TrafficPlan, *, warm: bool = False) -> None:
+        del warm  # who asks whom again is decided by others
         refuse_to_divide(plan)
         self._write(plan)
         self._await_endpoints(answering(plan))
         self._let_go(plan)
+
+    def leave_out(self, colour: Colour) -> None:
+        """Nothing is asked of two colours."""
+        del colour
 
     def words(self, lines: int) -> Mapping[str, object]:
         del lines

@@ -35,6 +35,7 @@ class KubernetesTarget(HostTarget):
         environment: ``KUBECONFIG``, where the settings name none.
         gpus: How many devices the image needs.
         project: What paths of the settings are relative to.
+        failover: Whether one colour may answer what the other did not.
         fence: Called right before each write; raises Held when this worker no longer may change the service.
     """
 
@@ -48,6 +49,7 @@ class KubernetesTarget(HostTarget):
         gpus: int = 0,
         project: Path = Path(),
         fence: Callable[[], object] | None = None,
+        failover: bool = True,
     ) -> None:
         self._cluster = _cluster(settings, environment, clock)
         self._service, self._settings = service, settings
@@ -61,7 +63,7 @@ class KubernetesTarget(HostTarget):
         self._over = False
         self._cluster.may_write = self._may_write
         self._base = Base(settings, service, project, environment)
-        self._envoy = router_of(self._cluster, service, settings=settings, clock=clock, token=self._token)
+        self._envoy = router_of(self._cluster, service, settings=settings, clock=clock, token=self._token, failover=failover)
         colours = {
             colour: ColourDeployment(
                 self._cluster, service, colour, settings=settings, gpus=gpus, clock=clock, shape=self._base.shape

@@ -24,10 +24,11 @@ class Envoy(Router):
         host: Address users reach.
         port: Port users reach.
         service: For messages.
+        failover: Whether one colour may answer what the other did not.
     """
 
-    def __init__(self, folder: Path, host: str, port: int, service: str, clock: Clock) -> None:
-        super().__init__(folder, (host, port), service, clock, key="target.local")
+    def __init__(self, folder: Path, host: str, port: int, service: str, clock: Clock, *, failover: bool = True) -> None:
+        super().__init__(folder, (host, port), service, clock, key="target.local", failover=failover)
         self.process = ManagedProcess(folder, f"the router of {service}", clock)
 
     def alive(self) -> bool:
@@ -59,7 +60,7 @@ class Envoy(Router):
     def _start(self) -> None:
         import envoy
 
-        bootstrap = files.bootstrap(self.folder, self._users, ("127.0.0.1", 0))
+        bootstrap = files.bootstrap(self.folder, self._users, ("127.0.0.1", 0), failover=self._failover)
         write_atomically(self.folder / "envoy.yaml", msgspec.json.format(msgspec.json.encode(bootstrap)) + b"\n")
         (self.folder / "admin").unlink(missing_ok=True)
         options = ("--disable-hot-restart", "--log-level", "warning", "--concurrency", str(files.workers()))

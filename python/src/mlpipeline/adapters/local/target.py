@@ -28,6 +28,7 @@ class LocalTarget(HostTarget):
     Args:
         python_for: The interpreter of an artifact's environment.
         fence: Called right before each write: the worker's fencing token. Raises Held when it no longer may change the service.
+        failover: Whether one colour may answer what the other did not.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class LocalTarget(HostTarget):
         python_for: Callable[[Artifact], Path],
         *,
         fence: Fence | None = None,
+        failover: bool = True,
     ) -> None:
         folder = self._folder = places.target
-        envoy = Envoy(folder / "router", settings.host, settings.port, service, clock)
+        envoy = Envoy(folder / "router", settings.host, settings.port, service, clock, failover=failover)
         envoy.fence = fence or envoy.fence
         scraper = Scraper(folder / "prometheus", service, clock)
         colours = {

@@ -175,6 +175,10 @@ class Kubernetes(Section, frozen=True):
 
 class Target(Section, frozen=True):
     kind: Literal["local", "docker", "kubernetes"] = "local"
+    failover: bool = True
+    """Whether a request that a colour gave no answer to (connection refused or broken) is asked once of the other one, when that
+    has users too or is the version before; the colour that failed is charged with it. For models whose predictions change
+    nothing; where the router is our Envoy, 1.37 or newer."""
     local: Local = Local()
     docker: Docker = Docker()
     kubernetes: Kubernetes = Kubernetes()
