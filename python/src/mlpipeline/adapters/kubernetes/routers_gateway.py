@@ -75,10 +75,6 @@ class GatewayRouter(ObjectRouter):
                 self._write(former)
             raise
 
-    def leave_out(self, colour: Colour) -> None:
-        """Nothing is asked of two colours."""
-        del colour
-
     def words(self, lines: int) -> Mapping[str, object]:
         del lines
         found = self._found()

@@ -67,6 +67,10 @@ class ObjectRouter(ABC):
         found = self.ordered()
         return [] if found is None else [found]
 
+    def leave_out(self, colour: Colour) -> None:
+        """Whoever follows the object asks one colour, and no other after it."""
+        del colour
+
     def counts(self) -> Mapping[Colour, RouterCounts]:
         return self._counts.read()
 

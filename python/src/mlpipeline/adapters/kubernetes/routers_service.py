@@ -68,10 +68,6 @@ class SelectorRouter(ObjectRouter):
         self._await_endpoints(answering(plan))
         self._let_go(plan)
 
-    def leave_out(self, colour: Colour) -> None:
-        """Nothing is asked of two colours."""
-        del colour
-
     def words(self, lines: int) -> Mapping[str, object]:
         del lines
         return {"router": f"kubectl describe service --namespace {self._cluster.namespace} {self._names.active}"}
