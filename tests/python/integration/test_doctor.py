@@ -49,7 +49,7 @@ def test_a_healthy_project_on_a_healthy_machine_passes(project: Path) -> None:
     code, checks = doctor(project)
     assert code == 0, checks
     assert {check.split(".")[1] for check in checks} == {
-        *("commit", "train", "suites", "dvc", "mlflow", "prometheus", "metrics", "traffic", "router", "port", "disk")
+        *("commit", "train", "suites", "dvc", "mlflow", "files", "prometheus", "metrics", "traffic", "router", "port", "disk")
     }
 
 

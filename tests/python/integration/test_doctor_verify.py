@@ -11,12 +11,21 @@ from fakes import FakeWorld
 from mlpipeline.adapters.prometheus import PrometheusSource
 from mlpipeline.clock import SystemClock
 from mlpipeline.config.sections.rollout import Rollout
-from mlpipeline.config.sections.verification import Condition, LatencyRule, ScoredMetric, ScoreRule, Verify
+from mlpipeline.config.sections.verification import (
+    Condition,
+    DisagreementRule,
+    LatencyRule,
+    PredictionsRule,
+    ScoredMetric,
+    ScoreRule,
+    Verify,
+)
 from mlpipeline.config.values import Duration
 from mlpipeline.core.traffic import Colour, TrafficPlan
-from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.errors import ConfigurationError
 from mlpipeline.verbs import doctor_verify
 from mlpipeline.verbs.context import Context, World
+from mlpipeline.verbs.findings import Note
 from prometheus_server import MetricsPage, running_prometheus, wait_for
 
 pytestmark = pytest.mark.real
@@ -98,9 +107,20 @@ def test_before_the_first_release_nothing_is_held_against_the_queries(make: Make
     assert "not known" in doctor_verify.metrics(make("unborn", **condition("no_such_metric")))
 
 
-def test_too_little_traffic_for_any_verdict_is_said_with_the_numbers(make: Make) -> None:
-    with pytest.raises(EnvironmentFault, match="at present traffic no release could pass"):
-        doctor_verify.traffic(make())
+def test_too_little_traffic_for_any_verdict_is_said_with_the_numbers_and_is_no_fault(make: Make) -> None:
+    found = doctor_verify.traffic(make())
+    assert isinstance(found, Note)
+    assert "at present traffic no release could pass: errors: the champion answers no requests now" in found.text
+
+
+def test_a_champion_that_has_predicted_nothing_yet_is_no_fault(make: Make) -> None:
+    found = doctor_verify.traffic(make(predictions=PredictionsRule(enabled=True)))
+    assert isinstance(found, Note) and "predicted no class and no number yet" in found.text
+
+
+def test_a_champion_that_keeps_no_answers_is_told_before_the_release(make: Make) -> None:
+    found = doctor_verify.answers(make(disagreement=DisagreementRule(enabled=True)))
+    assert isinstance(found, Note) and "the next release cannot compare any" in found.text
 
 
 def test_a_condition_that_cannot_finish_is_said_with_the_numbers(make: Make) -> None:

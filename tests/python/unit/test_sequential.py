@@ -24,7 +24,6 @@ from mlpipeline.core.sequential import (
     calibrate,
     closed_culprits,
     effective_events,
-    expected_ticks,
     log_mean_exp,
     log_weighted_sum,
     share,
@@ -238,30 +237,6 @@ def test_sums_of_logarithms() -> None:
     assert log_mean_exp([-inf, -inf]) == -inf
     assert log_mean_exp([5000.0, 5000.0]) == pytest.approx(5000.0)
     assert log_weighted_sum([(0.25, log(4)), (0.5, log(2)), (0.0, 99.0)]) == pytest.approx(log(2))
-
-
-def planned(ratio: float, requests: tuple[float, float] = (500.0, 500.0), rate: float = 0.005) -> float:
-    return expected_ticks(rate, ratio, requests, alpha=0.01, effect=1.1, calibration=Calibration())
-
-
-def test_the_plan_needs_longer_for_less_harm_and_for_less_traffic() -> None:
-    assert planned(2.0) > planned(5.0) > planned(20.0) >= 1
-    assert planned(2.0, (50.0, 950.0)) > planned(2.0)
-    assert planned(2.0, rate=0.0) == planned(1.0) == inf
-
-
-@pytest.mark.parametrize(("ratio", "requests"), [(3.0, (500, 500)), (10.0, (20, 180))])
-def test_the_plan_is_about_as_long_as_it_takes(ratio: float, requests: tuple[int, int]) -> None:
-    found = []
-    for seed in range(25):
-        test = HarmTest(1.1, Calibration())
-        for number, tick in enumerate(ticks(seed, 2000, 0.005 * ratio, 0.005, requests=requests), start=1):
-            test.add(tick)
-            if test.log_e >= log(100):
-                found.append(number)
-                break
-    expected = planned(ratio, (float(requests[0]), float(requests[1])))
-    assert 0.6 * expected < sorted(found)[12] < 1.4 * expected
 
 
 def test_many_tests_side_by_side_are_the_single_ones() -> None:

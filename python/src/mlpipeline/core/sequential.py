@@ -28,7 +28,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from math import ceil, exp, inf, lgamma, log, log1p, sqrt
+from math import exp, inf, log, log1p
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
@@ -498,39 +498,3 @@ def _division(blocks: Sequence[tuple[int, int]]) -> tuple[float, float, int]:
             expected += events * part * (1 - part)
             used += 1
     return squares, expected, used
-
-
-def expected_ticks(
-    rate: float, ratio: float, requests: tuple[float, float], *, alpha: float, effect: float, calibration: Calibration
-) -> float:
-    """About how many ticks the harm test needs to find a candidate whose rate is ``ratio`` times ``rate``, for planning.
-
-    ``min over ratios and bets of ln(1 / (alpha * weight)) / E[growth per tick]``, the expectation taken over Poisson events
-    (at most 60 a tick: errs to the longer) and their binomial division. Infinite where nothing grows. The first half of
-    all releases is about that quick; clumped events and wander take longer.
-
-    Args:
-        requests: Per tick, of the candidate and of the champion.
-    """
-    tick = Tick(max(1, round(requests[0])), 0, max(1, round(requests[1])), 0)
-    mean = min(60.0, rate * (ratio * requests[0] + requests[1]))
-    probability = share(ratio, tick)
-    growth = [0.0] * (LIKELIHOODS + len(_BETS))
-    for events in range(1, ceil(mean + 6 * sqrt(mean)) + 4):
-        for hits in range(events + 1):
-            chance = exp(_log_poisson(events, mean) + _log_binomial(hits, events, probability))
-            if chance > 1e-9:
-                seen = Tick(max(tick.candidate, hits), hits, max(tick.champion, events - hits), events - hits)
-                growth = [sum_ + chance * gain for sum_, gain in zip(growth, increments(effect, calibration, seen), strict=True)]
-    weights = [_LIKELIHOOD_WEIGHT / LIKELIHOODS] * LIKELIHOODS + [(1 - _LIKELIHOOD_WEIGHT) / len(_BETS)] * len(_BETS)
-    needed = [-log(alpha * weight) / gain for weight, gain in zip(weights, growth, strict=True) if gain > 0]
-    return max(1.0, min(needed)) if needed else inf
-
-
-def _log_poisson(events: int, mean: float) -> float:
-    return events * log(mean) - mean - lgamma(events + 1) if mean > 0 else -inf
-
-
-def _log_binomial(hits: int, events: int, probability: float) -> float:
-    ways = lgamma(events + 1) - lgamma(hits + 1) - lgamma(events - hits + 1)
-    return ways + hits * log(probability) + (events - hits) * log1p(-probability)

@@ -15,9 +15,10 @@ from mlpipeline.core.verdict import Verdict, worst
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, MlpipelineError
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.findings import Note
 
 VERB = "doctor"
-Check = Callable[[Context], str]
+Check = Callable[[Context], str | Note]
 _ROOM_BYTES = 2 << 30
 _TIGHT_BYTES = 512 << 20
 _SHELL = frozenset("|&;<>()$`*?~#={}[]")
@@ -35,16 +36,25 @@ def run(context: Context) -> Result:
         service=context.config.service,
         run="",
         verdict=verdict,
-        summary=f"{len(bad)} of {len(reasons)} checks found something: {bad[0].summary}"
-        if bad
-        else f"all {len(reasons)} checks passed",
-        reasons=(*bad, *(reason for reason in reasons if reason.verdict is Verdict.PASS)),
+        summary=_summary(reasons, bad),
+        reasons=(*bad, *sorted((each for each in reasons if each not in bad), key=lambda each: not _is_note(each))),
         started=iso(at),
         seconds=round(context.clock.monotonic() - started, 3),
         worker=__version__,
     )
     context.note(VERB, verdict=str(verdict), summary=result.summary)
     return result
+
+
+def _summary(reasons: list[Reason], bad: list[Reason]) -> str:
+    if bad:
+        return f"{len(bad)} of {len(reasons)} checks found something: {bad[0].summary}"
+    notes = [reason.summary for reason in reasons if _is_note(reason)]
+    return "; ".join([f"all {len(reasons)} checks passed", *notes])
+
+
+def _is_note(reason: Reason) -> bool:
+    return reason.check.startswith("note.")
 
 
 def _checks(context: Context) -> Iterator[tuple[str, Check]]:
@@ -57,9 +67,12 @@ def _checks(context: Context) -> Iterator[tuple[str, Check]]:
         yield "signing", _signing
     if context.config.ledger.uri:
         yield "ledger", _ledger
+    yield "files", _files
     yield "prometheus", _prometheus
     yield "metrics", _metrics
     yield "traffic", _traffic
+    if context.config.verify.disagreement.enabled:
+        yield "answers", _answers
     yield "router", _router
     if context.config.target.kind == "docker":
         yield "engine", _engine
@@ -72,7 +85,10 @@ def _checks(context: Context) -> Iterator[tuple[str, Check]]:
 
 def _reason(context: Context, name: str, check: Check) -> Reason:
     try:
-        return Reason(check=f"machine.{name}", verdict=Verdict.PASS, summary=check(context))
+        found = check(context)
+        if isinstance(found, Note):
+            return Reason(check=f"note.{name}", verdict=Verdict.PASS, summary=found.text)
+        return Reason(check=f"machine.{name}", verdict=Verdict.PASS, summary=found)
     except MlpipelineError as error:
         side = "configuration" if isinstance(error, ConfigurationError) else "machine"
         details = tuple(error.render().splitlines()[1:])
@@ -202,10 +218,22 @@ def _metrics(context: Context) -> str:
     return metrics(context)
 
 
-def _traffic(context: Context) -> str:
+def _traffic(context: Context) -> str | Note:
     from mlpipeline.verbs.doctor_verify import traffic
 
     return traffic(context)
+
+
+def _answers(context: Context) -> str | Note:
+    from mlpipeline.verbs.doctor_verify import answers
+
+    return answers(context)
+
+
+def _files(context: Context) -> str | Note:
+    from mlpipeline.verbs.doctor_files import files
+
+    return files(context)
 
 
 def _engine(context: Context) -> str:

@@ -10,14 +10,16 @@ from math import inf, log
 from mlpipeline.core.histogram import bound_of, nearest_bound
 from mlpipeline.core.promql import Selector, selectors
 from mlpipeline.core.traffic import Colour
-from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.errors import ConfigurationError
 from mlpipeline.packs.shape import Buckets, Pack
 from mlpipeline.ports import MetricSource
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.findings import Note
 from mlpipeline.verbs.looking import Reader, Roles, sources
 from mlpipeline.verbs.verify_conditions import asked, conditions
 from mlpipeline.verbs.verify_planning import unfinished
+from mlpipeline.verbs.verify_rules import NothingPredicted
 from mlpipeline.verbs.verify_watch import Watch
 
 _FAR = log(2.0)
@@ -74,11 +76,11 @@ def metrics(context: Context) -> str:
     return f"the metrics that verify reads exist{_objective(context, source, main)}"
 
 
-def traffic(context: Context) -> str:
+def traffic(context: Context) -> str | Note:
     """Whether the stages can be judged in their time, at the traffic of now.
 
-    Raises ConfigurationError for a condition that needs more time than all stages have, EnvironmentFault when the champion
-    answers too few requests for any verdict.
+    A champion that answers too few requests for any verdict is worth knowing and no fault: a young service at night is as it
+    should be. Raises ConfigurationError for a condition that needs more time than all stages have.
     """
     late = unfinished(context.config, conditions(context.config, _ROLES))
     if late:
@@ -98,16 +100,31 @@ def traffic(context: Context) -> str:
     if reader.absent(reader.scrapes(now), now):
         return "the champion is not scraped at present: how long verification takes is not known"
     run = Run(id="doctor", service=context.config.service, commit="", created="")
-    reasons = Watch(context, run, alone, prometheus=url, resume=False).expectations()
+    try:
+        reasons = Watch(context, run, alone, prometheus=url, resume=False).expectations()
+    except NothingPredicted as error:
+        return Note(error.what)
     short = [reason for reason in reasons if reason.numbers.get("enough_requests") is False]
     if short:
-        raise EnvironmentFault(
-            f"at present traffic no release could pass: {short[0].summary}",
-            facts={"key": "verify.min_requests, rollout"},
-            likely="too few users at this hour, or stages that are too short for this service",
-            tries=("rollout: {mirror: 10m, step: 10m, bake: 30m}", "mlpipeline verify --plan", "release when there is traffic"),
+        return Note(
+            f"at present traffic no release could pass: {short[0].summary}; "
+            "release when there are users, or give the stages of rollout more time"
         )
     return "; ".join(reason.summary for reason in reasons) or "no metric is compared"
+
+
+def answers(context: Context) -> str | Note:
+    """Whether the champion keeps its answers, so that a candidate's can be compared with them."""
+    target, champion = context.world.target(), _champion(context)
+    if champion is None:
+        return "no champion answers yet: whether answers can be compared shows with the release after the next"
+    kept = len(target.answers(champion))
+    if kept:
+        return f"the champion tells its newest {kept} answers"
+    return Note(
+        "the champion tells no answers, so that the next release cannot compare any: nothing was asked of it since it started, "
+        "or it was started before verify.disagreement was on, or packaged by an earlier version"
+    )
 
 
 def _read_by(source: MetricSource, query: str) -> None:

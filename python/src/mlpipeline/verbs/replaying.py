@@ -52,14 +52,7 @@ def replay(context: Context, target: Target, release: Release) -> Reason | None:
     rule = context.config.rollout.replay
     if not rule.requests:
         return None
-    lines = _lines(context, target, release.colour.other)
-    recorded, broken = _readable(lines)
-    if rule.file and not recorded:
-        raise ConfigurationError(
-            "rollout.replay.file holds no recorded request",
-            facts={"file": rule.file, "lines that are none": broken},
-            tries=("copy a file that target.local.serving.sample made",),
-        )
+    recorded, broken = of_file(context) if rule.file else _readable(target.recorded(release.colour.other))
     tally = _Tally(left_out=broken)
     wanted = recorded[-rule.requests :]
     for number, one in enumerate(wanted, start=1):
@@ -68,17 +61,27 @@ def replay(context: Context, target: Target, release: Release) -> Reason | None:
     return _judged(context, release, tally)
 
 
-def _lines(context: Context, target: Target, champion: Colour) -> Sequence[bytes]:
-    name = context.config.rollout.replay.file
-    if not name:
-        return target.recorded(champion)
-    file = context.project / name
+def of_file(context: Context) -> tuple[list[Recorded], int]:
+    """The recorded requests of the configured file, and how many of its lines are none.
+
+    Raises:
+        ConfigurationError: It cannot be read or holds no recorded request.
+    """
+    file = context.project / context.config.rollout.replay.file
     try:
-        return file.read_bytes().splitlines()
+        lines = file.read_bytes().splitlines()
     except OSError as error:
         raise ConfigurationError(
             f"rollout.replay.file cannot be read: {error.strerror}", facts={"file": file}, tries=(f"ls -l {file}",)
         ) from error
+    recorded, broken = _readable(lines)
+    if not recorded:
+        raise ConfigurationError(
+            "rollout.replay.file holds no recorded request",
+            facts={"file": context.config.rollout.replay.file, "lines that are none": broken},
+            tries=("copy a file that target.local.serving.sample made",),
+        )
+    return recorded, broken
 
 
 def _readable(lines: Sequence[bytes]) -> tuple[list[Recorded], int]:

@@ -8,13 +8,17 @@ from math import inf
 from mlpipeline.config import rollout_plan
 from mlpipeline.config.model import Config
 from mlpipeline.core.conditions import ConditionPlan
+from mlpipeline.core.detection import Stretch, draws_needed, found_after, threshold
+from mlpipeline.core.disagreement import NAME, WEIGHT
 from mlpipeline.core.judge import MetricPlan, Plan
-from mlpipeline.core.sequential import expected_ticks
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.result import Reason
 
-_WHOLE_RELEASE = 0.5
-"""Weight of the test over all stages, see ``RestartedHarmTest``."""
+ENOUGH = 0.8
+"""Share of harmful releases that the stages should find."""
+_LONGER = 6
+"""How many times as long as all stages is looked whether that would be enough."""
+_TIMES_ALLOWED = 3.0
 
 
 def stages(config: Config) -> Iterator[tuple[str, float, float, float]]:
@@ -39,7 +43,7 @@ def still_to_come(config: Config, stage: str, left: float) -> list[tuple[float, 
 
 
 def expectation(config: Config, plan: Plan, metric: MetricPlan, usual: tuple[float, float]) -> Reason:
-    """Whether harm of the margin is likely found within the stages, and how long it takes in each.
+    """Whether harm of the margin is likely found within the stages, and how long that takes, by the rules that will judge.
 
     Args:
         usual: The champion's requests per second, and its events per request; below ``tolerate`` that is taken.
@@ -49,28 +53,13 @@ def expectation(config: Config, plan: Plan, metric: MetricPlan, usual: tuple[flo
     if not per_second:
         summary = f"{metric.name}: the champion answers no requests now"
         return Reason(check, Verdict.INCONCLUSIVE, summary, {"requests_expected": 0, "enough_requests": False})
-    rate = max(seen, metric.tolerate)
-    found, watched, told = 0.0, 0.0, []
-    answered = [0.0, 0.0]
-    for name, seconds, candidate, champion in stages(config):
-        requests = per_second * plan.interval * candidate, per_second * plan.interval * champion
-        needed = plan.interval * expected_ticks(
-            rate,
-            metric.margin,
-            requests,
-            alpha=plan.false_alarm * _WHOLE_RELEASE / len(plan.metrics),
-            effect=metric.effect,
-            calibration=metric.calibration,
-        )
-        found += seconds / needed
-        watched += seconds
-        answered = [total + per_second * seconds * part for total, part in zip(answered, (candidate, champion), strict=True)]
-        told.append(f"{duration(needed)} in {name} (lasts {duration(seconds)})")
-    enough, expected = found >= 1, int(min(answered))
+    watched = [
+        Stretch(seconds, per_second * candidate, per_second * champion) for _, seconds, candidate, champion in stages(config)
+    ]
+    expected = int(min(sum(one.seconds * one.candidate for one in watched), sum(one.seconds * one.champion for one in watched)))
+    enough, told, numbers = _found(plan, metric, max(seen, metric.tolerate), watched)
     summary = (
-        f"{metric.name}: {metric.margin:g} times {100 * rate:.3g} % of {per_second:.3g} requests/s is found in about "
-        f"{', '.join(told) or 'never: no stage compares'}; the {duration(watched)} of all stages are "
-        f"{'enough' if enough else 'not enough'}"
+        f"{metric.name}: {metric.margin:g} times {100 * max(seen, metric.tolerate):.3g} % of {per_second:.3g} requests/s {told}"
     )
     requests_do = expected >= plan.min_requests
     if not requests_do:
@@ -81,8 +70,59 @@ def expectation(config: Config, plan: Plan, metric: MetricPlan, usual: tuple[flo
         check,
         Verdict.PASS if enough and requests_do else Verdict.INCONCLUSIVE,
         summary,
-        {"share_of_evidence": round(found, 3), "requests_expected": expected, "enough_requests": requests_do},
+        {**numbers, "requests_expected": expected, "enough_requests": requests_do},
     )
+
+
+def _found(plan: Plan, metric: MetricPlan, rate: float, watched: list[Stretch]) -> tuple[bool, str, dict[str, float]]:
+    """Whether the stages are enough, in words, and the numbers."""
+    lasts = sum(one.seconds for one in watched)
+    if not watched:
+        return False, "is never found: no stage compares", {"found_share": 0.0}
+    bar = threshold(plan.false_alarm, _parts(plan), 1.0 if plan.disagreement is None else 1 - WEIGHT)
+
+    def simulated(stretches: list[Stretch]) -> list[float]:
+        return found_after(metric, rate, stretches, rules=plan.rules, interval=plan.interval, log_threshold=bar)
+
+    after = simulated(watched)
+    share = sum(seconds < inf for seconds in after) / len(after)
+    numbers = {"found_share": round(share, 3), "stages_seconds": round(lasts, 3)}
+    if share >= 0.5:
+        numbers["median_seconds"] = round(after[len(after) // 2 - 1], 3)
+    if share >= ENOUGH:
+        told = f"is found in about {duration(numbers['median_seconds'])} where traffic is calm"
+        return True, f"{told}; the {duration(lasts)} of all stages are enough", numbers
+    longer = simulated([*watched[:-1], watched[-1]._replace(seconds=watched[-1].seconds + (_LONGER - 1) * lasts)])
+    needed = longer[int(ENOUGH * len(longer))]
+    how_long = f"about {duration(needed)} would be" if needed < inf else f"nor would {duration(_LONGER * lasts)} be"
+    told = f"is found in {100 * share:.0f} % of releases, however calm traffic is"
+    return False, f"{told}; the {duration(lasts)} of all stages are not enough, {how_long}", numbers
+
+
+def _parts(plan: Plan) -> int:
+    """Among how many the error budget is divided: all classes of predictions together count as one."""
+    classes = any(metric.label for metric in plan.metrics)
+    return sum(not metric.label for metric in plan.metrics) + classes
+
+
+def of_answers(config: Config, plan: Plan, per_second: float) -> Reason | None:
+    """How long it takes to find that the answers to copies differ three times as often as they may; nothing where they are not
+    compared."""
+    rule = plan.disagreement
+    if rule is None:
+        return None
+    copied = rollout_plan.copying(config.rollout)
+    true = min(_TIMES_ALLOWED * rule.allowed, (1 + rule.allowed) / 2)
+    needed = draws_needed(rule.allowed, true, threshold(plan.false_alarm, 1, WEIGHT))
+    seconds = needed / per_second if per_second else inf
+    enough = seconds <= copied
+    summary = (
+        f"{NAME}: {100 * true:.3g} % where {100 * rule.allowed:.3g} % are allowed is found in about {needed} requests, "
+        f"{duration(seconds)} at {per_second:.3g} requests/s; the {duration(copied)} of copies are "
+        f"{'enough' if enough else 'not enough'}"
+    )
+    verdict = Verdict.PASS if enough else Verdict.INCONCLUSIVE
+    return Reason(f"verify.plan.{NAME}", verdict, summary, {"requests_needed": needed})
 
 
 def unfinished(config: Config, conditions: Iterable[ConditionPlan]) -> tuple[Reason, ...]:

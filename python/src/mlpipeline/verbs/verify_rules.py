@@ -14,6 +14,10 @@ from mlpipeline.verbs.looking import PREDICTIONS, VALUES, Reader, Roles, Scrapes
 from mlpipeline.verbs.verify_conditions import conditions, score_of
 
 
+class NothingPredicted(ConfigurationError):
+    """There is no distribution yet that a candidate's could be compared with."""
+
+
 class Rules:
     """Of one release.
 
@@ -116,7 +120,7 @@ class Rules:
             return []
         classes, bounds = self._reader.classes(scrapes), self._reader.value_bounds(scrapes)
         if not classes and not bounds:
-            raise ConfigurationError(
+            raise NothingPredicted(
                 "the champion has predicted no class and no number yet, so no distribution can be compared",
                 facts={"query": self._reader.queries[PREDICTIONS]},
                 likely="nothing has been asked of it since it started, or it answers one and the same number",

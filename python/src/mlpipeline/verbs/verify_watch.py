@@ -88,12 +88,14 @@ class Watch:
         return self._expected(self._rules.planned(now), now)
 
     def _expected(self, plan: Plan, now: float) -> tuple[Reason, ...]:
-        from mlpipeline.verbs.verify_planning import expectation, unfinished
+        from mlpipeline.verbs.verify_planning import expectation, of_answers, unfinished
 
+        config = self._context.config
         prompt = [metric for metric in plan.metrics if not metric.late and not metric.label]
         usual = {metric.name: self._reader.usual(metric, now) for metric in prompt}
-        found = tuple(expectation(self._context.config, plan, metric, usual[metric.name]) for metric in prompt)
-        return (*found, *unfinished(self._context.config, plan.conditions))
+        found = [expectation(config, plan, metric, usual[metric.name]) for metric in prompt]
+        answers = of_answers(config, plan, max((per_second for per_second, _ in usual.values()), default=0.0))
+        return (*found, *([answers] if answers else ()), *unfinished(config, plan.conditions))
 
     def watch(self, stage: str, seconds: float, *, traffic: Traffic) -> StageOutcome:
         """Looks every ``verify.interval`` and returns at once on a failure, else after ``seconds``.

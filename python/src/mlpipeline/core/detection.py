@@ -1,0 +1,91 @@
+"""How long a release takes to find harm: releases are simulated and judged by the very tests that judge real ones.
+
+Each simulated release answers ``Poisson`` requests of which ``Binomial`` are events, independently of each other: the calmest
+traffic there is. Bursts and colours that wander against each other take longer, see ``bench/verification.py``. The same numbers
+always give the same answer (fixed seed).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from math import inf, log
+from typing import NamedTuple
+
+from mlpipeline.core.judge import MetricPlan
+from mlpipeline.core.proportions import AboveTest
+from mlpipeline.core.rules import tests_of
+from mlpipeline.core.sequential import Tick
+
+RELEASES = 32
+MOST_TICKS = 120
+"""A release is looked at so often at most: more looks cost time and change the answer by less than a fifth."""
+_SEED = 20260301
+
+
+class Stretch(NamedTuple):
+    """A stage: how long it lasts, and the requests per second that each colour answers in it."""
+
+    seconds: float
+    candidate: float
+    champion: float
+
+
+def threshold(false_alarm: float, parts: int, weight: float = 1.0) -> float:
+    """Logarithm of the e-value that one part needs for the whole to fail while all others say nothing (an e-value of 1).
+
+    The whole is ``weight * mean(parts) + (1 - weight)`` and fails at ``1 / false_alarm``.
+    """
+    return log(parts * (1 / false_alarm - (1 - weight)) / weight - (parts - 1))
+
+
+def found_after(
+    metric: MetricPlan, rate: float, stretches: Sequence[Stretch], *, rules: int, interval: float, log_threshold: float
+) -> list[float]:
+    """Seconds after which each simulated release with a candidate of ``margin`` times the rate has failed, in ascending order;
+    infinite for those that were not found.
+
+    Args:
+        rate: The champion's events per request.
+        rules: By which it is judged.
+        interval: Seconds between two looks.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(_SEED)
+    names = [str(number) for number in range(RELEASES)]
+    copies = [MetricPlan(name, "", "", 0.0, metric.margin, metric.effect, calibration=metric.calibration) for name in names]
+    tests = tests_of(rules, copies)
+    tick = max(interval, sum(stretch.seconds for stretch in stretches) / MOST_TICKS)
+    found, at = [inf] * RELEASES, 0.0
+    for number, stretch in enumerate(stretches):
+        if number:
+            tests.next_stage()
+        for _ in range(max(1, round(stretch.seconds / tick))):
+            requests = random.poisson((stretch.candidate * tick, stretch.champion * tick), (RELEASES, 2))
+            events = random.binomial(requests, (min(1.0, rate * metric.margin), min(1.0, rate)))
+            rows = np.stack([requests[:, 0], events[:, 0], requests[:, 1], events[:, 1]], axis=1).tolist()
+            tests.add({name: Tick(*row) for name, row in zip(names, rows, strict=True)}, tick)
+            at += tick
+            evidence = tests.log_e()
+            found = [min(one, at if evidence[name][0] >= log_threshold else inf) for name, one in zip(names, found, strict=True)]
+            if inf not in found:
+                return sorted(found)
+    return sorted(found)
+
+
+def draws_needed(allowed: float, true: float, log_threshold: float) -> int:
+    """About how many requests it takes to find that more than ``allowed`` of the answers differ where ``true`` of them do.
+
+    Taken where every draw is the mean: half of all releases are about that quick.
+    """
+
+    def finds(requests: int) -> bool:
+        test = AboveTest(allowed)
+        test.add(requests, requests * true)
+        return test.log_e >= log_threshold
+
+    most = 1
+    while not finds(most):
+        most *= 2
+    return bisect_left(range(most), True, lo=most // 2, key=finds)

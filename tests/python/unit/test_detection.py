@@ -1,0 +1,112 @@
+"""What is said beforehand about how long detection takes, held to releases that are judged look by look."""
+
+from __future__ import annotations
+
+import random
+from math import inf, log
+from statistics import median
+
+import pytest
+
+from mlpipeline.core.detection import Stretch, draws_needed, found_after, threshold
+from mlpipeline.core.disagreement import WEIGHT, DisagreementPlan
+from mlpipeline.core.judge import RULES, Judge, Look, MetricPlan, Plan, StageEnd
+from mlpipeline.core.verdict import Verdict
+
+RELEASES = 9
+FACTOR = 1.5
+"""Between the time that is expected and the median of releases of calm traffic."""
+INTERVAL = 2.0
+
+
+def plan(*metrics: MetricPlan, disagreement: DisagreementPlan | None = None) -> Plan:
+    return Plan("iris", "r", "green", "blue", 0.01, INTERVAL, 50, metrics, disagreement=disagreement, rules=RULES)
+
+
+def metric(name: str, margin: float) -> MetricPlan:
+    return MetricPlan(name, "went wrong", "serving", 0.0, margin)
+
+
+def events(source: random.Random, per_second: float, rate: float) -> tuple[int, int]:
+    """Of one look, written another way than in the core: request by request."""
+    number = 0
+    at = source.expovariate(per_second)
+    while at < INTERVAL:
+        number += 1
+        at += source.expovariate(per_second)
+    return number, sum(source.random() < rate for _ in range(number))
+
+
+def judged(seed: int, rate: float, margin: float, stretches: list[Stretch]) -> float:
+    """Seconds until a release whose errors are harmful and whose latency is not has failed."""
+    source, at = random.Random(seed), 0.0
+    judge = Judge(plan(metric("errors", margin), metric("latency", 2.0)))
+    for number, stretch in enumerate(stretches):
+        for _ in range(round(stretch.seconds / INTERVAL)):
+            at += INTERVAL
+            counts = {
+                name: (*events(source, stretch.candidate, rate * worse), *events(source, stretch.champion, rate))
+                for name, worse in (("errors", margin), ("latency", 1.0))
+            }
+            if judge.add(Look(at, str(number), "live", INTERVAL, counts)) is Verdict.FAIL:
+                return at
+        judge.end(StageEnd(str(number), judge.looks, watched=True))
+    return inf
+
+
+@pytest.mark.parametrize(
+    ("rate", "margin", "stretches"),
+    [
+        (0.02, 5.0, [Stretch(300, 25, 25)]),
+        (0.05, 3.0, [Stretch(60, 10, 10), Stretch(60, 2, 18), Stretch(300, 10, 10)]),
+    ],
+)
+def test_the_expected_duration_is_that_of_releases_that_are_judged(rate: float, margin: float, stretches: list[Stretch]) -> None:
+    bar = threshold(0.01, 2)
+    after = found_after(metric("errors", margin), rate, stretches, rules=RULES, interval=INTERVAL, log_threshold=bar)
+    expected = median(after)
+    found = median(judged(seed, rate, margin, stretches) for seed in range(RELEASES))
+    assert found / FACTOR <= expected <= found * FACTOR
+
+
+def test_less_harm_and_less_traffic_take_longer() -> None:
+    def half(margin: float, requests: float, rate: float = 0.02) -> float:
+        stretches = [Stretch(900, requests, requests)]
+        return median(found_after(metric("errors", margin), rate, stretches, rules=RULES, interval=6.0, log_threshold=log(100)))
+
+    assert half(3, 20) > half(8, 20) > half(20, 20) > 0
+    assert half(8, 5) > half(8, 20)
+    assert half(8, 20, rate=0.0) == inf
+
+
+def test_what_is_not_found_is_infinite_and_the_same_numbers_give_the_same_answer() -> None:
+    little = [Stretch(60, 1, 1)]
+    once, again = (
+        found_after(metric("errors", 2.0), 0.001, little, rules=RULES, interval=INTERVAL, log_threshold=threshold(0.01, 1))
+        for _ in range(2)
+    )
+    assert once == again and set(once) == {inf}
+
+
+@pytest.mark.parametrize("parts", [1, 2, 10])
+@pytest.mark.parametrize("weight", [1.0, 1 - WEIGHT])
+def test_the_threshold_of_one_part_is_where_the_whole_fails(parts: int, weight: float) -> None:
+    from math import exp
+
+    whole = weight * (exp(threshold(0.01, parts, weight)) + parts - 1) / parts + (1 - weight)
+    assert log(whole) == pytest.approx(log(100))
+
+
+@pytest.mark.parametrize(("allowed", "true"), [(0.05, 0.15), (0.01, 0.03)])
+def test_the_expected_number_of_answers_is_that_of_releases_that_are_judged(allowed: float, true: float) -> None:
+    needed = draws_needed(allowed, true, threshold(0.01, 1, WEIGHT))
+    found = []
+    for seed in range(RELEASES):
+        source, judge, number = random.Random(seed), Judge(plan(disagreement=DisagreementPlan(allowed))), 0
+        while not judge.failed:
+            number += 5
+            judge.add(
+                Look(number, "mirror", "mirror", INTERVAL, compared=(5, float(sum(source.random() < true for _ in range(5)))))
+            )
+        found.append(number)
+    assert median(found) / FACTOR <= needed <= median(found) * FACTOR
