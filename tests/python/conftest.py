@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,10 @@ settings.load_profile("mlpipeline")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what it puts in the background so, and every worker would inherit it; the tests press Ctrl-C on some.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if not hasattr(sys.modules["__main__"], "__file__"):
+    # The process of a part of the tests has a main module without a file, which pyspark takes for its own doctests, and ends.
+    sys.modules["__main__"].__file__ = __file__
 
 RERUNS_OF_REAL_PARTS = 2
 """Real servers on a starved machine miss deadlines that say nothing about the code. A repeated test is reported as such."""
