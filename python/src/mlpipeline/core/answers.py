@@ -94,10 +94,11 @@ def answers_of(output: Output, truth: Truth, classes: NDArray[Any]) -> Answers:
     Numbers between 0 and 1 that are no labels, with two classes, are taken as the probability of the greater class.
 
     Raises:
-        Mismatch: No prediction is one of the labels.
+        Mismatch: The output has another shape than rows and classes, or nothing in it is one of the labels.
     """
     import numpy as np
 
+    _check_shapes(output)
     output = _flat(output, classes)
     said = output.predictions
     numbers = said.astype(float) if is_number(said) and said.ndim == 1 else None
@@ -110,13 +111,29 @@ def answers_of(output: Output, truth: Truth, classes: NDArray[Any]) -> Answers:
     codes = _codes(said, classes)
     if output.probabilities is None:
         return Answers(codes=codes, numbers=numbers)
-    columns = {value: place for place, value in enumerate((classes if output.classes is None else output.classes).tolist())}
+    known = classes if output.classes is None else output.classes
+    columns = {value: place for place, value in enumerate(known.tolist())}
     order = [columns.get(value, -1) for value in classes.tolist()]
+    if max(order) < 0:
+        raise Mismatch(f"the model gives probabilities of {listed(known)}, none of which is one of the labels {listed(classes)}")
     padded = np.column_stack([output.probabilities, np.zeros(len(said))])
     by_class = padded[:, order]
     return Answers(
         codes=codes, score=by_class[:, truth.positive], of_truth=by_class[np.arange(len(said)), truth.codes], numbers=numbers
     )
+
+
+def _check_shapes(output: Output) -> None:
+    said, probabilities = output.predictions, output.probabilities
+    if said.ndim > 2:
+        raise Mismatch(f"the model answers an array of shape {said.shape[1:]} for each row")
+    if probabilities is None or output.classes is None:
+        return
+    wanted = (len(said), len(output.classes))
+    if probabilities.shape != wanted:
+        raise Mismatch(
+            f"the model's probabilities have the shape {probabilities.shape} for {wanted[0]} rows and {wanted[1]} classes"
+        )
 
 
 def _flat(output: Output, classes: NDArray[Any]) -> Output:
@@ -129,7 +146,8 @@ def _flat(output: Output, classes: NDArray[Any]) -> Output:
     known = classes if output.classes is None else output.classes
     if output.probabilities is None and len(known) == said.shape[1]:
         return Output(known[said.argmax(axis=1)], said, known)
-    raise Mismatch(f"the model answers {said.shape[1]} columns per row and the label has {len(classes)} classes")
+    wanted = f"the label has {len(classes)} classes" if len(classes) else "one number per row is needed"
+    raise Mismatch(f"the model answers {said.shape[1]} columns per row and {wanted}")
 
 
 def _from_scores(numbers: NDArray[Any], truth: Truth, classes: NDArray[Any]) -> Answers:

@@ -159,10 +159,16 @@ def check_defined(name: str, truth: Truth, answers: Answers) -> None:
         raise Undefined(f"{int(np.isnan(given).sum())} of {len(given)} predictions are NaN")
     if metric.kind != "classes" and not np.isfinite(given).all():
         raise Undefined(f"{int((~np.isfinite(given)).sum())} of {len(given)} predictions are infinite")
+    if metric.kind == "probability" and (beyond := int(((given < -_ROUNDING) | (given > 1 + _ROUNDING)).sum())):
+        raise Undefined(f"{beyond} of {len(given)} probabilities are not between 0 and 1")
     if metric.two_classes:
         _check_two_classes(name, truth)
     if name == "r2" and (len(truth) < 2 or float(np.var(_present(truth.numbers))) == 0.0):
         raise Undefined("r2 needs labels that differ")
+
+
+_ROUNDING = 1e-5
+"""By how much a probability in single precision may be beyond 0 or 1."""
 
 
 def _check_two_classes(name: str, truth: Truth) -> None:

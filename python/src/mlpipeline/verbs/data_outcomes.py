@@ -9,7 +9,7 @@ import msgspec
 
 from mlpipeline.core import expectation_support, expectations
 from mlpipeline.core.data_schema import MISSING_TEXTS
-from mlpipeline.core.expectations import Check, Counts, Outcome
+from mlpipeline.core.expectations import Check, Counts, Kind, Outcome
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.result import Number, Reason
 from mlpipeline.verbs.context import Context
@@ -44,16 +44,16 @@ def asked(context: Context, table: Table, checks: Sequence[Check]) -> tuple[list
         outcomes.update({place: Outcome(checks[place], False, "schema", Counts(0), error="there are no rows") for place in slow})
     elif slow:
         by_library = _by_library(context, table, [checks[place] for place in slow])
-        outcomes.update(zip(slow, [_with_types(outcome, table) for outcome in by_library], strict=True))
+        outcomes.update(zip(slow, [with_types(outcome, table.types, table.kinds) for outcome in by_library], strict=True))
     return [outcomes[place] for place in range(len(checks))], rows
 
 
-def _with_types(outcome: Outcome, table: Table) -> Outcome:
+def with_types(outcome: Outcome, types: Mapping[str, str], kinds: Mapping[str, Kind]) -> Outcome:
     """What the library raised says nothing of the column that it stumbled over, so its type goes before the words."""
-    strange = [name for name in outcome.check.columns if table.kinds[name] in {"string", "boolean", "other"}]
+    strange = [name for name in outcome.check.columns if kinds[name] in {"string", "boolean", "other"}]
     if not outcome.error or not strange:
         return outcome
-    types = ", ".join(f"{name} is {table.types[name]}" for name in strange)
+    types = ", ".join(f"{name} is {types[name]}" for name in strange)
     return msgspec.structs.replace(outcome, error=f"{types}, which this check does not take ({outcome.error})")
 
 

@@ -49,7 +49,7 @@ def check_before(judging: Judging, model: Path) -> None:
     for rule in gate.conditions:
         parsed(rule)
     for group in gate.fairness:
-        judging.holdout.need(group.by, "groups (gate.fairness[].by)")
+        judging.holdout.need_plain(group.by, "groups (gate.fairness[].by)")
     if gate.importance is not None:
         for name in (*gate.importance.must_matter, *gate.importance.must_not_matter):
             if name not in (names := _inputs(judging, model)):

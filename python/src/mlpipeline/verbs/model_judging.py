@@ -17,7 +17,7 @@ import msgspec
 from mlpipeline.adapters.scoring import Holdout, Scored, model_columns, score
 from mlpipeline.config.metrics import NDCG
 from mlpipeline.config.sections.model_gate import MetricGate
-from mlpipeline.core.answers import Mismatch, Output, answers_of, missing, truth_of
+from mlpipeline.core.answers import Mismatch, Output, answers_of, listed, missing, truth_of
 from mlpipeline.core.gpu import bytes_of
 from mlpipeline.core.holdout import Use
 from mlpipeline.core.intervals import holm
@@ -130,6 +130,9 @@ class Judging:
             raise ConfigurationError(
                 f"the label does not fit the gate: {error}", facts={"holdout": self.holdout.path, "label": gate.label}
             ) from error
+        if kinds - {"number"} and len(classes) < 2 and not gaps:
+            text = f"all {len(labels)} rows of the holdout have the label {listed(classes)}: whoever always says so is right"
+            self.findings.append(Finding("holdout.label", Verdict.INCONCLUSIVE, text, {"classes": len(classes)}))
         known = self.holdout.labelled(gate.label)
         return truth, classes, None if known.all() else known
 
@@ -159,7 +162,7 @@ class Judging:
                 found[text] = [Group(text, "", self.holdout.chosen(text), expression=True)]
         for metric in self.gate.metrics:
             if metric.metric == NDCG:
-                self.holdout.need(metric.by, "ranking (gate.metrics[].by)")
+                self.holdout.need_plain(metric.by, "ranking (gate.metrics[].by)")
         return found
 
     # --- the models ---------------------------------------------------------------------------------------------------
@@ -312,9 +315,10 @@ class Judging:
         python = self._pythons.get(subject.name) or self._interpreter(self.context, subject)
         self._pythons[subject.name] = python
         self.context.console.say(f"gate model: {subject.name} predicts {len(rows)} rows")
-        columns = model_columns(subject.model) or [name for name in rows.columns if name != self.gate.label]
-        for column in columns:
-            rows.need(column, f"input of {subject.name}")
+        signed = model_columns(subject.model)
+        for column in signed:
+            rows.need_plain(column, f"input of {subject.name}")
+        columns = signed or [name for name in rows.columns if name != self.gate.label]
         return score(
             python,
             subject.model,

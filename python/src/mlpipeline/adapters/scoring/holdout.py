@@ -48,6 +48,18 @@ class Holdout:
                 tries=("name one of its columns in mlpipeline.yaml, or write the column in training",),
             )
 
+    def need_plain(self, column: str, what: str) -> None:
+        """As :meth:`need`; raises also for a column of lists or records: they are no labels, groups or values to compare."""
+        self.need(column, what)
+        series = self.frame[column]
+        first = series.first_valid_index() if series.dtype == object else None
+        if first is not None and _is_nested(series[first]):
+            raise ConfigurationError(
+                f"the holdout's column {column!r}, the {what}, holds lists or records, not single values",
+                facts={"holdout": self.path, "found": repr(series[first])[:80]},
+                tries=("write each part of it as a column of its own in training",),
+            )
+
     def labels(self, column: str, *, gaps: bool = False) -> NDArray[Any]:
         """The label of each row: numbers and booleans as float64, all else as text.
 
@@ -56,7 +68,7 @@ class Holdout:
         """
         import numpy as np
 
-        self.need(column, "label (gate.label)")
+        self.need_plain(column, "label (gate.label)")
         series = self.frame[column]
         facts = {"holdout": self.path, "label": column}
         if series.dtype.kind in "iuf":
@@ -90,7 +102,7 @@ class Holdout:
         """The values of a column as numbers from 0; empty values are refused, because nobody knows which belong together."""
         import pandas as pd
 
-        self.need(column, what)
+        self.need_plain(column, what)
         empty = int(self.frame[column].isna().sum())
         if empty:
             raise ConfigurationError(
@@ -108,7 +120,7 @@ class Holdout:
         try:
             expression = parse(text)
             for column in expression.columns:
-                self.need(column, f"slice {text!r} (gate.metrics[].slices)")
+                self.need_plain(column, f"slice {text!r} (gate.metrics[].slices)")
             return np.flatnonzero(expression.rows({name: self.frame[name] for name in expression.columns}))
         except BadExpression as error:
             raise ConfigurationError(
@@ -121,7 +133,7 @@ class Holdout:
         """Row numbers by value of the column, as text; empty values are a group named ``(empty)``."""
         import numpy as np
 
-        self.need(column, "slice (gate.metrics[].slices)")
+        self.need_plain(column, "slice (gate.metrics[].slices)")
         series = self.frame[column]
         names = series.astype(object).where(series.notna(), "(empty)").astype(str).to_numpy().astype(str)
         values, codes = np.unique(names, return_inverse=True)
@@ -149,6 +161,10 @@ class Holdout:
         return written
 
 
+def _is_nested(value: object) -> bool:
+    return isinstance(value, dict | list | tuple) or getattr(value, "ndim", 0) > 0
+
+
 def _json(value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value
     return value if isinstance(value, bool | int | float | str) else str(value)
@@ -171,8 +187,17 @@ def read_holdout(path: Path) -> Holdout:
     facts = {"holdout": path}
     if not path.is_file():
         raise ConfigurationError("the holdout does not exist", facts=facts, likely="gate.holdout names another file", tries=tries)
+    text = path.suffix.lower() in CSV_SUFFIXES
     try:
-        frame = pd.read_csv(path) if path.suffix.lower() in CSV_SUFFIXES else pd.read_parquet(path)
+        frame = pd.read_csv(path) if text else pd.read_parquet(path)
+        names = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna() if text else frame.columns
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            "the holdout is not UTF-8 text",
+            facts={**facts, "found": error},
+            likely="it was written in another encoding, such as Latin-1 or UTF-16",
+            tries=("write it as UTF-8, or as Parquet",),
+        ) from error
     except Exception as error:
         raise ConfigurationError(
             "the holdout cannot be read",
@@ -182,7 +207,9 @@ def read_holdout(path: Path) -> Holdout:
         ) from error
     if not len(frame):
         raise ConfigurationError("the holdout has no rows", facts=facts, tries=tries)
-    twice = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
+    twice = sorted(
+        {str(name) for name in names[names.duplicated()]}
+    )  # of CSV as written: pandas gives the second one another name
     if twice:
         raise ConfigurationError(
             "columns of the holdout have the same name", facts={**facts, "names": ", ".join(twice)}, tries=tries
