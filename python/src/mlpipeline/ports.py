@@ -207,7 +207,8 @@ class Scanned(msgspec.Struct, frozen=True, kw_only=True):
         tracked: Files of the project that git tracks.
         requirements: Lines that the model itself requires.
         locked: Requirement lines with exact versions, as they will be served; none when they are not known.
-        image: The image to look into: a file or a reference; empty: none.
+        image: The image to look into: an archive, an OCI layout or a reference; empty: none.
+        image_digest: Of its manifest: which of the images of a layout; empty: the only one.
         allow: Names and prefixes that a model file may import besides those of its requirements.
         allow_code_by_value: Whether a model file may carry code of its own.
         data: Patterns of the model's files that are plain data, whatever their format.
@@ -223,6 +224,7 @@ class Scanned(msgspec.Struct, frozen=True, kw_only=True):
     requirements: tuple[str, ...] = ()
     locked: tuple[str, ...] = ()
     image: str = ""
+    image_digest: str = ""
     allow: tuple[str, ...] = ()
     allow_code_by_value: bool = False
     data: tuple[str, ...] = ()

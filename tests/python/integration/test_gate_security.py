@@ -338,38 +338,6 @@ def test_a_program_that_fails_says_so_in_its_last_words(tmp_path: Path) -> None:
         )
 
 
-def test_an_image_is_asked_of_trivy_when_it_is_there(tmp_path: Path) -> None:
-    """A stand-in that answers in trivy's form; the real one needs its own database from the network."""
-    from mlpipeline.adapters.scanners.image import Image
-
-    said = {
-        "Results": [
-            {
-                "Target": "debian",
-                "Vulnerabilities": [
-                    {
-                        "VulnerabilityID": "CVE-1",
-                        "Severity": "CRITICAL",
-                        "PkgName": "libc",
-                        "InstalledVersion": "2",
-                        "FixedVersion": "3",
-                    }
-                ],
-            }
-        ]
-    }
-    trivy = tmp_path / "trivy"
-    trivy.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(said)}\nEND\n")
-    trivy.chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    with pytest.raises(NotRun, match="no image"):
-        Image().scan(Scanned(project=tmp_path, environment=environment))
-    scan = Image().scan(Scanned(project=tmp_path, environment=environment, image="registry/x@sha256:1"))
-    assert [(one.id, one.level, one.where) for one in scan.findings] == [("CVE-1", "critical", "libc==2")]
-    with pytest.raises(NotRun, match="neither trivy nor grype"):
-        Image().scan(Scanned(project=tmp_path, environment={"PATH": ""}, image="x"))
-
-
 def test_the_command_line_knows_the_verb() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mlpipeline", "gate", "security", "--help"], capture_output=True, text=True, check=True

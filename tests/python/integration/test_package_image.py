@@ -22,8 +22,11 @@ from mlpipeline.adapters.environment import Environments, Lock
 from mlpipeline.adapters.oci import blobs
 from mlpipeline.adapters.oci import registry as protocol
 from mlpipeline.config.sections.packaging import Image
+from mlpipeline.config.sections.security import Ignore, ScannerRule
+from mlpipeline.core import provenance as words
 from mlpipeline.core.verdict import Verdict
-from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
+from mlpipeline.record.attestations import PROVENANCE
 from mlpipeline.record.result import Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs import package, train
@@ -387,3 +390,83 @@ def test_a_clock_that_is_wrong_changes_nothing(project: SmallProject, tmp_path: 
     two = packaged(project, trained(project, "r2")).evidence["image"]
     assert isinstance(one, dict) and isinstance(two, dict)
     assert one["digest"] == two["digest"]
+
+
+def scanner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, found: str) -> None:
+    """A stand-in for trivy that finds this in the image, and says how many images it was shown."""
+    folder = tmp_path / "bin"
+    folder.mkdir(exist_ok=True)
+    said = {
+        "Results": [
+            {
+                "Packages": [{"Name": "libc6"}],
+                "Vulnerabilities": [
+                    {"VulnerabilityID": found, "Severity": "CRITICAL", "PkgName": "libc6", "InstalledVersion": "2"}
+                ]
+                if found
+                else [],
+            }
+        ]
+    }
+    trivy = folder / "trivy"
+    trivy.write_text(f"#!/bin/sh\ncp \"$9/index.json\" {folder}/index.json || exit 1\ncat <<'END'\n{json.dumps(said)}\nEND\n")
+    trivy.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def scanning(project: SmallProject, **security: object) -> None:
+    known = msgspec.structs.replace(project.config.security, image=ScannerRule(not_run="fail"), **security)
+    project.config = msgspec.structs.replace(project.config, security=known)
+
+
+def test_an_image_with_a_finding_is_published_nowhere_until_a_person_accepts_it(
+    project: SmallProject, registry: RegistryServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured(project, tmp_path, repository=f"{registry.host}/team/tiny")
+    run = trained(project)
+    scanner(tmp_path, monkeypatch, found="CVE-2026-1")
+    scanning(project)
+    with pytest.raises(Failed, match="not published") as stopped:
+        packaged(project, run)
+    assert "CVE-2026-1 (critical) in libc6==2" in str(stopped.value.facts["gate image"])
+    assert not list((registry.folder / "data").glob("docker/registry/v2/repositories/*"))
+    assert not list(project.places.attestations.glob("*"))
+
+    scanning(project, ignore=(Ignore(id="CVE-2026-1", reason="not reached", person="mara", expires="2999-01-01"),))
+    result = packaged(project, run)
+    made = result.evidence["image"]
+    assert isinstance(made, dict)
+    looked = project.context().runs.result(run.id, "gate-image")
+    assert looked is not None and looked.verdict is Verdict.PASS and looked.evidence["image_digest"] == made["digest"]
+    shown = json.loads((tmp_path / "bin" / "index.json").read_text())
+    assert [one["digest"] for one in shown["manifests"]] == [made["digest"]]
+    assert not list(project.places.images.glob(".scanned-*"))
+
+
+def test_a_look_that_finds_the_same_again_leaves_all_as_it_is(
+    project: SmallProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured(project, tmp_path)
+    run = trained(project)
+    scanner(tmp_path, monkeypatch, found="")
+    scanning(project)
+    first = packaged(project, run)
+    signed = {file: file.read_bytes() for file in project.places.attestations.rglob("*.json")}
+    assert packaged(project, run) == first
+    assert {file: file.read_bytes() for file in project.places.attestations.rglob("*.json")} == signed
+    (provenance,) = (content for file, content in signed.items() if file.name == PROVENANCE)
+    stated = words.byproducts(words.opened(provenance)[1])
+    assert stated["gate-image"].annotations["verdict"] == "pass"
+
+
+def test_an_image_that_nobody_could_look_into_is_not_called_clean(
+    project: SmallProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured(project, tmp_path)
+    run = trained(project)
+    scanner(tmp_path, monkeypatch, found="")
+    (tmp_path / "bin" / "trivy").write_text("#!/bin/sh\necho 'database download error' >&2\nexit 1\n")
+    scanning(project)
+    with pytest.raises(Failed) as stopped:
+        packaged(project, run)
+    assert "not run, and not_run is fail: trivy ended with 1: database download error" in str(stopped.value.facts["gate image"])

@@ -114,11 +114,15 @@ class RunStore:
         write_atomically(file, encode(result))
         return file
 
+    def drop_result(self, run: str, verb: str) -> None:
+        """Forgets the result of one verb, if there is one."""
+        (self.folder(run) / "results" / f"{verb}.json").unlink(missing_ok=True)
+
     def drop_results_after(self, run: str, verb: str) -> None:
         """Forgets the results of later verbs, which rested on an older result of this one."""
         later: Iterator[str] = iter(FLOW[FLOW.index(verb) + 1 :]) if verb in FLOW else iter(())
         for name in later:
-            (self.folder(run) / "results" / f"{name}.json").unlink(missing_ok=True)
+            self.drop_result(run, name)
 
 
 def new_run_id(created: datetime, commit: str) -> str:

@@ -31,7 +31,7 @@ EVENT = "attested"
 """The ledger's event for a statement: facts digest, statement (which), sha256 of the envelope, key."""
 CLOCK_SLACK_SECONDS = 300.0
 _BEFORE_PACKAGE = FLOW[: FLOW.index("package")]
-_TOLD = frozenset({"checks"})
+_TOLD = frozenset({"checks", "gate-image"})
 """What is told in the provenance besides the gates, and stops nothing there."""
 
 

@@ -11,11 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
-import msgspec
-
-from mlpipeline.config.sections.security import ScannerRule
-from mlpipeline.core.findings import Finding, NothingToDo, NotRun, Scan
-from mlpipeline.core.security import Accepted, Judged, Rule, judge, judge_not_run, judge_nothing
+from mlpipeline.core.findings import NotRun
+from mlpipeline.core.security import Accepted
 from mlpipeline.core.verdict import Verdict, failing_first
 from mlpipeline.errors import ConfigurationError, Failed, MlpipelineError
 from mlpipeline.ports import Scanned, Scanner
@@ -23,25 +20,11 @@ from mlpipeline.record.files import write_atomically
 from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.reports.junit import junit
-from mlpipeline.reports.sarif import Suppressed, sarif
 from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.scanning import Outcome, accepted_in, evidence_of, outcome_of, reason_of, rule_of, sarif_of, surroundings
 
 VERB = "gate-security"
 FOLDER = "security"
-_TOLD = 20
-"""Findings that a reason shows; all of them stand in the SARIF file."""
-_KEPT = 200
-"""Findings of one scanner that the evidence carries."""
-
-
-class _Outcome(msgspec.Struct, frozen=True):
-    """What became of one scanner."""
-
-    name: str
-    rule: ScannerRule
-    judged: Judged
-    scan: Scan | None = None
-    why: str = ""
 
 
 def run(context: Context, run: Run, *, scanners: Sequence[Scanner] | None = None) -> Result:
@@ -54,24 +37,24 @@ def run(context: Context, run: Run, *, scanners: Sequence[Scanner] | None = None
     """
     started = context.clock.monotonic()
     scanned, digest = _scanned(context, run)
-    accepted = _accepted(context)
+    accepted = accepted_in(context)
     today = context.clock.now().date()
     if scanners is None:
         from mlpipeline.adapters.scanners import SCANNERS
 
         scanners = SCANNERS
-    rules = {scanner.name: _rule(context, scanner.name) for scanner in scanners}
+    rules = {scanner.name: rule_of(context, scanner.name) for scanner in scanners}
     chosen = [scanner for scanner in scanners if rules[scanner.name].policy != "off"]
     with ThreadPoolExecutor(max(1, len(chosen))) as pool:
-        outcomes = list(pool.map(lambda one: _outcome(one, rules[one.name], scanned, accepted, today), chosen))
+        outcomes = list(pool.map(lambda one: outcome_of(one, rules[one.name], scanned, accepted, today), chosen))
     off = [scanner.name for scanner in scanners if rules[scanner.name].policy == "off"]
-    reasons = [*(_reason(one) for one in outcomes), *(_lapsed(one, today) for one in accepted if today > one.expires)]
+    reasons = [*(reason_of(one) for one in outcomes), *(_lapsed(one, today) for one in accepted if today > one.expires)]
     reasons.sort(key=lambda reason: failing_first(reason.verdict))
     if not reasons:
         reasons = [Reason("security", Verdict.PASS, "every scanner is off")]
     evidence = {
         "model_digest": digest,
-        "scanners": {**{one.name: _evidence(one) for one in outcomes}, **{name: {"policy": "off"} for name in off}},
+        "scanners": {**{one.name: evidence_of(one) for one in outcomes}, **{name: {"policy": "off"} for name in off}},
     }
     links = {"sarif": f"{FOLDER}/findings.sarif", "junit": f"{FOLDER}/junit.xml"}
     result = Result(
@@ -83,7 +66,7 @@ def run(context: Context, run: Run, *, scanners: Sequence[Scanner] | None = None
         reasons=tuple(reasons),
     )
     folder = context.runs.folder(run.id) / FOLDER
-    write_atomically(folder / "findings.sarif", _sarif(outcomes))
+    write_atomically(folder / "findings.sarif", sarif_of(outcomes))
     write_atomically(folder / "junit.xml", junit(result))
     return context.finish(run, VERB, started, reasons, summary=_summary(reasons, outcomes, off), evidence=evidence, links=links)
 
@@ -122,10 +105,11 @@ def _scanned(context: Context, run: Run) -> tuple[Scanned, str]:
     project = context.project.resolve()
     asks_tracked = "off" not in {security.secrets.policy} or security.code.policy != "off"
     try:
-        tracked = tracked_files(project, context.environment or _surroundings()) if asks_tracked else ()
+        tracked = tracked_files(project, surroundings(context)) if asks_tracked else ()
     except NotRun as error:
         context.console.say(f"gate security: the tracked files are not known: {error}")
         tracked = ()
+    image, image_digest = _image(context, run) if security.image.policy != "off" else ("", "")
     scanned = Scanned(
         project=project,
         model=project / context.config.train.model,
@@ -133,12 +117,13 @@ def _scanned(context: Context, run: Run) -> tuple[Scanned, str]:
         tracked=tracked,
         requirements=_lines(project / context.config.train.model / "requirements.txt"),
         locked=_locked(context) if security.dependencies.policy != "off" else (),
-        image=_image(context, run) if security.image.policy != "off" else "",
+        image=image,
+        image_digest=image_digest,
         allow=security.allow,
         allow_code_by_value=security.allow_code_by_value,
         data=security.data,
         database=project / security.database if security.database else None,
-        environment=context.environment or _surroundings(),
+        environment=surroundings(context),
     )
     return scanned, _digest(context, model)
 
@@ -154,12 +139,6 @@ def _digest(context: Context, model: Path) -> str:
     except (OSError, MlpipelineError):
         return ""
     return digest
-
-
-def _surroundings() -> Mapping[str, str]:
-    import os
-
-    return dict(os.environ)
 
 
 def _lines(file: Path) -> tuple[str, ...]:
@@ -184,50 +163,17 @@ def _locked(context: Context) -> tuple[str, ...]:
     return tuple(lock.text.splitlines())
 
 
-def _image(context: Context, run: Run) -> str:
-    """What ``package`` says its image is; empty before it made one."""
+def _image(context: Context, run: Run) -> tuple[str, str]:
+    """Where ``package`` says its image is, and the digest; empty before it made one."""
     packaged = context.runs.result(run.id, "package")
     known = packaged.evidence.get("image") if packaged is not None else None
-    if isinstance(known, Mapping):
-        return str(known.get("archive") or known.get("layout") or known.get("reference") or "")
-    return str(known or "")
+    if not isinstance(known, Mapping):
+        return "", ""
+    places = (str(known.get(kind) or "").partition(", ")[0] for kind in ("layout", "archive", "reference"))
+    return next(filter(None, places), ""), str(known.get("digest", ""))
 
 
-# --- scanning and judging ---------------------------------------------------------------------------------------------
-
-
-def _rule(context: Context, name: str) -> ScannerRule:
-    rule: ScannerRule = getattr(context.config.security, name, ScannerRule())
-    return rule
-
-
-def _accepted(context: Context) -> list[Accepted]:
-    return [
-        Accepted(one.id, one.reason, one.person, date.fromisoformat(one.expires), one.where)
-        for one in context.config.security.ignore
-    ]
-
-
-def _outcome(scanner: Scanner, rule: ScannerRule, scanned: Scanned, accepted: Sequence[Accepted], today: date) -> _Outcome:
-    plain = Rule(rule.policy, rule.fail_at, rule.not_run)
-    try:
-        scan = scanner.scan(msgspec.structs.replace(scanned, limit_seconds=float(rule.timeout)))
-    except NothingToDo as nothing:
-        return _Outcome(scanner.name, rule, judge_nothing(scanner.name, str(nothing)), why=str(nothing))
-    except NotRun as absent:
-        return _Outcome(scanner.name, rule, judge_not_run(scanner.name, str(absent), plain), why=str(absent))
-    except Exception as fault:  # noqa: BLE001 - a scanner that breaks has not run, and must not hide what the others found
-        why = f"it broke: {type(fault).__name__}: {str(fault)[:200]}"
-        return _Outcome(scanner.name, rule, judge_not_run(scanner.name, why, plain), why=why)
-    return _Outcome(scanner.name, rule, judge(scanner.name, scan, plain, accepted, today), scan)
-
-
-def _reason(one: _Outcome) -> Reason:
-    judged = one.judged
-    shown = [f"{finding.level}: {_line(finding)}" for finding in (*judged.stopping, *judged.told)][:_TOLD]
-    shown += [f"ignored until {ignored.by.expires}: {_line(ignored.finding)} ({ignored.by.reason})" for ignored in judged.ignored]
-    numbers = {"targets": one.scan.targets, "findings": len(one.scan.findings)} if one.scan else {}
-    return Reason(f"security.{one.name}", judged.verdict, judged.summary, dict(numbers), tuple(shown[: 2 * _TOLD]))
+# --- judging ----------------------------------------------------------------------------------------------------------
 
 
 def _lapsed(one: Accepted, today: date) -> Reason:
@@ -240,53 +186,7 @@ def _lapsed(one: Accepted, today: date) -> Reason:
     )
 
 
-def _line(finding: Finding) -> str:
-    return f"{finding.id} in {finding.where}: {finding.text}"
-
-
-def _evidence(one: _Outcome) -> dict[str, object]:
-    known: dict[str, object] = {"policy": one.rule.policy, "verdict": str(one.judged.verdict), "ran": one.scan is not None}
-    if one.scan is None:
-        return {**known, "why": one.why}
-    findings = [_plain(finding) for finding in (*one.judged.stopping, *one.judged.told)]
-    return {
-        **known,
-        "tool": one.scan.tool,
-        "version": one.scan.version,
-        "targets": one.scan.targets,
-        "skipped": one.scan.skipped,
-        "findings": findings[:_KEPT],
-        **({"more_findings": len(findings) - _KEPT} if len(findings) > _KEPT else {}),
-        "ignored": [
-            {
-                **_plain(ignored.finding),
-                "reason": ignored.by.reason,
-                "person": ignored.by.person,
-                "expires": ignored.by.expires.isoformat(),
-            }
-            for ignored in one.judged.ignored
-        ],
-        "notes": list(one.scan.notes),
-    }
-
-
-def _plain(finding: Finding) -> dict[str, object]:
-    return {"id": finding.id, "level": finding.level, "where": finding.where, "text": finding.text}
-
-
-def _sarif(outcomes: Sequence[_Outcome]) -> bytes:
-    scans = {one.name: one.scan for one in outcomes if one.scan is not None}
-    suppressed = {
-        one.name: [
-            Suppressed(ignored.finding, f"{ignored.by.reason} ({ignored.by.person}, until {ignored.by.expires.isoformat()})")
-            for ignored in one.judged.ignored
-        ]
-        for one in outcomes
-    }
-    return sarif(scans, suppressed)
-
-
-def _summary(reasons: Sequence[Reason], outcomes: Sequence[_Outcome], off: Sequence[str]) -> str:
+def _summary(reasons: Sequence[Reason], outcomes: Sequence[Outcome], off: Sequence[str]) -> str:
     failed = [reason for reason in reasons if reason.verdict is Verdict.FAIL]
     if failed:
         return failed[0].summary if len(failed) == 1 else f"{len(failed)} security checks failed: {failed[0].summary}"

@@ -48,8 +48,9 @@ def run(context: Context, run: Run, image: str = "") -> Result:
     Args:
         image: Where the image is written to besides the configured places: a folder, or a file that ends in ``.tar``.
 
-    Raises Failed for a model that cannot be served or did not pass ``gate security``, ConfigurationError for requirements that
-    contradict each other, EnvironmentFault when the disk is full (nothing half-written stays) or no wheels can be had.
+    Raises Failed for a model that cannot be served or did not pass ``gate security``, and for an image that scanners stop;
+    ConfigurationError for requirements that contradict each other, EnvironmentFault when the disk is full (nothing half-written
+    stays) or no wheels can be had.
     """
     started = context.clock.monotonic()
     trained = context.needed(run, "train", VERB)
@@ -87,6 +88,7 @@ def run(context: Context, run: Run, image: str = "") -> Result:
     interpreter = environments.install(lock)
     digest = built.manifest.digest
     prepared = _prepared(context, run, Packing(built, lock, environments, trained), image)
+    _look_into(context, run, prepared)
     attest(
         context,
         run,
@@ -153,6 +155,16 @@ def _prepared(context: Context, run: Run, packing: Packing, path: str) -> Prepar
     from mlpipeline.verbs.package_image import prepare_image
 
     return prepare_image(context, run, packing, path)
+
+
+def _look_into(context: Context, run: Run, prepared: PreparedImage | None) -> None:
+    """The image is scanned before anything is said of it and before anybody can have it."""
+    from mlpipeline.verbs import gate_image
+
+    if prepared is not None and gate_image.wanted(context):
+        gate_image.require(context, run, prepared.image)
+    else:
+        context.runs.drop_result(run.id, gate_image.VERB)
 
 
 def _same_image(made: MadeImage | None, previous: Result) -> bool:

@@ -255,7 +255,7 @@ class _Examination:
             raise _Broken(f"the provenance has no verdict of {', '.join(missing)}")
         gates = {name: one for name, one in stated.items() if "verdict" in one.annotations}
         for name, gate in gates.items():
-            if name in FLOW and gate.annotations["verdict"] != Verdict.PASS:
+            if (name in FLOW or name == "gate-image") and gate.annotations["verdict"] != Verdict.PASS:
                 raise _Broken(f"{name} did not pass: {gate.annotations['verdict']}, {gate.annotations.get('summary', '')}")
         for name, content in self._place.record().items():
             if name in gates and gates[name].digest != {"sha256": sha256(content)}:

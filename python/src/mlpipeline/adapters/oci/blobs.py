@@ -52,6 +52,11 @@ class FileBlob:
         self.file = file
         self._offset = offset
 
+    @property
+    def whole(self) -> bool:
+        """Whether the file holds nothing else."""
+        return not self._offset and self.file.stat().st_size == self.descriptor.size
+
     def blocks(self, start: int = 0) -> Iterator[bytes]:
         yield from _read(self.file, self._offset + start, self.descriptor.size - start)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from mlpipeline.adapters.oci.blobs import Blob, disk_errors, other_digest, put
+from mlpipeline.adapters.oci.blobs import Blob, FileBlob, disk_errors, other_digest, put
 from mlpipeline.adapters.oci.image import Image
 from mlpipeline.core.image import (
     INDEX_TYPE,
@@ -58,6 +58,24 @@ def write_layout(image: Image, folder: Path, name: str, annotations: Mapping[str
             replaced = [entry for entry in index or [] if entry.annotations.get(REF_NAME) == name]
             _forget(blobs, replaced, [*known, mine])
     return written
+
+
+def borrowed_layout(image: Image, folder: Path) -> None:
+    """An OCI layout of one image for a look into it: what lies in files already is only linked to.
+
+    Raises EnvironmentFault when the disk is full.
+    """
+    blobs = folder / "blobs" / "sha256"
+    with disk_errors(folder, image.bytes):
+        blobs.mkdir(parents=True)
+        for blob in (*image.blobs, image.config_blob, image.manifest_blob):
+            place = blobs / blob.descriptor.digest.removeprefix("sha256:")
+            if isinstance(blob, FileBlob) and blob.whole and not place.exists():
+                place.symlink_to(blob.file.resolve())
+            else:
+                put(blobs, blob)
+        (folder / "oci-layout").write_bytes(_VERSION)
+        (folder / "index.json").write_bytes(_index_bytes([image.descriptor]))
 
 
 def write_archive(image: Image, file: Path, tag: str) -> int:

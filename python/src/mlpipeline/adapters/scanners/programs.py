@@ -64,24 +64,28 @@ def answer(
     text: bytes = b"",
     merged: bool = False,
     parsed: bool = False,
+    kept: tuple[str, ...] = (),
+    more: Mapping[str, str] | None = None,
 ) -> bytes:
     """Standard output of a program that ended with one of these codes.
 
     Args:
         merged: Whether its standard error belongs to the answer.
         parsed: Whether an answer must be there, as an error of it ends with an allowed code too.
+        kept: How the names of further variables begin that it is told.
+        more: Variables of ours that it is told besides.
 
     Raises NotRun when it cannot be started, ends otherwise (with the last line it said) or does not end in time; it and what it
     started are ended then.
     """
     known = os.environ if environment is None else environment
-    surroundings = {name: known[name] for name in (*_KEPT, *(key for key in known if key.startswith("PIP_"))) if name in known}
+    surroundings = {name: known[name] for name in known if name in _KEPT or name.startswith(("PIP_", *kept))}
     name = Path(command[0]).name if command[0] != sys.executable else command[3] if command[2:3] == ["-m"] else "python"
     try:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**surroundings, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", "NO_COLOR": "1"},
+            env={**surroundings, **(more or {}), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", "NO_COLOR": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if merged else subprocess.PIPE,

@@ -60,7 +60,7 @@ class Security(Section, frozen=True):
     dependencies: ScannerRule = ScannerRule(policy="off")
     """pip-audit, or ``database``, on the locked requirements."""
     image: ScannerRule = ScannerRule(policy="off")
-    """trivy or grype, on the image that ``package`` made."""
+    """trivy or grype, on the image that ``package`` makes, before it is signed, written or pushed."""
     allow: tuple[str, ...] = ()
     """Names, or prefixes of them, that model files may import besides those of the model's requirements: ``mylib.layers``."""
     allow_code_by_value: bool = False
