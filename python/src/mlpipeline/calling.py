@@ -17,6 +17,7 @@ from mlpipeline.record.result import Result
 
 if TYPE_CHECKING:
     from mlpipeline.verbs.context import Context
+    from mlpipeline.verbs.current import Choice
 
 _OVERLAY = "config"
 _ARGUMENTS_TRIES = ('write it like this: {"project": ".", "config": {"verify": {"interval": "5s"}}}',)
@@ -128,7 +129,7 @@ class Calling:
             self._folder = context.runs.folder(done.run)
             return done  # type: ignore[no-any-return]
         else:
-            run = choose_run(context, Choice(self._command.run), reason=asked or "commit")
+            run = choose_run(context, self._choice(own), reason=asked or "commit")
         self._folder = context.runs.folder(run.id) if run else None
         started = context.clock.monotonic()
         try:
@@ -145,6 +146,14 @@ class Calling:
 
                 note_interrupted(context, run, self._command.name, started, str(interrupt))
             raise
+
+    def _choice(self, own: Mapping[str, Any]) -> Choice:
+        """Colours that something else deployed have no run yet when they are first looked at."""
+        from mlpipeline.verbs.current import Choice
+
+        if self._command.name == "verify" and own.get("expect"):
+            return Choice.LOOK
+        return Choice.START if self._command.name == "verify" and own.get("candidate") else Choice(self._command.run)
 
     def _only_looks(self, context: Context, own: dict[str, Any]) -> Any:
         if own.get("draft"):

@@ -73,9 +73,8 @@ def test_metrics_that_are_there_pass_and_the_bucket_that_is_used_is_named(make: 
 
 
 def test_a_metric_that_nobody_exports_is_named_with_the_nearest(make: Make) -> None:
-    with pytest.raises(ConfigurationError, match="drift_scores") as caught:
+    with pytest.raises(ConfigurationError, match=r"'drift_scores'.*; the nearest that is there is drift_score$"):
         doctor_verify.metrics(make(**condition("max(rate(drift_scores[1m])) / max(drift_score)")))
-    assert "nearest   drift_score" in caught.value.render()
     score = ScoreRule(metrics=(ScoredMetric("d", 'drif_score{colour="{{colour}}"}'),))
     with pytest.raises(ConfigurationError, match="scored metric 'd'"):
         doctor_verify.metrics(make(score=score))

@@ -180,3 +180,18 @@ def test_the_initial_delay_and_the_end() -> None:
 
 def test_the_summary_counts_what_happened() -> None:
     assert after(condition(GOOD, count=2), BROKEN, *values(LOW)).summary == "errors: 1 pass, 1 error of 2 wanted (result < 0.1)"
+
+
+@pytest.mark.parametrize(
+    ("measurement", "told"),
+    [
+        (Measurement(LOW), ""),
+        (Measurement(HIGH), "the query answered 0.9"),
+        (Measurement(EMPTY), "the query answered no series"),
+        (Measurement(("1", "2", "3", "4")), "the query answered 4 series: 1, 2, 3, ..."),
+        (Measurement(LOW, age=300.0), "the query answered 0.01, of which the newest scrape is 300 s old"),
+        (Measurement(error="it timed out"), "the query broke: it timed out"),
+    ],
+)
+def test_what_did_not_pass_is_told_in_words(measurement: Measurement, told: str) -> None:
+    assert after(condition(GOOD), measurement).told == told

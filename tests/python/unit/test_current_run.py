@@ -99,3 +99,10 @@ def test_verbs_that_need_a_run_say_which_there_is(world: FakeWorld) -> None:
         current_run(world.context(), create=False)
     assert first.id in caught.value.render()
     assert "another commit" in caught.value.render()
+
+
+def test_who_only_looks_needs_no_run_and_leaves_none(world: FakeWorld) -> None:
+    assert choose_run(world.context(), Choice.LOOK).commit
+    assert world.context().runs.all() == []
+    first = current_run(world.context(), create=True)
+    assert choose_run(world.context(), Choice.LOOK).id == first.id

@@ -402,6 +402,8 @@ def test_a_condition_takes_part_in_the_verdict(tmp_path: Path, values: tuple[flo
     watch.watch("mirror", 30, traffic="mirror")
     judged = watch.conclude()
     assert judged.verdict is verdict
+    (told,) = (reason.summary for reason in judged.reasons if reason.check == "verify.condition.drift")
+    assert ("the query answered" in told) is (verdict is not Verdict.PASS)
     assert verify.replay(evidence(context)) == judged
 
 

@@ -40,6 +40,7 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
 
 _Rule = TypeVar("_Rule")
 Policy = Literal["inconclusive", "fail", "pass"]
+_SHOWN = 3
 """What a measurement is that its expressions are not asked about."""
 
 
@@ -135,6 +136,18 @@ def _compared(plan: ConditionPlan, values: Sequence[float]) -> Verdict:
     return Verdict.PASS if succeeded or not plan.success else Verdict.INCONCLUSIVE
 
 
+def in_words(plan: ConditionPlan, measurement: Measurement) -> str:
+    """What came of one query."""
+    if measurement.error:
+        return f"the query broke: {measurement.error}"
+    if not measurement.values:
+        return "the query answered no series"
+    shown = ", ".join(measurement.values[:_SHOWN]) + (", ..." if len(measurement.values) > _SHOWN else "")
+    many = f"{len(measurement.values)} series: " if len(measurement.values) > 1 else ""
+    old = f", of which the newest scrape is {measurement.age:.0f} s old" if measurement.age > plan.stale_after else ""
+    return f"the query answered {many}{shown}{old}"
+
+
 class ConditionState:
     """Folds the measurements of one condition. Raises ValueError for a plan without expressions."""
 
@@ -146,6 +159,8 @@ class ConditionState:
         self._errors_in_a_row = 0
         self._worst_errors_in_a_row = 0
         self._next: float | None = None
+        self.told = ""
+        """What the newest measurement that did not pass was; no part of a judgement, so that old evidence replays as it is."""
 
     def start(self, at: float) -> None:
         """Sets the clock of ``initial_delay``; later calls change nothing."""
@@ -160,6 +175,8 @@ class ConditionState:
         """Takes in one measurement and returns its own verdict."""
         verdict = measure(self.plan, measurement)
         self._tally[verdict] += 1
+        if verdict is not Verdict.PASS:
+            self.told = in_words(self.plan, measurement)
         self._errors_in_a_row = self._errors_in_a_row + 1 if verdict is Verdict.ERROR else 0
         self._worst_errors_in_a_row = max(self._worst_errors_in_a_row, self._errors_in_a_row)
         self._next = at + self.plan.interval

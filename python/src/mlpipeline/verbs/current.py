@@ -18,11 +18,12 @@ from mlpipeline.verbs.context import Context
 
 class Choice(Enum):
     """START: the unfinished run of these inputs, else a new one. CONTINUE: the latest run of these inputs, finished or not.
-    LATEST: the newest run whatever it is of."""
+    LATEST: the newest run whatever it is of. LOOK: as CONTINUE, else one that is nowhere kept: nothing will be written."""
 
     START = "start"
     CONTINUE = "continue"
     LATEST = "latest"
+    LOOK = "look"
 
 
 def choose_run(context: Context, choice: Choice, *, reason: str = "commit") -> Run:
@@ -32,7 +33,7 @@ def choose_run(context: Context, choice: Choice, *, reason: str = "commit") -> R
     """
     if choice is Choice.LATEST and (latest := context.runs.latest()) is not None:
         return latest
-    if choice is Choice.CONTINUE:
+    if choice in (Choice.CONTINUE, Choice.LOOK):
         return _chosen(context, choice, reason)
     with _one_at_a_time(context):
         return _chosen(context, choice, reason)
@@ -45,6 +46,8 @@ def _chosen(context: Context, choice: Choice, reason: str) -> Run:
         return same[-1]
     if choice is Choice.CONTINUE:
         raise _no_run(context, wanted)
+    if choice is Choice.LOOK:
+        return wanted
     return context.runs.create(wanted)
 
 

@@ -18,7 +18,7 @@ from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.findings import Note
 from mlpipeline.verbs.looking import Reader, Roles, sources
 from mlpipeline.verbs.verify_conditions import asked, conditions
-from mlpipeline.verbs.verify_planning import unfinished
+from mlpipeline.verbs.verify_planning import stages, unfinished
 from mlpipeline.verbs.verify_rules import NothingPredicted
 from mlpipeline.verbs.verify_watch import Watch
 
@@ -82,7 +82,7 @@ def traffic(context: Context) -> str | Note:
     A champion that answers too few requests for any verdict is worth knowing and no fault: a young service at night is as it
     should be. Raises ConfigurationError for a condition that needs more time than all stages have.
     """
-    late = unfinished(context.config, conditions(context.config, _ROLES))
+    late = unfinished(stages(context.config), conditions(context.config, _ROLES))
     if late:
         raise ConfigurationError(
             late[0].summary,
@@ -200,9 +200,11 @@ def _exists(source: MetricSource, selector: Selector, whose: str) -> None:
             facts={"selector": selector.text, **_labels(source, selector)},
             tries=(f"paste {selector.text} into Prometheus", "dry_run: true until a release exports it"),
         )
+    nearest = _nearest(source, selector.name)
     raise ConfigurationError(
-        f"{whose} reads the metric {selector.name!r}, of which Prometheus has seen nothing for {_SEEN}",
-        facts={"selector": selector.text, "nearest": _nearest(source, selector.name) or "none"},
+        f"{whose} reads the metric {selector.name!r}, of which Prometheus has seen nothing for {_SEEN}"
+        f"{f'; the nearest that is there is {nearest}' if nearest else ''}",
+        facts={"selector": selector.text},
         likely="the name is misspelt, or nothing exports it",
         tries=(
             "empty: zero, where no series means that nothing happened",

@@ -26,7 +26,7 @@ def run(context: Context, run: Run, *, seconds: float | None = None, candidate: 
     """Watches the plan that the target follows now; without a concurrent control the verdict is inconclusive.
 
     Args:
-        seconds: How long; ``rollout.bake`` when not given.
+        seconds: How long; ``rollout.bake`` when not given, and with ``expect`` all stages.
         candidate: This colour is compared with the other, the target is not asked: for colours that something else
             runs and routes to. That both answer requests at the same time then shows in the counts alone.
         expect: Nothing is watched or recorded; says how long each metric would need at the traffic of now.
@@ -54,10 +54,11 @@ def run(context: Context, run: Run, *, seconds: float | None = None, candidate: 
         prometheus = prometheus or target.monitoring()
         traffic = "mirror" if plan.mirror else "live"
     if expect:
-        return _expected(context, run, roles, prometheus)
+        return _expected(context, run, roles, prometheus, seconds)
     watch = Watch(context, run, roles, prometheus=prometheus, file=WATCH_EVIDENCE, resume=False)
-    watch.check()
-    watch.watch(VERB, context.config.rollout.bake if seconds is None else seconds, traffic=traffic)
+    lasts = float(context.config.rollout.bake) if seconds is None else seconds
+    watch.check(lasts)
+    watch.watch(VERB, lasts, traffic=traffic)
     judged = watch.conclude()
     return context.finish(
         run,
@@ -77,11 +78,11 @@ def _no_control(plan: TrafficPlan | None) -> str:
     return f"no verdict, all traffic goes to {plan.live if plan.share == 0 else plan.live.other}: there is no concurrent control"
 
 
-def _expected(context: Context, run: Run, roles: Roles, prometheus: str) -> Result:
+def _expected(context: Context, run: Run, roles: Roles, prometheus: str, seconds: float | None) -> Result:
     at, started = context.clock.now(), context.clock.monotonic()
     # only the champion needs to be there: it stands in for a candidate that may not be deployed yet
     alone = Roles(candidate=roles.champion, champion=roles.champion)
-    reasons = Watch(context, run, alone, prometheus=prometheus, file=WATCH_EVIDENCE, resume=False).expectations()
+    reasons = Watch(context, run, alone, prometheus=prometheus, file=WATCH_EVIDENCE, resume=False).expectations(seconds)
     short = [reason for reason in reasons if reason.verdict is not Verdict.PASS]
     return Result(
         verb=VERB,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 
 from mlpipeline.config import rollout_plan
@@ -14,15 +14,17 @@ from mlpipeline.core.judge import MetricPlan, Plan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.result import Reason
 
+Watched = tuple[str, float, float, float]
+"""Name, seconds, and the parts of users' requests that the candidate and the champion answer."""
 ENOUGH = 0.8
 """Share of harmful releases that the stages should find."""
-_LONGER = 6
-"""How many times as long as all stages is looked whether that would be enough."""
+_LONGER, _LONG_SECONDS = 6, 3600.0
+"""So many times as long as all stages, and at least so long, is looked whether that would be enough."""
 _TIMES_ALLOWED = 3.0
 
 
-def stages(config: Config) -> Iterator[tuple[str, float, float, float]]:
-    """Name, seconds, and the parts of users' requests that the candidate and the champion answer."""
+def stages(config: Config) -> Iterator[Watched]:
+    """Those in which both answer."""
     for stage in rollout_plan.stages(config.rollout):
         if stage.mirror:
             yield stage.name, stage.seconds, 1.0, 1.0
@@ -42,10 +44,11 @@ def still_to_come(config: Config, stage: str, left: float) -> list[tuple[float, 
     return found
 
 
-def expectation(config: Config, plan: Plan, metric: MetricPlan, usual: tuple[float, float]) -> Reason:
+def expectation(watched: Sequence[Watched], plan: Plan, metric: MetricPlan, usual: tuple[float, float]) -> Reason:
     """Whether harm of the margin is likely found within the stages, and how long that takes, by the rules that will judge.
 
     Args:
+        watched: The stages.
         usual: The champion's requests per second, and its events per request; below ``tolerate`` that is taken.
     """
     per_second, seen = usual
@@ -53,11 +56,11 @@ def expectation(config: Config, plan: Plan, metric: MetricPlan, usual: tuple[flo
     if not per_second:
         summary = f"{metric.name}: the champion answers no requests now"
         return Reason(check, Verdict.INCONCLUSIVE, summary, {"requests_expected": 0, "enough_requests": False})
-    watched = [
-        Stretch(seconds, per_second * candidate, per_second * champion) for _, seconds, candidate, champion in stages(config)
-    ]
-    expected = int(min(sum(one.seconds * one.candidate for one in watched), sum(one.seconds * one.champion for one in watched)))
-    enough, told, numbers = _found(plan, metric, max(seen, metric.tolerate), watched)
+    stretches = [Stretch(seconds, per_second * candidate, per_second * champion) for _, seconds, candidate, champion in watched]
+    expected = int(
+        min(sum(one.seconds * one.candidate for one in stretches), sum(one.seconds * one.champion for one in stretches))
+    )
+    enough, told, numbers = _found(plan, metric, max(seen, metric.tolerate), stretches)
     summary = (
         f"{metric.name}: {metric.margin:g} times {100 * max(seen, metric.tolerate):.3g} % of {per_second:.3g} requests/s {told}"
     )
@@ -92,9 +95,10 @@ def _found(plan: Plan, metric: MetricPlan, rate: float, watched: list[Stretch]) 
     if share >= ENOUGH:
         told = f"is found in about {duration(numbers['median_seconds'])} where traffic is calm"
         return True, f"{told}; the {duration(lasts)} of all stages are enough", numbers
-    longer = simulated([*watched[:-1], watched[-1]._replace(seconds=watched[-1].seconds + (_LONGER - 1) * lasts)])
+    longest = max(_LONGER * lasts, _LONG_SECONDS)
+    longer = simulated([*watched[:-1], watched[-1]._replace(seconds=watched[-1].seconds + longest - lasts)])
     needed = longer[int(ENOUGH * len(longer))]
-    how_long = f"about {duration(needed)} would be" if needed < inf else f"nor would {duration(_LONGER * lasts)} be"
+    how_long = f"about {duration(needed)} would be" if needed < inf else f"nor would {duration(longest)} be"
     told = f"is found in {100 * share:.0f} % of releases, however calm traffic is"
     return False, f"{told}; the {duration(lasts)} of all stages are not enough, {how_long}", numbers
 
@@ -105,13 +109,13 @@ def _parts(plan: Plan) -> int:
     return sum(not metric.label for metric in plan.metrics) + classes
 
 
-def of_answers(config: Config, plan: Plan, per_second: float) -> Reason | None:
+def of_answers(watched: Sequence[Watched], plan: Plan, per_second: float) -> Reason | None:
     """How long it takes to find that the answers to copies differ three times as often as they may; nothing where they are not
     compared."""
     rule = plan.disagreement
     if rule is None:
         return None
-    copied = rollout_plan.copying(config.rollout)
+    copied = sum(seconds for _, seconds, candidate, champion in watched if candidate == champion == 1.0)
     true = min(_TIMES_ALLOWED * rule.allowed, (1 + rule.allowed) / 2)
     needed = draws_needed(rule.allowed, true, threshold(plan.false_alarm, 1, WEIGHT))
     seconds = needed / per_second if per_second else inf
@@ -125,9 +129,9 @@ def of_answers(config: Config, plan: Plan, per_second: float) -> Reason | None:
     return Reason(f"verify.plan.{NAME}", verdict, summary, {"requests_needed": needed})
 
 
-def unfinished(config: Config, conditions: Iterable[ConditionPlan]) -> tuple[Reason, ...]:
+def unfinished(planned: Iterable[Watched], conditions: Iterable[ConditionPlan]) -> tuple[Reason, ...]:
     """The conditions whose ``count`` measurements do not fit into all stages together; they could never pass."""
-    watched = sum(seconds for _, seconds, _, _ in stages(config))
+    watched = sum(seconds for _, seconds, _, _ in planned)
     found = []
     for condition in conditions:
         needed = condition.initial_delay + (condition.count - 1) * condition.interval

@@ -64,9 +64,13 @@ class Watch:
         if resume:
             self._resume()
 
-    def check(self) -> None:
-        """Raises EnvironmentFault when Prometheus cannot be reached or does not see both colours within
-        ``rollout.hold``, ConfigurationError for conditions or an objective it cannot answer. Moves nothing."""
+    def check(self, seconds: float | None = None) -> None:
+        """Says what cannot be judged in the time of all stages, or in ``seconds``. Moves nothing.
+
+        Raises:
+            EnvironmentFault: Prometheus cannot be reached, or does not see both colours within ``rollout.hold``.
+            ConfigurationError: It cannot answer a condition or the objective.
+        """
         self._rules.check()
         if self._settings.accuracy.enabled:
             LateLabels(self._context, self._roles, self._source, self._context.clock.now().timestamp()).check()
@@ -78,24 +82,28 @@ class Watch:
         now = self._wait_for_both()
         if self._judge is None:
             self._judge = Judge(self._rules.planned(now))
-        for reason in self._expected(self._judge.plan, now):
+        for reason in self._expected(self._judge.plan, now, seconds):
             if reason.verdict is not Verdict.PASS:
                 self._context.console.say(f"verify: {reason.summary}")
 
-    def expectations(self) -> tuple[Reason, ...]:
-        """Of every metric, how long it needs at the traffic of now; and the conditions that cannot finish. Reads only."""
+    def expectations(self, seconds: float | None = None) -> tuple[Reason, ...]:
+        """Of every metric, how long it needs at the traffic of now; and the conditions that cannot finish. Reads only.
+
+        Args:
+            seconds: Of a single stage in which both answer as much as the champion does now; else those of the rollout count.
+        """
         now = self._wait_for_both()
-        return self._expected(self._rules.planned(now), now)
+        return self._expected(self._rules.planned(now), now, seconds)
 
-    def _expected(self, plan: Plan, now: float) -> tuple[Reason, ...]:
-        from mlpipeline.verbs.verify_planning import expectation, of_answers, unfinished
+    def _expected(self, plan: Plan, now: float, seconds: float | None) -> tuple[Reason, ...]:
+        from mlpipeline.verbs.verify_planning import expectation, of_answers, stages, unfinished
 
-        config = self._context.config
+        watched = list(stages(self._context.config)) if seconds is None else [("watch", seconds, 1.0, 1.0)]
         prompt = [metric for metric in plan.metrics if not metric.late and not metric.label]
         usual = {metric.name: self._reader.usual(metric, now) for metric in prompt}
-        found = [expectation(config, plan, metric, usual[metric.name]) for metric in prompt]
-        answers = of_answers(config, plan, max((per_second for per_second, _ in usual.values()), default=0.0))
-        return (*found, *([answers] if answers else ()), *unfinished(config, plan.conditions))
+        found = [expectation(watched, plan, metric, usual[metric.name]) for metric in prompt]
+        answers = of_answers(watched, plan, max((per_second for per_second, _ in usual.values()), default=0.0))
+        return (*found, *([answers] if answers else ()), *unfinished(watched, plan.conditions))
 
     def watch(self, stage: str, seconds: float, *, traffic: Traffic) -> StageOutcome:
         """Looks every ``verify.interval`` and returns at once on a failure, else after ``seconds``.
@@ -232,7 +240,7 @@ class Watch:
             verdict, summary = Verdict.INCONCLUSIVE, f"not both colours answered requests in stage {stage}"
         else:
             verdict, summary = Verdict.PASS, f"{stage}: no harm seen in {looks} looks, {standing(judgement)}"
-        return StageOutcome(verdict, summary, reasons_of(judgement, verdict, summary), round(seconds, 3), looks)
+        return StageOutcome(verdict, summary, reasons_of(judge, judgement, verdict, summary), round(seconds, 3), looks)
 
     def _progress(self, stage: str, outage: str) -> str:
         if outage:

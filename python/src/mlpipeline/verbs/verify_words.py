@@ -40,7 +40,7 @@ def judged(judge: Judge, file: str, looks: Sequence[Look]) -> JudgedRelease:
     return JudgedRelease(
         judgement.verdict,
         judgement.summary,
-        reasons_of(judgement, judgement.verdict, judgement.summary),
+        reasons_of(judge, judgement, judgement.verdict, judgement.summary),
         {
             "file": file,
             "looks": len(looks),
@@ -56,16 +56,22 @@ def judged(judge: Judge, file: str, looks: Sequence[Look]) -> JudgedRelease:
     )
 
 
-def reasons_of(judgement: Judgement, verdict: Verdict, summary: str) -> tuple[Reason, ...]:
+def reasons_of(judge: Judge, judgement: Judgement, verdict: Verdict, summary: str) -> tuple[Reason, ...]:
     """The deciding ones first. While the whole passes, metrics that show no harm pass with it."""
     reasons = [_metric_reason(metric, verdict) for metric in judgement.metrics]
-    reasons.extend(Reason(f"verify.condition.{name}", found, text) for name, found, text in judgement.conditions)
+    conditions = {text: _condition_reason(judge, name, found, text) for name, found, text in judgement.conditions}
+    reasons.extend(conditions.values())
     if judgement.score is not None:
         reasons.extend(_score_reasons(judgement.score))
     if verdict in (Verdict.INCONCLUSIVE, Verdict.ERROR):
         told = dict.fromkeys((summary.removeprefix("no verdict, "), *judgement.problems))
-        reasons = [*(Reason("verify.evidence", verdict, text) for text in told), *reasons]
+        reasons = [*(Reason("verify.evidence", verdict, text) for text in told if text not in conditions), *reasons]
     return tuple(sorted(reasons, key=lambda reason: reason.verdict is not verdict))
+
+
+def _condition_reason(judge: Judge, name: str, verdict: Verdict, text: str) -> Reason:
+    told = judge.conditions[name].told
+    return Reason(f"verify.condition.{name}", verdict, f"{text}; {told}" if told else text)
 
 
 def _score_reasons(score: Score) -> list[Reason]:
