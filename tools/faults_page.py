@@ -24,8 +24,8 @@ def faults_page() -> str:
         "what answers users is not touched. A time is that from the begin of the first request that failed to the end of",
         "the last. Verdicts and `resume` come at once in these stories; in a release the next look of `verify.interval`, or",
         "of whoever runs `resume`, comes first. Wherever the router lives and a colour that may answer users is healthy, nothing",
-        "is lost but what the router had sent, or went on sending, to the colour that died. On the local target nobody restarts",
-        "what ended by itself: [run `mlpipeline resume` from a timer](../how-to/recover-from-a-crash.md#nobody-comes-back).\n",
+        "is lost: [one colour answers for the other](../how-to/recover-from-a-crash.md#a-colour-died). On the local target nobody",
+        "restarts what ended by itself: [run `mlpipeline resume` from a timer](../how-to/recover-from-a-crash.md#nobody-comes-back).\n",
         "| fault | what happens | requests lost | until |",
         "|---|---|---|---|",
     ]

@@ -20,7 +20,7 @@ from mlpipeline.core.release import Phase
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import EnvironmentFault, Failed, Held
-from mlpipeline.verbs import resume, rollback
+from mlpipeline.verbs import deploy, resume, rollback, switch
 from tiny_service import Behaviour
 
 STEP, BAKE = "step-50", "bake"
@@ -63,6 +63,23 @@ def champion_ends_in_a_step(service: FaultWorld, load: ConstantLoad) -> None:
     assert service.observed().plan == TrafficPlan.all_to(live)
     answered(service, load)
     rollback.run(service.context(), reason="the story is over")
+
+
+def candidate_ends_with_all_users(service: FaultWorld, load: ConstantLoad) -> None:
+    """The version before is still warm: it answers at once, and whoever looks next takes users back to it."""
+    before, loser = service.champion, service.live().other
+    run = service.packaged()
+    for verb in (deploy, switch):
+        with service.judging():
+            assert verb.run(service.context(), run).verdict is Verdict.PASS
+    assert service.live() is loser
+    service.world.kill_colour(loser)
+    since = time.monotonic()
+    assert load.wait_for(loser.other, 10, since, within=60)
+    assert resume.run(service.context()).verdict is Verdict.PASS
+    assert service.observed().plan == TrafficPlan.all_to(loser.other)
+    assert (service.champion, service.phase) == (before, None)
+    answered(service, load)
 
 
 def router_ends(service: FaultWorld, load: ConstantLoad) -> None:
@@ -234,13 +251,14 @@ UNHARMED: dict[str, Callable[[FaultWorld, ConstantLoad], None]] = {
     "worker killed half-way, nobody comes back": worker_ends_half_way,
     "worker sleeps half-way, wakes up late": worker_sleeps_half_way,
     "way back gone": way_back_is_gone,
+    "candidate killed in a step": candidate_ends_in_a_step,
+    "champion killed in a step": champion_ends_in_a_step,
+    "candidate killed after the switch": candidate_ends_with_all_users,
 }
 """Stories in which no request may be lost."""
 HARMED: dict[str, Callable[[FaultWorld, ConstantLoad], None]] = {
-    "candidate killed in a step": candidate_ends_in_a_step,
-    "champion killed in a step": champion_ends_in_a_step,
     "router killed": router_ends,
     "everything killed": everything_ends,
     "target silent for a while": target_is_silent_for_a_while,
 }
-"""Stories in which users are on what dies. How many requests that costs, and for how long, is measured."""
+"""Stories in which nobody is left to answer. How many requests that costs, and for how long, is measured."""

@@ -138,7 +138,7 @@ class FaultWorld:
         """From ``deploy`` to ``settle``, or to the first that does not pass."""
         context = self.context()
         for verb in (deploy, switch, settle):
-            with patch.object(verify, "Watch", self._watch()):
+            with self.judging():
                 result = verb.run(context, run)
             if result.verdict is not Verdict.PASS:
                 break
@@ -149,6 +149,10 @@ class FaultWorld:
         result = self.release(run)
         assert result.verdict is Verdict.PASS, result.summary
         return run
+
+    def judging(self) -> Any:
+        """Verdicts are those of ``verdicts`` while this lasts."""
+        return patch.object(verify, "Watch", self._watch())
 
     def _watch(self) -> type:
         world = self

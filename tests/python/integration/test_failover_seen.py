@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,11 @@ def test_a_candidate_killed_in_a_step_fails_it_although_every_user_is_answered(w
 
 
 def watching(folder: Path, url: str) -> Watch:
+    """A watch over what this Prometheus scrapes, once it has scraped the router, which sees a dead colour, and both colours."""
+    deadline = time.monotonic() + 60
+    while len(PrometheusSource(url, Verify()).instant("up == 1")) < 3:
+        assert time.monotonic() < deadline, "not everything was scraped"
+        time.sleep(0.1)
     settings = Verify(interval=Duration(1), min_requests=20, latency=LatencyRule(enabled=False))
     fakes = FakeWorld(folder, service=LocalWorld.service, verify=settings, rollout=Rollout(hold=Duration(60)))
     reach = World(target=lambda: fakes.target, registry=lambda: fakes.registry, metrics=lambda at: PrometheusSource(at, settings))
