@@ -23,9 +23,10 @@ def faults_page() -> str:
         f"half on new connections: {_load(measured)}. A bare 0 has no such measurement: its test counts requests itself, or",
         "what answers users is not touched. A time is that from the begin of the first request that failed to the end of",
         "the last. Verdicts and `resume` come at once in these stories; in a release the next look of `verify.interval`, or",
-        "of whoever runs `resume`, comes first. Wherever the router lives and a colour that may answer users is healthy, nothing",
-        "is lost: [one colour answers for the other](../how-to/recover-from-a-crash.md#a-colour-died). On the local target nobody",
-        "restarts what ended by itself: [run `mlpipeline resume` from a timer](../how-to/recover-from-a-crash.md#nobody-comes-back).\n",
+        "of whoever runs `resume`, comes first. Wherever the router lives and a colour that may answer users is healthy,",
+        "nothing is lost: [one colour answers for the other](../how-to/recover-from-a-crash.md#a-colour-died). On the local",
+        "target nobody restarts what ended by itself:",
+        "[run `mlpipeline resume` from a timer](../how-to/recover-from-a-crash.md#nobody-comes-back).\n",
         "| fault | what happens | requests lost | until |",
         "|---|---|---|---|",
     ]
