@@ -14,14 +14,14 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import msgspec
 
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
-from mlpipeline.record.files import sync_folder, write_atomically, write_blocks
+from mlpipeline.record.files import sync_all, sync_folder, write_atomically, write_blocks
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
@@ -346,9 +346,12 @@ def _copy(
         if wrong:
             raise EnvironmentFault("a file changed while it was packaged", facts={"file": wrong[0]}, tries=("run it again",))
         _write(temporary / MANIFEST, manifest.encoded())
-        for folder in (temporary, *(path for path in temporary.rglob("*") if path.is_dir())):
+        inside = list(temporary.rglob("*"))
+        sync_all([path for path in inside if path.is_file() and path.stat().st_size <= _BLOCK_BYTES])
+        folders = [temporary, *(path for path in inside if path.is_dir())]
+        for folder in folders:
             folder.chmod(0o755)
-            sync_folder(folder)
+        sync_all(folders)
         place = _place(bundles, manifest)
         made = _move(temporary, place, digests)
         for listed in manifest.files if made else ():
@@ -395,7 +398,10 @@ def _copy_file(source: Path, target: Path, digests: Digests, *consumers: Callabl
         known = digests.known(source)
         os.fchmod(writer.fileno(), int(_mode(source), 8))
         looks = consumers if known else (digest.update, *consumers)
-        write_blocks(iter(lambda: reader.read(_BLOCK_BYTES), b""), writer, *looks)
+        if before.st_size <= _BLOCK_BYTES:
+            _write_small(reader.read(), writer, looks)
+        else:
+            write_blocks(iter(lambda: reader.read(_BLOCK_BYTES), b""), writer, *looks)
     if known:
         if _state(before) != _state(source.stat()):
             raise EnvironmentFault("a file changed while it was packaged", facts={"file": source}, tries=("run it again",))
@@ -404,13 +410,18 @@ def _copy_file(source: Path, target: Path, digests: Digests, *consumers: Callabl
     return digest.hexdigest()
 
 
+def _write_small(content: bytes, writer: BinaryIO, looks: Sequence[Callable[[bytes], object]]) -> None:
+    """Small files get to the disk together, once all of them are written: one by one they take as long as a large one."""
+    for look in looks:
+        look(content)
+    writer.write(content)
+
+
 def _write(target: Path, content: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("xb") as writer:
         writer.write(content)
         os.fchmod(writer.fileno(), 0o644)
-        writer.flush()
-        os.fsync(writer.fileno())
 
 
 def _mode(file: Path) -> str:

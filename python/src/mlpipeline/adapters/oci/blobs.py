@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol
 
 from mlpipeline.core.image import Descriptor, Entry, header, padding, tar_end
 from mlpipeline.errors import EnvironmentFault
-from mlpipeline.record.files import sync_folder, write_blocks
+from mlpipeline.record.files import write_blocks
 
 BLOCK_BYTES = 1 << 20
 _KERNEL_BYTES = 64 << 20
@@ -106,8 +106,8 @@ def measured(entries: Sequence[Entry]) -> tuple[str, int]:
 def put(folder: Path, blob: Blob) -> int:
     """Writes the blob into ``folder`` under its hex digest, unless it is there; returns how many bytes were written.
 
-    The name appears by a rename, once the bytes were seen to have this digest. Raises EnvironmentFault when they have not,
-    or when the disk is full; nothing of it stays.
+    The name appears by a rename, once the bytes were seen to have this digest; that it survives a power cut is up to whoever
+    writes down that it is there. Raises EnvironmentFault when they have not, or when the disk is full; nothing of it stays.
     """
     wanted = blob.descriptor
     place = folder / wanted.digest.removeprefix("sha256:")
@@ -129,7 +129,6 @@ def put(folder: Path, blob: Blob) -> int:
             if found != wanted.digest or Path(name).stat().st_size != wanted.size:
                 raise other_digest(wanted.digest, found, str(place))
             Path(name).rename(place)
-            sync_folder(folder)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)

@@ -44,6 +44,7 @@ def write_layout(image: Image, folder: Path, name: str, annotations: Mapping[str
     blobs = folder / "blobs" / "sha256"
     with disk_errors(folder, image.bytes):
         written = sum(put(blobs, blob) for blob in (*image.blobs, image.config_blob, image.manifest_blob))
+        sync_folder(blobs)
         known = [entry for entry in index or [] if entry.annotations.get(REF_NAME) != name]
         mine = msgspec.structs.replace(image.descriptor, annotations={**annotations, REF_NAME: name})
         content = _index_bytes([*known, mine])
