@@ -246,6 +246,7 @@ class Calling:
             run="",
             verdict=judged.verdict,
             summary=judged.summary,
+            reasons=judged.reasons,
             evidence=judged.evidence,
             worker=__version__,
         )

@@ -251,6 +251,8 @@ def test_a_short_outage_extends_the_stage_by_its_length(tmp_path: Path) -> None:
     assert outcome.verdict is Verdict.PASS
     assert outcome.seconds == pytest.approx(80, abs=2)
     assert any("holding" in line for line in world.console.lines)
+    (told,) = (reason for reason in watch.conclude().reasons if reason.check == "verify.outage")
+    assert "the monitoring was out at" in told.summary and told.verdict is Verdict.PASS
 
 
 def test_a_long_outage_is_inconclusive_not_a_failure(tmp_path: Path) -> None:

@@ -43,7 +43,12 @@ def replay(file: Path) -> JudgedRelease:
     found = judged(judge, file.name, evidence.looks)
     recorded = evidence.judgement
     if recorded is not None and msgspec.json.encode(recorded) != msgspec.json.encode(judge.judgement()):
-        summary = f"the recorded verdict {recorded.verdict} is not what its looks say, which is {found.verdict}"
+        summary = (
+            f"the recorded verdict {recorded.verdict} is not what its looks say, which is {found.verdict}"
+            if recorded.verdict is not found.verdict
+            else f"the recorded numbers are not those of its looks, although both say {found.verdict}: "
+            "the file was changed, or another version judged it"
+        )
         reason = Reason("verify.replay", Verdict.INCONCLUSIVE, summary)
         return JudgedRelease(Verdict.INCONCLUSIVE, summary, (reason, *found.reasons), found.evidence)
     return found

@@ -12,6 +12,8 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.core.weighted_score import Classified, Score
 from mlpipeline.record.result import Reason
 
+_TOLD = 3
+
 
 @dataclass(frozen=True)
 class StageOutcome:
@@ -40,7 +42,7 @@ def judged(judge: Judge, file: str, looks: Sequence[Look]) -> JudgedRelease:
     return JudgedRelease(
         judgement.verdict,
         judgement.summary,
-        reasons_of(judge, judgement, judgement.verdict, judgement.summary),
+        (*reasons_of(judge, judgement, judgement.verdict, judgement.summary), *_outages(looks)),
         {
             "file": file,
             "looks": len(looks),
@@ -54,6 +56,16 @@ def judged(judge: Judge, file: str, looks: Sequence[Look]) -> JudgedRelease:
             ],
         },
     )
+
+
+def _outages(looks: Sequence[Look]) -> list[Reason]:
+    """That the monitoring was out for a while is no reason against the candidate, and is told all the same."""
+    out = [look for look in looks if look.missing and not set(look.missing) & set(look.counts)]
+    if not out:
+        return []
+    told = list(dict.fromkeys(text for look in out for text in look.missing.values()))
+    summary = f"the monitoring was out at {len(out)} of {len(looks)} looks, which were waited for: {'; '.join(told[:_TOLD])}"
+    return [Reason("verify.outage", Verdict.PASS, summary, {"looks": len(out)})]
 
 
 def reasons_of(judge: Judge, judgement: Judgement, verdict: Verdict, summary: str) -> tuple[Reason, ...]:
