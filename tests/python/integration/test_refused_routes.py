@@ -9,6 +9,7 @@ import pytest
 
 from constant_load import ConstantLoad
 from mlpipeline.core import envoy_files
+from mlpipeline.core.envoy_failover import Backup
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import EnvironmentFault
 from target_world import WORLDS, TargetWorld
@@ -35,8 +36,8 @@ def test_a_plan_that_the_router_refuses_is_taken_back_and_users_notice_nothing(
     target.deploy(Colour.GREEN, world.artifact(Behaviour("two")))
     well = envoy_files.routes
 
-    def to_nobody(plan: TrafficPlan, version: str) -> dict[str, object]:
-        made = well(plan, version)
+    def to_nobody(plan: TrafficPlan, version: str, backup: Backup) -> dict[str, object]:
+        made = well(plan, version, backup)
         made["resources"][0]["virtual_hosts"][0]["routes"] = [  # type: ignore[index]
             {"match": {"prefix": "/"}, "route": {"cluster": "nobody"}}
         ]
