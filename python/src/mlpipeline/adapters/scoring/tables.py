@@ -14,8 +14,8 @@ from mlpipeline.core.batch import Wanted, format_of
 from mlpipeline.core.data_schema import MISSING_TEXTS
 from mlpipeline.errors import Failed
 
-_BLOCK = 8 << 20
-"""Bytes of a CSV that are parsed at once."""
+_BLOCK = 2 << 20
+"""Bytes of CSV that are read at once, and what a line may have at most. The reader runs up to 32 of them ahead of the model."""
 
 
 def columns_of(file: Path, wanted: Sequence[Wanted]) -> dict[str, str]:
@@ -43,11 +43,26 @@ def pieces(file: Path, wanted: Sequence[Wanted], rows: int) -> Iterator[Any]:
     with reading(file):
         if format_of(file.name) == "parquet":
             with pq.ParquetFile(file) as opened:
-                yield from opened.iter_batches(batch_size=rows)
+                for groups in _together(opened, rows):
+                    yield from opened.iter_batches(batch_size=rows, row_groups=groups)
         else:
             for batch in _csv(file, wanted):
                 for start in range(0, batch.num_rows, rows):
                     yield batch.slice(start, rows)
+
+
+def _together(opened: Any, rows: int) -> Iterator[list[int]]:
+    """Numbers of row groups, as many together as make a piece: asked for all at once, the reader keeps all that it has read."""
+    groups: list[int] = []
+    found = 0
+    for number in range(opened.num_row_groups):
+        groups.append(number)
+        found += opened.metadata.row_group(number).num_rows
+        if found >= rows:
+            yield groups
+            groups, found = [], 0
+    if groups:
+        yield groups
 
 
 def for_model(piece: Any, wanted: Sequence[Wanted], file: Path) -> Any:
