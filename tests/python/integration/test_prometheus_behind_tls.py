@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 from mlpipeline.adapters.prometheus import PrometheusSource
 from mlpipeline.config.sections.verification import PrometheusLogin, PrometheusTls, Verify
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from prometheus_server import MetricsPage
 
 ANSWER = b'{"status":"success","data":{"resultType":"scalar","result":[1700000000,"1"]}}'
 
@@ -105,6 +106,12 @@ def test_an_unknown_authority_is_refused_and_the_key_is_named(server: Guarded, t
             PrometheusSource(server.url, Verify(tls=tls), {}, tmp_path).instant("1")
         assert "verify.tls.ca" in caught.value.render()
     assert server.seen == []
+
+
+def test_a_server_without_tls_is_named_as_one(tmp_path: Path) -> None:
+    with MetricsPage() as page, pytest.raises(EnvironmentFault, match="answers without TLS") as caught:
+        PrometheusSource(f"https://{page.address}", Verify(), {}, tmp_path).instant("1")
+    assert f"verify.prometheus: http://{page.address}" in caught.value.render()
 
 
 def test_a_server_that_asks_for_a_certificate_gets_the_workers(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def _prometheus(context: Context) -> str:
     return queries(context)
 
 
-def _metrics(context: Context) -> str:
+def _metrics(context: Context) -> str | Note:
     from mlpipeline.verbs.doctor_verify import metrics
 
     return metrics(context)

@@ -25,6 +25,7 @@ from mlpipeline.verbs.verify_watch import Watch
 _FAR = log(2.0)
 """A bucket bound more than twice, or less than half, the objective judges something else."""
 _SEEN = "1h"
+_SHOWN = 3
 _ROLES = Roles(candidate=Colour.GREEN, champion=Colour.BLUE)
 
 
@@ -50,7 +51,7 @@ def queries(context: Context) -> str:
     return f"{where} can read the {len(texts)} queries of verify"
 
 
-def metrics(context: Context) -> str:
+def metrics(context: Context) -> str | Note:
     """Whether what the queries read is there, tells the colours apart, and has a bucket near the objective.
 
     Raises ConfigurationError for the first that is not. Where Prometheus knows nothing of the service yet, nothing is held
@@ -64,7 +65,7 @@ def metrics(context: Context) -> str:
     main = names[0][1]
     _told_apart(source, main, context.config.service)
     if not source.instant(f"count({main.selector(context.config.service)})"):
-        return f"Prometheus has no series of service {context.config.service!r} yet: whether its metrics exist is not known"
+        return _nothing_of(source, main, context.config.service)
     for condition in conditions(context.config, _ROLES):
         if not condition.dry_run and condition.empty not in ("pass", "zero") and _readable(source, condition.query):
             for selector in selectors(condition.query):
@@ -177,6 +178,23 @@ def _told_apart(source: MetricSource, pack: Pack, service: str) -> None:
             likely="the scrape configuration does not set the label, or sets another one",
             tries=("set it where Prometheus scrapes, see docs/how-to/verify-another-runtime.md",),
         )
+
+
+def _nothing_of(source: MetricSource, pack: Pack, service: str) -> str | Note:
+    """Before the first release that is as it should be, unless the service exports something else."""
+    others = source.instant(f'topk({_SHOWN}, count by (__name__) ({{service="{service}"}}))')
+    names = ", ".join(sorted(sample.labels.get("__name__", "") for sample in others))
+    if names:
+        return Note(
+            f"Prometheus has series of service {service!r}, such as {names}, and none that the pack {pack.name} reads: "
+            "is verify.pack another runtime's?"
+        )
+    everybody = source.instant(f'count by (service) ({{__name__=~"{"|".join(pack.names)}"}})')
+    known = ", ".join(sorted(repr(sample.labels["service"]) for sample in everybody if "service" in sample.labels)[:_SHOWN])
+    return (
+        f"Prometheus has no series of service {service!r} yet: whether its metrics exist is not known"
+        f"{f'; it has those of {known}' if known else ''}"
+    )
 
 
 def _readable(source: MetricSource, query: str) -> bool:

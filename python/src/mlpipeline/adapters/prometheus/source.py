@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from prometheus_api_client import PrometheusConnect
 
 NATIVE_BOUNDS = native_bounds()
+_PLAIN = "WRONG_VERSION_NUMBER"
+"""What OpenSSL says of an answer that is none of TLS."""
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -147,6 +149,13 @@ class PrometheusSource:
         return self._fault("Prometheus answered with an error", query, message[:400])
 
     def _untrusted(self, found: str) -> EnvironmentFault:
+        if _PLAIN in found:
+            return EnvironmentFault(
+                "Prometheus was asked over https and answers without TLS",
+                facts={"server": self._url, "found": found[:300]},
+                likely="it speaks http",
+                tries=(f"verify.prometheus: http{self._url.removeprefix('https')}",),
+            )
         return EnvironmentFault(
             "the TLS connection to Prometheus is not trusted, or not accepted",
             facts={"server": self._url, "verify.tls.ca": self._tls[0] or "the public authorities", "found": found[:300]},
