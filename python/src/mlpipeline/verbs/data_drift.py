@@ -60,7 +60,7 @@ def drift(context: Context, run: Run, name: str, file: DataFile, table: Table) -
             continue
         now = sketches.sketch(table, columns, reference.sketches)
         kept = kept or now
-        reason, facts = _judged(check, name, rule, reference, now)
+        reason, facts = _judged(name, rule, reference, now, table)
         reasons.append(reason)
         found[named] = facts
     if rule.evidently:
@@ -123,8 +123,10 @@ def _sketched(place: Path, file: DataFile, columns: Sequence[str]) -> dict[str, 
     from mlpipeline.adapters.duckdb import sketches
 
     table = _opened(place, file)
+    every = file.drift is None or not file.drift.columns
+    gone = [name for name in sketches.comparable(table) if name not in columns] if every else []
     try:
-        return sketches.sketch(table, [name for name in columns if name in table.types])
+        return sketches.sketch(table, [*(name for name in columns if name in table.types), *gone])
     finally:
         table.close()
 
@@ -181,10 +183,14 @@ _AGE = re.compile(r"\d+(\.\d+)?[smhd]")
 
 
 def _judged(
-    check: str, name: str, rule: FileDrift, reference: _Reference, now: Mapping[str, Sketch]
+    name: str, rule: FileDrift, reference: _Reference, now: Mapping[str, Sketch], table: Table
 ) -> tuple[Reason, dict[str, object]]:
+    check = f"data.{name}.drift.{reference.named}"
     before = reference.sketches or {}
-    other = [column for column in now if column in before and before[column].kind != now[column].kind]
+    lost = [] if rule.columns else [column for column in before if column not in now and column not in rule.ignore]
+    nested = [column for column in lost if table.kinds.get(column) == "other"]
+    gone = [column for column in lost if column not in table.types]
+    other = [*nested, *(column for column in now if column in before and before[column].kind != now[column].kind)]
     lacking = [column for column in now if column not in before]
     found = shifts(before, now)
     rows = (max((one.rows for one in before.values()), default=0), max((one.rows for one in now.values()), default=0))
@@ -198,6 +204,8 @@ def _judged(
         "effect": rule.effect,
         "false_alarms": rule.false_alarms,
     }
+    if not found and not other:
+        return Reason(check, Verdict.INCONCLUSIVE, f"{name}: no column that could be compared is in {reference.told}"), facts
     if min(rows) < rule.min_rows:
         few = f"{rows[1]:,} rows now and {rows[0]:,} before, {rule.min_rows} needed to tell (drift.min_rows)"
         return Reason(check, Verdict.INCONCLUSIVE, f"{name}: {few}", numbers), facts
@@ -216,6 +224,8 @@ def _judged(
     )
     if lacking:
         text += f"; not in the reference: {', '.join(lacking[:_SHOWN])}"
+    if gone:
+        text += f"; no longer there: {', '.join(gone[:_SHOWN])}"
     verdict = Verdict(rule.verdict) if len(names) > rule.columns_at_most else Verdict.PASS
     return Reason(check, verdict, f"{name}: {text}", numbers, tuple(_detail(one) for one in moved[:20])), facts
 

@@ -53,8 +53,8 @@ def with_types(outcome: Outcome, types: Mapping[str, str], kinds: Mapping[str, K
     strange = [name for name in outcome.check.columns if kinds[name] in {"string", "boolean", "other"}]
     if not outcome.error or not strange:
         return outcome
-    types = ", ".join(f"{name} is {types[name]}" for name in strange)
-    return msgspec.structs.replace(outcome, error=f"{types}, which this check does not take ({outcome.error})")
+    told = ", ".join(f"{name} is {types[name]}" for name in strange)
+    return msgspec.structs.replace(outcome, error=f"{told}, which this check does not take ({outcome.error})")
 
 
 def _by_library(context: Context, table: Table, checks: Sequence[Check]) -> list[Outcome]:
