@@ -57,8 +57,14 @@ EFFECTS = {
         "mlpipeline.adapters.docker.engine:Engine.stop",
         "mlpipeline.adapters.docker.engine:Engine.remove",
     ),
-    "kubernetes": tuple(
-        f"mlpipeline.adapters.kubernetes.api:Cluster.{write}" for write in ("apply", "create", "replace", "patch", "delete")
+    "kubernetes": (
+        "mlpipeline.adapters.kubernetes.lease:ServiceLease.acquire",
+        "mlpipeline.adapters.kubernetes.lease:ServiceLease.release",
+        "mlpipeline.adapters.kubernetes.objects:Owned.apply",
+        "mlpipeline.adapters.kubernetes.colours:ColourDeployment._apply",
+        "mlpipeline.adapters.kubernetes.router:EnvoyDeployment._write",
+        "mlpipeline.adapters.kubernetes.api:Cluster.patch",
+        "mlpipeline.adapters.kubernetes.api:Cluster.delete",
     ),
 }
 """What a worker does to a target of this kind: it dies right after the n-th of these. What it writes down besides is in

@@ -164,6 +164,15 @@ class Target(Protocol):
         del right
         return None
 
+    def remember(self, note: str) -> None:
+        """Keeps a text where a worker of another machine finds it, beside the route; nothing where all of them share one folder
+        of state, and while there is no route."""
+        del note
+
+    def remembered(self) -> str:
+        """The text that was kept last; empty when there is none."""
+        return ""
+
     def retire(self, colour: Colour) -> None:
         """Drains and ends the colour. Refused (EnvironmentFault) while users are routed to it."""
 

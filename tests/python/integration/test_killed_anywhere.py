@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import random
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -16,6 +18,9 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 MOST = 40
 """Side effects; no release has as many."""
+IN_A_RELEASE, IN_A_ROLLBACK = 26, 15
+"""Side effects in a cluster, at least."""
+TRIED, SEED = 2, 1
 
 
 @pytest.fixture(scope="module", params=["docker", "local"])
@@ -41,10 +46,16 @@ def safe(service: FaultWorld) -> None:
         assert service.phase in {Phase.DEPLOYED, Phase.SHIFTING}, "what waits for a verdict waits without users"
 
 
-def killed_after_each(service: FaultWorld, act: Callable[[], Callable[[], object]]) -> list[int]:
-    """After which number of side effects a worker could be killed."""
+def killed_after_each(
+    service: FaultWorld, act: Callable[[], Callable[[], object]], when: Iterable[int] = range(1, MOST)
+) -> list[int]:
+    """After which number of side effects a worker could be killed.
+
+    Args:
+        when: The numbers to try, rising.
+    """
     deaths = []
-    for effects in range(1, MOST):
+    for effects in when:
         run = act()
         if not service.dies_after(effects, run):
             break
@@ -83,3 +94,45 @@ def test_a_rollback_killed_after_every_side_effect_loses_no_request(service: Fau
     with service.users():
         deaths = killed_after_each(service, taking_back)
     assert len(deaths) > 1
+
+
+@pytest.fixture(scope="module")
+def cluster_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultWorld]:
+    made = FaultWorld("kubernetes", tmp_path_factory.mktemp("killed"))
+    try:
+        with quick_proof():
+            made.released()
+            yield made
+    finally:
+        made.close()
+
+
+def chosen(most: int) -> list[int]:
+    """Some of the side effects, as many as a check has time for; all of them with ``MLPIPELINE_TEST_EVERY_EFFECT``."""
+    if os.environ.get("MLPIPELINE_TEST_EVERY_EFFECT"):
+        return [*range(1, MOST)]
+    return sorted(random.Random(SEED).sample(range(1, most + 1), TRIED))
+
+
+def test_in_a_cluster_a_release_killed_after_side_effects_loses_no_request(cluster_service: FaultWorld) -> None:
+    """A check tries some of the side effects; all of them were tried by hand, with ``MLPIPELINE_TEST_EVERY_EFFECT=1``."""
+
+    def release() -> Callable[[], object]:
+        run = cluster_service.packaged()
+        return lambda: cluster_service.release(run)
+
+    with cluster_service.users():
+        deaths = killed_after_each(cluster_service, release, chosen(IN_A_RELEASE))
+    assert len(deaths) >= TRIED
+
+
+def test_in_a_cluster_a_rollback_killed_after_side_effects_loses_no_request(cluster_service: FaultWorld) -> None:
+    """As above."""
+
+    def taking_back() -> Callable[[], object]:
+        cluster_service.released()
+        return lambda: rollback.run(cluster_service.context(), reason="complaints")
+
+    with cluster_service.users():
+        deaths = killed_after_each(cluster_service, taking_back, chosen(IN_A_ROLLBACK))
+    assert len(deaths) >= TRIED

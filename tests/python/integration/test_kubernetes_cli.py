@@ -11,26 +11,24 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cli_world import SERVICE, CliWorld, Moment
+from cli_world import SERVICE, Moment
 from constant_load import ConstantLoad
 from docker_parts import service_image
+from image_cli_world import ImageCliWorld
 from kubernetes_cluster import cluster, kubeconfig, own_namespace
-from kubernetes_parts import folder, on_nodes, reachable, router_image
+from kubernetes_parts import REPOSITORY, folder, on_nodes, reachable, router_image
 from mlpipeline.adapters.kubernetes.api import Cluster, Object
 from mlpipeline.core import container as labels
+from mlpipeline.core.container import ContainerImage
 from mlpipeline.core.kubernetes_places import INSIDE_PORT, SERVICE_PORT
-from mlpipeline.errors import EXIT_INCONCLUSIVE, EnvironmentFault
+from mlpipeline.errors import EnvironmentFault
 from mlpipeline.ports import Artifact
 from mlpipeline.record.files import write_atomically
-from mlpipeline.record.result import Result
 from prometheus_server import running_prometheus
 from tiny_service import Behaviour
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
-_IMAGE = f"""
-image: {{base: 'registry.example.org/debian/python@sha256:{"0" * 64}', repository: registry.test/contract}}
-"""
 _TARGET = """
 target:
   kind: kubernetes
@@ -89,42 +87,31 @@ def _write_targets(pods: list[Object], folder: Path) -> None:
         write_atomically(folder / f"{name}.json", json.dumps(targets).encode())
 
 
-class KubernetesCliWorld(CliWorld):
-    """As on the local target, but what is released is an image, and where it runs a cluster.
+class KubernetesCliWorld(ImageCliWorld):
+    """Where it runs is a cluster.
 
     Args:
         prometheus: URL of one that finds the pods of the namespace.
     """
 
     def __init__(self, place: Path, namespace: str, prometheus: str) -> None:
-        super().__init__(place, stage_seconds=3.0)
         self.cluster = cluster(namespace)
-        file = self.project / "mlpipeline.yaml"
-        kept = [line for line in file.read_text().splitlines() if not line.startswith(("target:", "  local:"))]
-        target = _TARGET.format(kubeconfig=kubeconfig(), namespace=namespace, router=router_image())
-        text = "\n".join(kept).replace("verify: {", f"verify: {{prometheus: '{prometheus}', ")
-        file.write_text(text + _IMAGE + target)
+        super().__init__(
+            place,
+            stage_seconds=3.0,
+            image=f", repository: {REPOSITORY}",
+            target=_TARGET.format(kubeconfig=kubeconfig(), namespace=namespace, router=router_image()),
+            verify=f"prometheus: '{prometheus}', ",
+        )
 
-    def prepare(self, behaviour: Behaviour | None = None) -> str:
-        """The package has an image, as ``package`` pushes it."""
-        digest = super().prepare(behaviour)
-        bundle = self.places.bundles / digest.removeprefix("sha256:")
+    def image_of(self, bundle: Artifact) -> ContainerImage:
+        """On the nodes, as if ``package`` had pushed it and they had pulled it."""
         layout = folder() / "layout"
-        image = on_nodes(layout, service_image(layout, Artifact(digest, str(bundle))), digest[7:19])
-        made = {"digest": image.digest, "id": image.id, "layout": "", "archive": "", "reference": image.reference}
-        newest = max(self.places.runs.iterdir(), key=lambda run: run.name)
-        file = next(file for file in newest.rglob("package.json"))
-        result = msgspec.json.decode(file.read_bytes(), type=Result)
-        file.write_bytes(msgspec.json.encode(msgspec.structs.replace(result, evidence={**result.evidence, "image": made})))
-        return digest
+        return on_nodes(layout, service_image(layout, bundle), bundle.digest[7:19])
 
-    def release(self) -> None:
-        """A starved Prometheus may miss stages as short as these; ``run`` goes on then."""
-        for _ in range(3):
-            worker = self.start("run")
-            if worker.ended() != EXIT_INCONCLUSIVE:
-                break
-        assert worker.process.returncode == 0, worker.told
+    def on_another_machine(self) -> None:
+        """From now on workers have neither journal nor ledger of what was."""
+        self.places = msgspec.structs.replace(self.places, home=self.places.home.with_name("another-home"))
 
     @property
     def address(self) -> str:
@@ -169,8 +156,11 @@ def test_releases_and_a_rollback_lose_no_request_and_leave_nothing(world: Kubern
         world.release()
         assert (world.champion, world.roles()) == (second, {"green", "router"})
         assert load.wait_for("green", 20)
+        world.on_another_machine()
+        assert f"{first[:19]}: a rollback returns to it" in world.call("status")
         world.call("rollback", "--reason", "complaints")
         assert (world.champion, world.roles()) == (first, {"blue", "router"})
+        assert f"quarantined {second[:19]}" in world.call("status")
         told = json.loads(world.call("status", "--json"))
         assert told["evidence"]["router"] == "up"
     assert (load.failed, load.failures) == (0, [])

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from fakes import Crash
 from mlpipeline.config.sections.data import Data, DataFile
 from mlpipeline.config.sections.night import DataDrift, Decay, LiveDrift, Nightly, Prune
 from mlpipeline.config.values import Duration
+from mlpipeline.core.traffic import TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.ports import Sample
 from mlpipeline.record.lease import Holder, Lease
 from mlpipeline.record.result import Result
-from mlpipeline.verbs import nightly
+from mlpipeline.verbs import deploy, nightly, switch
 from release_story import Story
 
 NIGHT = 24 * 3600.0
@@ -85,6 +87,25 @@ def test_a_retraining_answers_the_looks_before_it_whatever_became_of_it(tmp_path
     told.context.note("train", verdict="pass", summary="trained, and the model gate refused it")
     assert night(told).evidence["retrain"] is False
     assert night(told).evidence["retrain"] is True
+
+
+@pytest.mark.parametrize(("silence", "safe"), [(60.0, True), (0.0, False)])
+def test_a_release_that_lost_its_worker_is_made_safe_where_that_is_wanted(
+    silence: float, safe: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = story(tmp_path, monkeypatch, if_silent_for=Duration(silence))
+    run = told.packaged()
+    deploy.run(told.context, run)
+    told.world.fuse.left = 2
+    with pytest.raises(Crash):
+        switch.run(told.context, run)
+    told.world.fuse.left = -1
+    plan = told.world.target.plan
+    assert plan is not None and plan.share
+    reasons = [reason for reason in night(told).reasons if reason.check == "nightly.resume"]
+    assert (told.world.target.plan == TrafficPlan.all_to(plan.live)) is safe
+    assert bool(reasons) is safe
+    assert not safe or reasons[0].verdict is Verdict.PASS
 
 
 def test_looks_at_an_earlier_champion_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,15 @@ def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
     return made
 
 
+@pytest.fixture
+def remembering(story: Story, monkeypatch: pytest.MonkeyPatch) -> Story:
+    """The target keeps a note, as a cluster does."""
+    notes: list[str] = []
+    monkeypatch.setattr(story.world.target, "remember", notes.append)
+    monkeypatch.setattr(story.world.target, "remembered", lambda: notes[-1] if notes else "")
+    return story
+
+
 def champion(story: Story) -> str:
     known = Journal(story.context.places.journal).read().champion
     return known.version.digest if known else ""
@@ -85,3 +94,57 @@ def test_a_settled_version_stays_and_it_is_said_that_the_one_before_is_not_known
     state = Journal(story.context.places.journal).read()
     assert state.previous is not None
     assert state.previous.digest == digest
+
+
+def forgotten(story: Story) -> None:
+    """As another machine sees it: no journal, no ledger."""
+    story.context.places.journal.unlink()
+    for file in story.context.places.state.glob("ledger*"):
+        file.unlink()
+
+
+def test_the_version_before_a_settled_one_is_known_from_the_target_alone(remembering: Story) -> None:
+    story = remembering
+    story.released()
+    first = champion(story)
+    story.released()
+    second = champion(story)
+    forgotten(story)
+    assert f"{first[:19]}: a rollback returns to it" in "\n".join(status.run(story.context).lines())
+    assert rollback.run(story.context, reason="complaints").verdict is Verdict.PASS
+    assert champion(story) == first
+    forgotten(story)
+    told = "\n".join(status.run(story.context).lines())
+    assert f"quarantined {second[:19]}" in told, "nobody deploys it again by itself, on whatever machine"
+    with pytest.raises(ConfigurationError, match="no earlier version"):
+        rollback.run(story.context, reason="complaints")
+
+
+def test_a_note_of_another_champion_says_nothing_of_the_version_before(remembering: Story) -> None:
+    story = remembering
+    story.released()
+    story.released()
+    known = story.world.target.remembered()
+    story.released()
+    story.world.target.remember(known)
+    forgotten(story)
+    with pytest.raises(ConfigurationError, match="no earlier version"):
+        rollback.run(story.context, reason="complaints")
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"champion": 1}'])
+def test_a_note_that_is_none_of_ours_is_no_note(remembering: Story, note: str) -> None:
+    story = remembering
+    story.released()
+    story.world.target.remember(note)
+    forgotten(story)
+    assert status.run(story.context).state.previous is None
+    assert "100 % of users" in status.run(story.context).summary
+
+
+def test_half_a_split_is_told_as_a_release_by_a_worker_that_has_no_journal(story: Story) -> None:
+    half_shifted(story)
+    forgotten(story)
+    told = "\n".join(status.run(story.context).lines())
+    assert "shifting" in told
+    assert "mlpipeline rollback" in told

@@ -44,6 +44,13 @@ class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"{self.part}: {self.what} is {self.found}, released was {self.released}{who}"
 
 
+def concealed(name: str, value: str) -> str:
+    """A variable without its value, which may be a secret, but telling whether it is the same."""
+    import hashlib
+
+    return f"{name}#{hashlib.sha256(value.encode()).hexdigest()[:12]}"
+
+
 def differences(name: str, recorded: Mapping[str, str], now: Part) -> list[Difference]:
     """Where a part differs from what was recorded when it was released, and from what it has to be anyway.
 

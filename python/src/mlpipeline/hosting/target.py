@@ -287,6 +287,13 @@ class HostTarget:
         del right
         return None
 
+    def remember(self, note: str) -> None:
+        """Where workers share one folder of state, that is where it is."""
+        del note
+
+    def remembered(self) -> str:
+        return ""
+
     def retire(self, colour: Colour) -> None:
         """Waits until nothing is in flight (at most the drain time-out), then ends it."""
         process = self._colours[colour]

@@ -1,5 +1,5 @@
-"""``nightly``: looks for drift and decay, decides whether to retrain, compares what runs with what was released, and removes
-what is old. It starts no training itself."""
+"""``nightly``: makes a release safe that lost its worker, looks for drift and decay, decides whether to retrain, compares what
+runs with what was released, and removes what is old. It starts no training itself."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime
 from mlpipeline.core.drift import Look, Outcome, apart, due
 from mlpipeline.core.release import Standing
 from mlpipeline.core.verdict import Verdict, worst
+from mlpipeline.errors import MlpipelineError
 from mlpipeline.record.journal import Journal
 from mlpipeline.record.ledger import Entry
 from mlpipeline.record.result import Reason, Result
@@ -28,9 +29,10 @@ def run(context: Context) -> Result:
     released.
     """
     started = context.clock.monotonic()
+    resumed = _resumed(context)
     state = Journal(context.places.journal).read()
     found = looks(context, state.champion) if state.champion else {}
-    reasons = [*_reasons(found), *_nothing(context, state.champion, found)]
+    reasons = [*_reasons(found), *_nothing(context, state.champion, found), *resumed]
     runs = _as_released(context)
     reasons = [*runs, *reasons] if any(reason.verdict is not Verdict.PASS for reason in runs) else [*reasons, *runs]
     why = _why(context, state.champion, found)
@@ -59,6 +61,20 @@ def run(context: Context) -> Result:
             "pruned": pruned.evidence(),
         },
     )
+
+
+def _resumed(context: Context) -> list[Reason]:
+    """What became of a release that was under way; nothing where that is left to others."""
+    silence = float(context.config.nightly.if_silent_for)
+    if not silence or Journal(context.places.journal).read().release is None:
+        return []
+    from mlpipeline.verbs import resume
+
+    try:
+        done = resume.run(context, if_silent_for=f"{silence:g}s")
+    except MlpipelineError as fault:
+        return [Reason("nightly.resume", Verdict.INCONCLUSIVE, f"a release is under way and could not be resumed: {fault.what}")]
+    return [Reason("nightly.resume", done.verdict, f"a release was under way: {done.summary}")]
 
 
 def earlier(entries: Sequence[Entry], champion: str) -> list[Look]:

@@ -9,7 +9,7 @@ import msgspec
 
 from mlpipeline.config import rollout_plan
 from mlpipeline.config.rollout_plan import cohorts
-from mlpipeline.core.adopting import adopted
+from mlpipeline.core.adopting import adopted, kept_in, note_of
 from mlpipeline.core.container import ContainerImage
 from mlpipeline.core.release import (
     Conclude,
@@ -74,6 +74,7 @@ class Releasing:
         self._cohorts = cohorts(context.config.rollout)
         self.state = self._journal.read() if self._journal.exists() else self._adopted()
         self._told_found = False
+        self._noted = ""
 
     @property
     def release(self) -> Release | None:
@@ -96,11 +97,7 @@ class Releasing:
             return State()
         if not now.deployed:
             return State()
-        champion = ""
-        with suppress(EnvironmentFault):
-            for entry in self._context.ledger.read():
-                champion = entry.facts.get({"settled": "digest", "rolled-back": "to"}.get(entry.event, ""), champion)
-        found = adopted(now, champion)
+        found = state_without_journal(self._context, now)
         if found.champion is not None:
             self._context.console.say("there is no journal of this service here; what the target and the ledger say counts")
         return found
@@ -121,6 +118,7 @@ class Releasing:
         done = Done()
         for effect in step.effects:
             done = self._carry_out(effect, done)
+        self._tell_target()
         return done
 
     def finish_return(self) -> None:
@@ -163,6 +161,16 @@ class Releasing:
 
     def _write(self, state: State) -> None:
         self.state = self._journal.write(state, token=self._token)
+
+    def _tell_target(self) -> None:
+        """For a worker that has no journal. Where it cannot be told now, the next verb does."""
+        note = note_of(self.state)
+        if note == self._noted:
+            return
+        with suppress(EnvironmentFault):
+            if self.target.remembered() != note:
+                self.target.remember(note)
+            self._noted = note
 
     def _carry_out(self, effect: Effect, done: Done) -> Done:
         if isinstance(effect, WatchStage | Conclude):
@@ -273,6 +281,17 @@ def artifact(released: Version) -> Artifact:
         run=released.run,
         image=released.image,
     )
+
+
+def state_without_journal(context: Context, now: Seen) -> State:
+    """What the target says, and the ledger where it can be read."""
+    champion, known = "", ""
+    with suppress(EnvironmentFault):
+        known = context.world.target().remembered()
+    with suppress(EnvironmentFault):
+        for entry in context.ledger.read():
+            champion = entry.facts.get({"settled": "digest", "rolled-back": "to"}.get(entry.event, ""), champion)
+    return adopted(now, champion, kept_in(known))
 
 
 def live_facts(now: Seen) -> dict[str, str]:

@@ -16,7 +16,7 @@ from mlpipeline.record.lease import MAKING, TRAFFIC, Holder, Right, holder
 from mlpipeline.record.result import Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
-from mlpipeline.verbs.releasing import seen
+from mlpipeline.verbs.releasing import seen, state_without_journal
 
 
 class ColourStatus(msgspec.Struct, frozen=True):
@@ -77,6 +77,9 @@ class Status(msgspec.Struct, frozen=True):
         if self.fault:
             found.append(f"  journal     {self.fault}")
         found.extend(self._release_lines())
+        if self.state.previous is not None and self.state.release is None:
+            before = self.state.previous
+            found.append(f"  before      version {before.model_version or '-'}, {before.digest[:19]}: a rollback returns to it")
         for digest, why in self.state.quarantined.items():
             commit = f", commit {why.source.commit[:12]}" if why.source else ""
             found.append(f"  quarantined {digest[:19]} (version {why.model_version or '-'}{commit}): {why.reason}")
@@ -123,8 +126,8 @@ class Status(msgspec.Struct, frozen=True):
 
 def run(context: Context, run: Run | None = None) -> Status:
     """Reads the target, the journal, both leases and the results of a run, the newest unless one is named."""
-    state, fault = _known(context)
     observed, router = _observe(context)
+    state, fault = _known(context, observed)
     latest = run or context.runs.latest()
     return Status(
         service=context.config.service,
@@ -142,10 +145,14 @@ def run(context: Context, run: Run | None = None) -> Status:
     )
 
 
-def _known(context: Context) -> tuple[State, str]:
-    """What the journal says; who is live is the target's word, and must be told without it."""
+def _known(context: Context, observed: Observed) -> tuple[State, str]:
+    """What the journal says; who is live is the target's word, and must be told without it. Where there is no journal, what the
+    target and the ledger make of a release."""
+    journal = Journal(context.places.journal)
+    if observed.colours and not journal.exists():
+        return state_without_journal(context, seen(observed)), ""
     try:
-        return Journal(context.places.journal).read(), ""
+        return journal.read(), ""
     except EnvironmentFault as fault:
         return State(), f"{fault.what}: {fault.facts['journal']}"
 

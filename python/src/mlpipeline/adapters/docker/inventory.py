@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from typing import Any
 
 from mlpipeline.adapters.docker.engine import Engine
 from mlpipeline.core import container as labels
-from mlpipeline.core.inventory import ABSENT, Part
+from mlpipeline.core.inventory import ABSENT, Part, concealed
 
 _OURS = "a container of mlpipeline"
 _LIMITS = {
@@ -34,7 +33,7 @@ def container_part(engine: Engine, found: Mapping[str, Any]) -> Part:
         "image": image,
         "command": " ".join([*(config.get("Entrypoint") or ()), *_without_port(config.get("Cmd") or ())]),
         "user": str(config.get("User") or "root"),
-        "environment": ", ".join(sorted(_concealed(text) for text in config.get("Env") or ())),
+        "environment": ", ".join(sorted(concealed(*text.partition("=")[::2]) for text in config.get("Env") or ())),
         "devices": str(host.get("DeviceRequests") or ABSENT),
         "capabilities": f"dropped {_listed(host.get('CapDrop'))}, added {_listed(host.get('CapAdd'))}",
         "security": _listed(host.get("SecurityOpt")),
@@ -89,12 +88,6 @@ def _updates(engine: Engine, found: Mapping[str, Any]) -> list[str]:
 def _without_port(words: Sequence[str]) -> list[str]:
     """On the host's network the port is another one after each start."""
     return [word for before, word in zip(["", *words], words, strict=False) if "--port" not in {before, word}]
-
-
-def _concealed(text: str) -> str:
-    """A variable without its value, which may be a secret, but telling whether it is the same."""
-    name, _, value = text.partition("=")
-    return f"{name}#{sha256(value.encode()).hexdigest()[:12]}"
 
 
 def _listed(values: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from mlpipeline.adapters.kubernetes.api import Cluster, Conflict, Object
+from mlpipeline.adapters.kubernetes.inventory import changed_by, deployment_facts, instance_of
 from mlpipeline.adapters.kubernetes.objects import Owned
 from mlpipeline.adapters.kubernetes.planning import refuse_to_take
 from mlpipeline.adapters.kubernetes.pods import Pods, Trouble
@@ -205,13 +206,17 @@ class ColourDeployment:
         }
 
     def part(self) -> Part:
-        """How it runs, against what it was told."""
+        """How it runs, and what its pods are made of. Their number is compared where no autoscaler has it."""
         found, pods = self._found(), self._pods.staying()
-        wanted = str((found or {}).get("spec", {}).get("replicas", 0))
-        return Part(
-            {"pods": str(len(pods)), "ready": str(sum(self._pods.ready(pod) for pod in pods))},
-            {"pods": wanted, "ready": wanted},
-        )
+        told = (found or {}).get("spec", {})
+        wanted = str(told.get("replicas", 0))
+        facts = {"pods": str(len(pods)), "ready": str(sum(self._pods.ready(pod) for pod in pods))}
+        if found is None:
+            return Part(facts, {"pods": wanted, "ready": wanted})
+        facts |= deployment_facts(found, CONTAINER)
+        if self._scaled_by_others() is None:
+            facts["replicas"] = wanted
+        return Part(facts, {"pods": wanted, "ready": wanted}, changed_by(found), instance_of(found))
 
     def _answers_key(self) -> str:
         """That of what stands here, so that a Deployment that is applied again stays as it is; else a new one."""

@@ -1,4 +1,5 @@
-"""The fencing token beside what a router was told: who holds the service later has the last word."""
+"""What stands beside what a router was told: the fencing token, by which who holds the service later has the last word, and a
+note for workers that have nothing but the cluster."""
 
 from __future__ import annotations
 
@@ -9,6 +10,14 @@ from mlpipeline.errors import Held
 
 TOKEN = "mlpipeline.token"
 """Annotation of what a router was told: the fencing token of whoever wrote last."""
+
+NOTE = "mlpipeline.note"
+"""Annotation beside it: what the last worker wanted another one to know."""
+
+
+def note_of(found: Mapping[str, Any] | None) -> str:
+    """Empty when there is none."""
+    return str((found["metadata"].get("annotations") or {}).get(NOTE, "")) if found else ""
 
 
 def latest_of(found: Mapping[str, Any] | None) -> int:

@@ -15,11 +15,13 @@ from typing import Any
 import msgspec
 
 from mlpipeline.adapters.kubernetes.api import Cluster, Conflict, Object
-from mlpipeline.adapters.kubernetes.fencing import TOKEN, latest_of, refuse_if_taken_over
+from mlpipeline.adapters.kubernetes.fencing import NOTE, TOKEN, latest_of, note_of, refuse_if_taken_over
+from mlpipeline.adapters.kubernetes.inventory import changed_by, deployment_facts, instance_of
 from mlpipeline.adapters.kubernetes.objects import Owned
 from mlpipeline.adapters.kubernetes.pods import Pods
 from mlpipeline.adapters.kubernetes.specification import router_pods
 from mlpipeline.config.sections.target import Kubernetes
+from mlpipeline.core import container as labels
 from mlpipeline.core import envoy_files as files
 from mlpipeline.core import kubernetes_objects as objects
 from mlpipeline.core.envoy_failover import Backup
@@ -209,15 +211,29 @@ class EnvoyDeployment:
         ordered, pods = self.ordered(), self._running()
         following = sum(self._admin(pod).applied() == ordered for pod in pods)
         wanted = str(self._settings.router_replicas)
-        return Part(
-            {"state": "up" if pods else "down", "pods": str(len(pods)), "pods that follow the plan": str(following)},
-            {"state": "up", "pods": wanted, "pods that follow the plan": wanted},
-        )
+        facts = {"state": "up" if pods else "down", "pods": str(len(pods)), "pods that follow the plan": str(following)}
+        due = {"state": "up", "pods": wanted, "pods that follow the plan": wanted}
+        deployment, service = self._owned.read("Deployment", self._names.router), self._owned.read("Service", self._names.active)
+        if deployment is None or service is None:
+            return Part(facts, due)
+        facts |= deployment_facts(deployment, ROUTER_CONTAINER)
+        facts["users reach"] = _pairs(service["spec"].get("selector") or {})
+        due["users reach"] = _pairs({labels.SERVICE: self._service, labels.ROLE: ROUTER})
+        who = dict.fromkeys((changed_by(deployment), changed_by(service, "selector")))
+        return Part(facts, due, "; ".join(who), instance_of(deployment))
 
     def stamp(self, token: int) -> None:
         """Makes every write that an earlier holder of the service still has in hand impossible."""
         if self._files() is not None:
             self._write(lambda data: data, token)
+
+    def remember(self, note: str) -> None:
+        """Beside the route file, as long as there is one."""
+        if self._files() is not None:
+            self._write(lambda data: data, note=note)
+
+    def remembered(self) -> str:
+        return note_of(self._files())
 
     def latest_token(self) -> int:
         """Of whoever wrote last."""
@@ -237,7 +253,9 @@ class EnvoyDeployment:
         found = self._owned.read("ConfigMap", self._names.router)
         return None if found is None else {**found, "data": found.get("data") or {}}
 
-    def _write(self, change: Callable[[dict[str, str]], dict[str, str]], token: int | None = None) -> dict[str, str]:
+    def _write(
+        self, change: Callable[[dict[str, str]], dict[str, str]], token: int | None = None, note: str = ""
+    ) -> dict[str, str]:
         """Compare and swap: only over the version that was read, and never over the word of a later holder of the service.
 
         Returns what was told before.
@@ -251,7 +269,7 @@ class EnvoyDeployment:
             annotations = dict(metadata.get("annotations") or {})
             latest = refuse_if_taken_over(annotations, token, f"ConfigMap {self._names.router}")
             metadata = {name: value for name, value in metadata.items() if name != "managedFields"}
-            metadata["annotations"] = {**annotations, TOKEN: str(max(token, latest))}
+            metadata["annotations"] = {**annotations, TOKEN: str(max(token, latest)), NOTE: note or note_of(found)}
             data = {**msgspec.convert(wanted["data"], dict[str, str]), **change(self._ready_to_start(before))}
             new = {**wanted, "metadata": metadata, "data": data}
             with suppress(Conflict):
@@ -350,6 +368,10 @@ class EnvoyDeployment:
             likely="the cluster is overloaded, or a network policy keeps the router from its colours",
             tries=("run the same command again: nothing was lost",),
         )
+
+
+def _pairs(selector: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={text}" for name, text in sorted(selector.items()))
 
 
 def _text(content: Mapping[str, object]) -> str:

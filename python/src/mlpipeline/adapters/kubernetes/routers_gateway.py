@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from mlpipeline.adapters.kubernetes.api import Cluster, Object, UnknownKind
-from mlpipeline.adapters.kubernetes.routers_object import ObjectRouter, changed_by
+from mlpipeline.adapters.kubernetes.inventory import changed_by
+from mlpipeline.adapters.kubernetes.routers_object import ObjectRouter
 from mlpipeline.config.sections.target import Kubernetes
 from mlpipeline.core.envoy_files import Address
 from mlpipeline.core.kubernetes_routes import Parent, http_route, plan_of

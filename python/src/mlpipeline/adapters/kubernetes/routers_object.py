@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import msgspec
 
 from mlpipeline.adapters.kubernetes.api import Cluster, Conflict, Object
-from mlpipeline.adapters.kubernetes.fencing import TOKEN, latest_of, refuse_if_taken_over
+from mlpipeline.adapters.kubernetes.fencing import NOTE, TOKEN, latest_of, note_of, refuse_if_taken_over
+from mlpipeline.adapters.kubernetes.inventory import changed_by
 from mlpipeline.adapters.kubernetes.objects import Owned
 from mlpipeline.adapters.kubernetes.pod_counts import PodCounts
 from mlpipeline.config.sections.target import Kubernetes
@@ -91,6 +92,15 @@ class ObjectRouter(ABC):
         if plan is not None:
             self._write(plan, token)
 
+    def remember(self, note: str) -> None:
+        """Beside the plan, as long as there is one."""
+        plan = self.ordered()
+        if plan is not None:
+            self._write(plan, note=note)
+
+    def remembered(self) -> str:
+        return note_of(self._found())
+
     def latest_token(self) -> int:
         """Of whoever wrote last."""
         return latest_of(self._found())
@@ -110,14 +120,15 @@ class ObjectRouter(ABC):
     def _wanted(self, plan: TrafficPlan, found: Object | None, annotations: Mapping[str, str]) -> Mapping[str, Any]:
         """The object of a plan."""
 
-    def _write(self, plan: TrafficPlan, token: int | None = None) -> Object:
+    def _write(self, plan: TrafficPlan, token: int | None = None, note: str = "") -> Object:
         """Compare and swap: only over the version that was read, and never over the word of a later holder."""
         token = self._token() if token is None else token
         for _ in range(CONFLICTS):
             found = self._found()
             before = (found or {"metadata": {}})["metadata"].get("annotations") or {}
             latest = refuse_if_taken_over(before, token, f"{self.kind} {self._names.active}")
-            wanted = self._wanted(plan, found, {PLAN: encoded(plan), TOKEN: str(max(token, latest))})
+            told = {PLAN: encoded(plan), TOKEN: str(max(token, latest)), NOTE: note or note_of(found)}
+            wanted = self._wanted(plan, found, told)
             metadata = msgspec.convert(wanted["metadata"], dict[str, Any])
             if found is not None:
                 metadata["resourceVersion"] = found["metadata"]["resourceVersion"]
@@ -130,11 +141,3 @@ class ObjectRouter(ABC):
             facts={self.kind: self._names.active, "namespace": self._cluster.namespace},
             tries=(f"kubectl get {self.kind.lower()} {self._names.active} --show-managed-fields -o yaml", "mlpipeline status"),
         )
-
-
-def changed_by(found: Object, field: str) -> str:
-    """Who changed a field of the specification last, and when, as the cluster itself notes it."""
-    for entry in found["metadata"].get("managedFields") or ():
-        if f"f:{field}" in (entry.get("fieldsV1") or {}).get("f:spec", {}):
-            return f"{entry.get('manager', 'somebody')}, {entry.get('time', '')}"
-    return ""

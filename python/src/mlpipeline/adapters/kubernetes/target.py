@@ -112,6 +112,13 @@ class KubernetesTarget(HostTarget):
         """Who holds the service, whatever machine it is on."""
         return self._leases[right].holder()
 
+    def remember(self, note: str) -> None:
+        self._fence()
+        self._envoy.remember(note)
+
+    def remembered(self) -> str:
+        return self._envoy.remembered()
+
     def shutdown(self) -> None:
         """Removes every object of this service, its leases when this worker gives them back; requests in flight are lost."""
         self._fence()

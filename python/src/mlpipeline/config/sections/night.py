@@ -91,6 +91,9 @@ class Nightly(Section, frozen=True):
     of: Positive = 3
     apart: Duration = Duration(12 * 3600)
     """Looks closer together than this count as one, the newest: a build that is run again is no second night."""
+    if_silent_for: Duration = Duration(0)
+    """A release that nobody is at any more is made safe first, as by ``mlpipeline resume --if-silent-for``, after a watch of this
+    length; 0: it is left as it is."""
     data: DataDrift = DataDrift()
     live: LiveDrift = LiveDrift()
     accuracy: Decay = Decay()
