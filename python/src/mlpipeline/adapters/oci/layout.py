@@ -62,7 +62,8 @@ def write_layout(image: Image, folder: Path, name: str, annotations: Mapping[str
 
 
 def borrowed_layout(image: Image, folder: Path) -> None:
-    """An OCI layout of one image for a look into it: what lies in files already is only linked to.
+    """An OCI layout of one image for a look into it. A file of the same disk gets another name there and is not copied; no symbolic
+    links, which programs that read layouts refuse.
 
     Raises EnvironmentFault when the disk is full.
     """
@@ -71,10 +72,10 @@ def borrowed_layout(image: Image, folder: Path) -> None:
         blobs.mkdir(parents=True)
         for blob in (*image.blobs, image.config_blob, image.manifest_blob):
             place = blobs / blob.descriptor.digest.removeprefix("sha256:")
-            if isinstance(blob, FileBlob) and blob.whole and not place.exists():
-                place.symlink_to(blob.file.resolve())
-            else:
-                put(blobs, blob)
+            if isinstance(blob, FileBlob) and blob.whole:
+                with contextlib.suppress(OSError):
+                    os.link(blob.file, place)
+            put(blobs, blob)
         (folder / "oci-layout").write_bytes(_VERSION)
         (folder / "index.json").write_bytes(_index_bytes([image.descriptor]))
 

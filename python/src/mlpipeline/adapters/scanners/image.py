@@ -77,6 +77,8 @@ def _alone(layout: Path, digest: str, folder: Path) -> Path:
         raise NotRun(f"{layout} is no OCI layout") from error
     if len(listed) != 1:
         raise NotRun(f"the image is not in {layout} any more" if digest else f"there are {len(listed)} images in {layout}")
+    if len(index["manifests"]) == 1:
+        return layout
     folder.mkdir()
     (folder / "oci-layout").write_bytes(b'{"imageLayoutVersion": "1.0.0"}')
     (folder / "index.json").write_bytes(msgspec.json.encode({**index, "manifests": listed}))
@@ -86,7 +88,7 @@ def _alone(layout: Path, digest: str, folder: Path) -> Path:
 
 def _trivy(program: str, scanned: Scanned, empty: Path, kind: str, subject: str) -> Scan:
     what = [subject] if kind == "reference" else ["--input", subject]
-    fixed = ["image", "--quiet", "--format", "json", "--scanners", "vuln", "--list-all-pkgs"]
+    fixed = ["image", "--no-progress", "--format", "json", "--scanners", "vuln", "--list-all-pkgs"]
     said = _decoded(_asked([program, *fixed, *what], scanned, empty), "trivy")
     results = said.get("Results") or []
     packages = sum(len(result.get("Packages") or ()) for result in results)
@@ -108,7 +110,7 @@ def _grype(program: str, scanned: Scanned, empty: Path, kind: str, subject: str)
     listed = empty.with_name("packages.json")
     # Its own form names what was found alone; the other one what was looked at.
     formats = ["--output", "json", "--output", f"cyclonedx-json={listed}"]
-    said = _decoded(_asked([program, "--quiet", *formats, f"{source}{subject}"], scanned, empty), "grype")
+    said = _decoded(_asked([program, *formats, f"{source}{subject}"], scanned, empty), "grype")
     findings = [
         Finding(
             str(one["vulnerability"]["id"]),
