@@ -12,6 +12,7 @@ from mlpipeline.adapters.prometheus import PrometheusSource
 from mlpipeline.clock import SystemClock
 from mlpipeline.config.sections.rollout import Rollout
 from mlpipeline.config.sections.verification import (
+    AccuracyRule,
     Condition,
     DisagreementRule,
     LatencyRule,
@@ -122,6 +123,28 @@ def test_too_little_traffic_for_any_verdict_is_said_with_the_numbers_and_is_no_f
 def test_a_champion_that_has_predicted_nothing_yet_is_no_fault(make: Make) -> None:
     found = doctor_verify.traffic(make(predictions=PredictionsRule(enabled=True)))
     assert isinstance(found, Note) and "predicted no class and no number yet" in found.text
+
+
+LATE = {"labelled_query": 'sum(labelled{colour="{{colour}}"})', "wrong_query": 'sum(wrong{colour="{{colour}}")'}
+
+
+def test_a_wrong_query_of_late_labels_is_found_before_traffic_moves(make: Make) -> None:
+    with pytest.raises(ConfigurationError, match="cannot run this query: sum\\(wrong"):
+        doctor_verify.queries(make(accuracy=AccuracyRule(enabled=True, **LATE)))
+
+
+def test_late_labels_that_cannot_be_joined_are_found_before_traffic_moves(make: Make) -> None:
+    rule = AccuracyRule(enabled=True, predictions="answers.csv", labels="labels.csv")
+    context = make(accuracy=rule)
+    context.project.mkdir(exist_ok=True)
+    with pytest.raises(ConfigurationError, match="the predictions do not exist"):
+        doctor_verify.labels(context)
+    (context.project / "answers.csv").write_text("request_id,colour,prediction\n1,blue,a\n")
+    (context.project / "labels.csv").write_text("request_id,outcome\n1,a\n")
+    with pytest.raises(ConfigurationError, match="no column 'label'"):
+        doctor_verify.labels(context)
+    (context.project / "labels.csv").write_text("request_id,label\n1,a\n")
+    assert "can be joined" in str(doctor_verify.labels(context))
 
 
 def test_a_champion_that_keeps_no_answers_is_told_before_the_release(make: Make) -> None:

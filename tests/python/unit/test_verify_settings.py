@@ -53,7 +53,11 @@ def test_a_score_that_would_mean_nothing_is_a_configuration_error(score: ScoreRu
     [
         (Verify(login=PrometheusLogin(password="$WORD")), "a password but no user"),
         (Verify(tls=PrometheusTls(key="own.key")), "a key but no certificate"),
-        (Verify(accuracy=AccuracyRule(enabled=True, wrong_query="x")), "needs both"),
+        (Verify(accuracy=AccuracyRule(enabled=True, wrong_query='x{colour="{{colour}}"}')), "needs both"),
+        (
+            Verify(accuracy=AccuracyRule(enabled=True, wrong_query="x", labelled_query='y{colour="{{colour}}"}')),
+            "wrong_query does not name {{colour}}",
+        ),
         (Verify(accuracy=AccuracyRule(enabled=True)), "needs either"),
         (Verify(export=VerdictExport(textfile="verdict.txt")), "end in .prom"),
         (Verify(export=VerdictExport(pushgateway="pushgateway:9091")), "not an address"),

@@ -73,6 +73,8 @@ def _checks(context: Context) -> Iterator[tuple[str, Check]]:
     yield "traffic", _traffic
     if context.config.verify.disagreement.enabled:
         yield "answers", _answers
+    if context.config.verify.accuracy.enabled:
+        yield "labels", _labels
     yield "router", _router
     if context.config.target.kind == "docker":
         yield "engine", _engine
@@ -228,6 +230,12 @@ def _answers(context: Context) -> str | Note:
     from mlpipeline.verbs.doctor_verify import answers
 
     return answers(context)
+
+
+def _labels(context: Context) -> str | Note:
+    from mlpipeline.verbs.doctor_verify import labels
+
+    return labels(context)
 
 
 def _files(context: Context) -> str | Note:

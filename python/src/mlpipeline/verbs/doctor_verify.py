@@ -16,6 +16,7 @@ from mlpipeline.ports import MetricSource
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.findings import Note
+from mlpipeline.verbs.late_labels import LateLabels
 from mlpipeline.verbs.looking import Reader, Roles, sources
 from mlpipeline.verbs.verify_conditions import asked, conditions
 from mlpipeline.verbs.verify_planning import stages, unfinished
@@ -39,7 +40,8 @@ def queries(context: Context) -> str:
     """
     texts = asked(context.config)
     verify = context.config.verify
-    if not _standing(context) and not (conditions(context.config, _ROLES) or verify.score.metrics):
+    own = conditions(context.config, _ROLES) or verify.score.metrics or verify.accuracy.wrong_query
+    if not own and not _standing(context):
         from mlpipeline.hosting.scraper import find_prometheus
 
         # queries of ours alone, which need no reading
@@ -112,6 +114,21 @@ def traffic(context: Context) -> str | Note:
             "release when there are users, or give the stages of rollout more time"
         )
     return "; ".join(reason.summary for reason in reasons) or "no metric is compared"
+
+
+def labels(context: Context) -> str | Note:
+    """Whether predictions and their late labels can be joined. Raises ConfigurationError for a column or table that is not there;
+    before the first release nobody predicted anything, so that missing files are no fault then."""
+    rule = context.config.verify.accuracy
+    if not rule.predictions:
+        return "late labels are counted by queries"
+    try:
+        LateLabels(context, _ROLES, None, context.clock.now().timestamp()).check()
+    except ConfigurationError as error:
+        if _champion(context) is not None:
+            raise
+        return Note(f"{error.what}; before the first release that may be as it should be")
+    return f"{rule.predictions} and its labels can be joined"
 
 
 def answers(context: Context) -> str | Note:

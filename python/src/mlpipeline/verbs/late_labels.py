@@ -18,10 +18,11 @@ class LateLabels:
     """Counts answers whose label arrived since the last call, and how many of these were wrong.
 
     Args:
+        source: None where the labels stand in files or tables.
         since: Unix seconds; answers given before are left out where the time of an answer is known.
     """
 
-    def __init__(self, context: Context, roles: Roles, source: MetricSource, since: float) -> None:
+    def __init__(self, context: Context, roles: Roles, source: MetricSource | None, since: float) -> None:
         self._context, self._roles, self._source, self._since = context, roles, source, since
         self._rule: AccuracyRule = context.config.verify.accuracy
         self._before: _Totals | None = None
@@ -88,6 +89,7 @@ class LateLabels:
 
     def _number(self, query: str, colour: str) -> int:
         text = query.replace("{{service}}", self._context.config.service).replace("{{colour}}", colour)
+        assert self._source is not None  # noqa: S101 - whoever has queries has a source
         found = self._source.instant(text)
         if len(found) > 1 or any(not isfinite(sample.value) for sample in found):
             raise EnvironmentFault("a query of verify.accuracy has no one number as answer", facts={"query": text})

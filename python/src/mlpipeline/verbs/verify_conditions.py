@@ -35,7 +35,10 @@ def asked(config: Config) -> tuple[str, ...]:
     plan = score_of(config, roles)
     scored = (query for metric in plan.metrics for query in metric.queries) if plan else ()
     selectors = queries(config.service, config.verify.pack, predictions=config.verify.predictions.enabled).values()
-    return (*selectors, *(condition.query for condition in conditions(config, roles)), *scored)
+    accuracy = config.verify.accuracy
+    counted = (accuracy.labelled_query, accuracy.wrong_query) if accuracy.enabled and accuracy.wrong_query else ()
+    late = (query.replace("{{service}}", config.service).replace("{{colour}}", str(roles.candidate)) for query in counted)
+    return (*selectors, *(condition.query for condition in conditions(config, roles)), *scored, *late)
 
 
 def score_of(config: Config, roles: Roles) -> ScorePlan | None:

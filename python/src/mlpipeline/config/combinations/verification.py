@@ -77,6 +77,14 @@ def _answers(config: Config) -> Iterator[Problem]:
             "verify.accuracy needs either predictions, with labels, or labelled_query and wrong_query",
             example="accuracy:\n  predictions: answers/*.parquet\n  labels: labels.parquet",
         )
+    for name in ("labelled_query", "wrong_query") if accuracy.enabled else ():
+        query = getattr(accuracy, name)
+        if query and "{{colour}}" not in query:
+            yield Problem(
+                ("verify", "accuracy", name),
+                f"verify.accuracy.{name} does not name {{{{colour}}}}, so candidate and champion would get the same answer",
+                example=f'{name}: sum(labelled_total{{colour="{{{{colour}}}}"}})',
+            )
 
 
 def _prometheus(verify: Verify) -> Iterator[Problem]:
