@@ -19,6 +19,7 @@ VERDICTS = {
     "taken-back-late": Verdict.FAIL,
     "taken-back-late-by-rules-2": Verdict.FAIL,
     "taken-back-late-by-rules-3": Verdict.FAIL,
+    "taken-back-late-by-rules-4": Verdict.FAIL,
 }
 
 

@@ -86,21 +86,22 @@ def test_one_tick_is_as_the_formula_says() -> None:
     p = 1.1 * 110 / (1.1 * 110 + 100)
     v, surplus = p * (1 - p), (8 - 13 * p) / (13 * p * (1 - p))
     over = under = 0.0
-    for deviation, _, weight in paired._WANDER:
+    for deviation, _, weight in paired.RULES_4.wander:
         for clumping in paired._CLUMPING:
             variance = deviation**2 + clumping / (13 * v)
             null = weight * exp(-(surplus**2) / variance / 2) / sqrt(variance)
             under += null
-            over += null * sum(part * exp((surplus * shift - shift**2 / 2) / variance) for shift, part in paired._SHIFTS)
+            over += null * sum(part * exp((surplus * shift - shift**2 / 2) / variance) for shift, part in paired.RULES_4.shifts)
     expected = over / under
     bank = PairedBank([1.1])
     bank.add([tick])
-    whole = paired._WHOLE
+    whole = paired.RULES_4.whole
     assert exp(bank.log_e[0]) == pytest.approx((whole + (1 - whole) / 2) * expected + (1 - whole) / 2)
 
 
 def test_weights_are_of_one_whole() -> None:
-    assert sum(weight for _, weight in paired._SHIFTS) == pytest.approx(1)
+    for weights in (paired.RULES_3, paired.RULES_4):
+        assert sum(weight for _, weight in weights.shifts) == pytest.approx(1)
     assert PairedBank([1.1]).log_e == pytest.approx([0.0])
 
 

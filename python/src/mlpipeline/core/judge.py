@@ -38,7 +38,7 @@ from mlpipeline.core.weighted_score import Sampled, Score, ScorePlan, check, sco
 PASS_ERROR = 0.05
 """Probability of passing a metric early although its harm is at the margin."""
 INTERVAL_CONFIDENCE = 0.95
-RULES: Literal[3] = 3
+RULES: Literal[4] = 4
 """The rules of today, for new plans."""
 EFFECT = 1.1
 """Ratio up to which a candidate counts as no worse: a tenth more is no reason to take a release back."""
@@ -88,7 +88,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     score: ScorePlan | None = None
     disagreement: DisagreementPlan | None = None
     """Whether answers to mirrored requests are compared."""
-    rules: Literal[1, 2, 3] = 1
+    rules: Literal[1, 2, 3, 4] = 1
     """Which tests judge, see :mod:`mlpipeline.core.rules`; 1 for evidence that names none."""
 
 

@@ -22,7 +22,7 @@ roughness, and for traffic that no model describes, the bound is measured by ``b
 
 * innovations are cut at ``_CUT`` deviations, for the evidence as for the filter, and count to the null as Huber's likelihood
   does: no burst decides;
-* a tick weighs at most as ``0.5 + 1.5 * (events of the usual tick)`` events would: where events are few, a clump of them is one;
+* a tick weighs little more than the usual one (``Weights.usual``): where events are few, a clump of them is one;
 * with a share below one half a sum of few events is skewed upwards. Its penalty is the cumulant of the binomial,
   ``K (log(1 - p + p e^t) - p t)`` with ``t`` the weight of one event, where that is greater than the square (Chernoff);
 * rough hypotheses weigh enough to explain a passing shift, which costs detection within the first minutes.
@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlpipeline.core.sequential import Tick, log_mean
 
@@ -41,60 +41,89 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 10.0
 """Of a tick whose length is not told."""
-_WANDER = ((0.0, 20.0, 1.0), (0.25, 20.0, 1.0), (0.5, 20.0, 0.65), (0.25, 95.0, 0.45), (0.5, 95.0, 0.2))
-"""Deviation, memory in seconds, weight."""
 _CLUMPING = (1.0, 2.0, 4.0)
-_SHIFTS = ((0.2, 0.15), (0.35, 0.35), (0.6, 0.2), (1.1, 0.15), (1.8, 0.15))
-"""In units of the logarithm of the rate ratio, as far as that is small; and their weights."""
-_WHOLE = 0.8
 _CUT = 2.7
-_BELIEVED = 2.0
-"""Deviations beyond which no wander is assumed. With it a candidate without an event never has evidence against it: its surplus
-``-1 / (1 - p)`` then is below any wander."""
-_USUAL = 1.5
 _STEEPEST = 5.0
+
+
+class Weights(NamedTuple):
+    """What is thought possible before the first tick, and how likely.
+
+    Args:
+        wander: Deviation, memory in seconds, weight.
+        shifts: In units of the logarithm of the rate ratio, as far as that is small; and their weights.
+        believed: Deviations beyond which no wander is assumed. With it a candidate without an event never has evidence against
+            it: its surplus ``-1 / (1 - p)`` then is below any wander.
+        usual: A tick weighs at most as ``0.5 + usual * (events of the usual tick)`` events would.
+        whole: Weight of the test over the whole release; stage ``s`` has ``(1 - whole) / (s (s + 1))``.
+    """
+
+    wander: tuple[tuple[float, float, float], ...]
+    shifts: tuple[tuple[float, float], ...]
+    believed: float
+    usual: float
+    whole: float = 0.8
+
+
+RULES_3 = Weights(
+    wander=((0.0, 20.0, 1.0), (0.25, 20.0, 1.0), (0.5, 20.0, 0.65), (0.25, 95.0, 0.45), (0.5, 95.0, 0.2)),
+    shifts=((0.2, 0.15), (0.35, 0.35), (0.6, 0.2), (1.1, 0.15), (1.8, 0.15)),
+    believed=2.0,
+    usual=1.5,
+)
+"""Nothing here may change: evidence is recorded that was judged by it."""
+_LASTING = ((0.0, 20.0, 1.0), (0.25, 20.0, 1.0), (0.5, 20.0, 1.0), (0.25, 95.0, 0.8), (0.5, 95.0, 0.45))
+RULES_4 = Weights(_LASTING, ((0.2, 0.1), (0.35, 0.3), (0.6, 0.3), (1.1, 0.12), (1.8, 0.18)), believed=1.5, usual=1.2)
+"""More weight on wander that lasts, none of which is believed beyond 1.5 deviations: fewer healthy releases are taken back, and
+blatant harm is told from wander sooner."""
+BLATANT = Weights(_LASTING, ((0.6, 0.2), (1.1, 0.3), (1.8, 0.5)), believed=1.5, usual=1.5)
+"""For harm that is not to wait for the end of a block, see :mod:`mlpipeline.core.blocks`."""
 
 
 class _Track:
     """Evidence of a shift since some moment: what a unit shift does to the filters, and the sums of the likelihood ratios."""
 
-    def __init__(self, tests: int) -> None:
+    def __init__(self, tests: int, roughnesses: int, shifts: int) -> None:
         import numpy as np
 
-        self.response = np.zeros((tests, len(_WANDER) * len(_CLUMPING)))
+        self.response = np.zeros((tests, roughnesses))
         self.score = np.zeros_like(self.response)
         self.information = np.zeros_like(self.response)
-        self.skew = np.zeros((*self.response.shape, len(_SHIFTS)))
+        self.skew = np.zeros((tests, roughnesses, shifts))
 
 
 class PairedBank:
     """Many harm tests side by side, each against "the candidate's rate is at most ``effect`` times the champion's".
 
     As in :class:`mlpipeline.core.sequential.RestartedBank` one test runs over the whole release and one is restarted at each
-    stage; it keeps what was learned about roughness. Weights: 0.8 for the whole, ``0.2 / (s (s + 1))`` for stage ``s``.
+    stage; it keeps what was learned about roughness.
 
     Args:
         effects: Of each test.
+        weights: Of the rules by which is judged.
     """
 
-    def __init__(self, effects: Sequence[float]) -> None:
+    def __init__(self, effects: Sequence[float], weights: Weights = RULES_4) -> None:
         import numpy as np
 
-        tests = len(effects)
-        grid = [(*wander, clumping) for wander in _WANDER for clumping in _CLUMPING]
-        self._deviation, self._memory, weights, self._clumping = np.array(grid).T
-        self._log_weights = np.log(weights / weights.sum())
-        self._shifts, weights = np.array(_SHIFTS).T
-        self._log_shift_weights = np.log(weights * len(_SHIFTS))
-        self._widest = _BELIEVED * self._deviation
+        tests, self._weights = len(effects), weights
+        grid = [(*wander, clumping) for wander in weights.wander for clumping in _CLUMPING]
+        self._deviation, self._memory, likely, self._clumping = np.array(grid).T
+        self._log_weights = np.log(likely / likely.sum())
+        self._shifts, likely = np.array(weights.shifts).T
+        self._log_shift_weights = np.log(likely * len(weights.shifts))
+        self._widest = weights.believed * self._deviation
         self._effects = np.array(effects, float)[:, None]
         self._wander = np.zeros((tests, len(grid)))
         self._variance = np.tile(self._deviation**2, (tests, 1))
         self._log_null = np.zeros((tests, len(grid)))
         self._events, self._ticks = np.zeros((tests, 1)), np.zeros((tests, 1))
         self._tests = tests
-        self._whole, self._stage = _Track(tests), _Track(tests)
+        self._whole, self._stage = self._track(), self._track()
         self._ended: list[NDArray[Any]] = []
+
+    def _track(self) -> _Track:
+        return _Track(self._tests, len(self._deviation), len(self._shifts))
 
     def add(self, ticks: Sequence[Tick], seconds: float = TICK_SECONDS) -> None:
         """Takes in one tick for each test, all of them so many seconds long."""
@@ -126,7 +155,7 @@ class PairedBank:
         events, weighted = k + h, self._effects[rows] * n
         p = weighted / (weighted + m)
         usual = self._events[rows] / self._ticks[rows]
-        noise = self._clumping / (np.minimum(events, 0.5 + _USUAL * usual) * p * (1 - p))
+        noise = self._clumping / (np.minimum(events, 0.5 + self._weights.usual * usual) * p * (1 - p))
         variance = self._variance[rows]
         total = variance + noise
         deviation, gain = np.sqrt(total), variance / total
@@ -159,7 +188,7 @@ class PairedBank:
     def next_stage(self) -> None:
         """Ends the present stage; its evidence is kept."""
         self._ended.append(self._of(self._stage))
-        self._stage = _Track(self._tests)
+        self._stage = self._track()
 
     def _of(self, track: _Track) -> NDArray[Any]:
         import numpy as np
@@ -174,8 +203,8 @@ class PairedBank:
         """Natural logarithm of each e-value so far."""
         import numpy as np
 
-        stages = [*self._ended, self._of(self._stage)]
-        terms = [log(_WHOLE) + self._of(self._whole)]
-        terms += [log((1 - _WHOLE) / (number * (number + 1))) + value for number, value in enumerate(stages, start=1)]
-        terms.append(np.full(self._tests, log((1 - _WHOLE) / (len(stages) + 1))))
+        stages, whole = [*self._ended, self._of(self._stage)], self._weights.whole
+        terms = [log(whole) + self._of(self._whole)]
+        terms += [log((1 - whole) / (number * (number + 1))) + value for number, value in enumerate(stages, start=1)]
+        terms.append(np.full(self._tests, log((1 - whole) / (len(stages) + 1))))
         return log_mean(np.stack(terms, axis=1)) + log(len(terms))

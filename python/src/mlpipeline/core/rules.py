@@ -3,8 +3,9 @@
 1. :mod:`mlpipeline.core.first_rules`: a vote by ticks and a likelihood ratio. Evidence that names no rules.
 2. :mod:`mlpipeline.core.sequential`: ticks vote by their number of effective events.
 3. :mod:`mlpipeline.core.paired`: how much the colours wander against each other is learned while they are compared.
+4. :mod:`mlpipeline.core.blocks`: so on blocks of seconds, however often one looks, and with more weight on wander that lasts.
 
-Nothing that 1 or 2 compute may change. That harm of the margin is excluded is tested as by 2 ever since.
+Nothing that 1, 2 or 3 compute may change. That harm of the margin is excluded is tested as by 2 ever since.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from mlpipeline.core.blocks import BlockedBank
 from mlpipeline.core.first_rules import FirstHarmTest
-from mlpipeline.core.paired import PairedBank
+from mlpipeline.core.paired import RULES_3, PairedBank
 from mlpipeline.core.sequential import (
     EXCLUSION_CAUTION,
+    Calibration,
     HarmBank,
     LevelBank,
     LevelTest,
@@ -80,6 +83,14 @@ class _FirstTests:
         return log_mean_exp([benign, self._level[name].log_e]) if name in self._level else benign
 
 
+def _harm_tests(
+    rules: int, effects: Sequence[float], calibrations: Sequence[Calibration]
+) -> RestartedBank | PairedBank | BlockedBank:
+    if rules == 2:
+        return RestartedBank(effects, calibrations)
+    return PairedBank(effects, RULES_3) if rules == 3 else BlockedBank(effects)
+
+
 class _Tests:
     """The tests of all metrics at once. A class of predictions has those of the other direction too."""
 
@@ -87,7 +98,7 @@ class _Tests:
         self._rows = [*((each, False) for each in metrics), *((each, True) for each in metrics if each.label)]
         calibrations = [each.calibration for each, _ in self._rows]
         effects = [each.effect for each, _ in self._rows]
-        self._harm = RestartedBank(effects, calibrations) if rules == 2 else PairedBank(effects)
+        self._harm = _harm_tests(rules, effects, calibrations)
         self._benign = HarmBank([1 / each.margin for each, _ in self._rows], calibrations, EXCLUSION_CAUTION)
         self._levelled = [each for each in metrics if 0 < each.tolerate < 1]
         self._level = LevelBank([each.tolerate for each in self._levelled])
