@@ -11,7 +11,7 @@ from time import time_ns
 import msgspec
 
 from mlpipeline.core import envoy_files as files
-from mlpipeline.core.envoy_failover import CLUSTER_NAME, NEEDS, Backup
+from mlpipeline.core.envoy_failover import NEEDS, Backup
 from mlpipeline.core.envoy_files import Address
 from mlpipeline.core.inventory import Part
 from mlpipeline.core.traffic import Colour, TrafficPlan
@@ -248,7 +248,7 @@ class Router(ABC):
             self._clock.sleep(0.01)
         facts = self.words(12)
         self.stop(5)
-        raise EnvironmentFault("the router did not start", facts=facts, likely=_likely(facts), tries=("mlpipeline doctor",))
+        raise EnvironmentFault("the router did not start", facts=facts, likely=too_old(facts), tries=("mlpipeline doctor",))
 
     def _until(self, condition: Callable[[], bool], complaint: str, *, give_up: Callable[[], bool] = lambda: False) -> None:
         if until(condition, self._clock, within=CONFIRM_SECONDS, poll=POLL_SECONDS, give_up=give_up):
@@ -270,8 +270,9 @@ class Router(ABC):
             ) from error
 
 
-def _likely(facts: Mapping[str, object]) -> str:
-    if CLUSTER_NAME not in str(facts):
+def too_old(said: Mapping[str, object]) -> str:
+    """What is likely when an Envoy does not start and says this; empty when it is something else."""
+    if "clusters.composite" not in str(said):
         return ""
     return f"this Envoy is older than {NEEDS}: take a newer one, or set target.failover: false"
 

@@ -31,6 +31,7 @@ from mlpipeline.core.kubernetes_places import INSIDE_PORT, ROUTER, ROUTER_CONTAI
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.hosting.envoy_admin import EnvoyAdmin
+from mlpipeline.hosting.router import too_old
 from mlpipeline.hosting.waiting import until
 from mlpipeline.ports import Clock, RouterCounts
 
@@ -314,10 +315,11 @@ class EnvoyDeployment:
             if trouble is not None and trouble.kind in ("ended", "memory"):
                 break
             self._clock.sleep(POLL_SECONDS)
+        facts = {**self.words(12), "events": self._pods.events(self._names.router) or "none"}
         raise EnvironmentFault(
             "the router did not start",
-            facts={**self.words(12), "events": self._pods.events(self._names.router) or "none"},
-            likely="" if trouble is None else trouble.text,
+            facts=facts,
+            likely=too_old(facts) or ("" if trouble is None else trouble.text),
             tries=(f"kubectl describe deployment --namespace {namespace} {self._names.router}", "mlpipeline doctor"),
         )
 
