@@ -62,8 +62,8 @@ def write_layout(image: Image, folder: Path, name: str, annotations: Mapping[str
 
 
 def borrowed_layout(image: Image, folder: Path) -> None:
-    """An OCI layout of one image for a look into it. A file of the same disk gets another name there and is not copied; no symbolic
-    links, which programs that read layouts refuse.
+    """An OCI layout of one image for a look into it. A file of the same disk gets another name there and is not copied; symbolic
+    links are refused by programs that read layouts.
 
     Raises EnvironmentFault when the disk is full.
     """
