@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mlpipeline.core.disagreement import DisagreementPlan, DisagreementState, Join, difference
 from mlpipeline.core.judge import Judge, Look, MetricPlan, Plan, StageEnd
+from mlpipeline.core.traffic import Colour
 from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import EnvironmentFault
+from mlpipeline.hosting.target import HostTarget
 from mlpipeline.serving.answers import LONGEST, Kept, is_direct, is_key
 
 PLAN = Plan(
@@ -153,3 +157,36 @@ def test_answers_are_told_to_this_machine_only_and_never_through_a_router(
 @pytest.mark.parametrize(("key", "given", "known"), [("ab", b"ab", True), ("ab", b"aB", False), ("", b"", False)])
 def test_answers_are_told_elsewhere_by_the_key_alone_and_without_a_key_to_nobody(key: str, given: bytes, known: bool) -> None:
     assert is_key(key, given) is known
+
+
+class Telling:
+    """A colour whose processes say so of their answers."""
+
+    def __init__(self, *told: tuple[int, bytes] | OSError) -> None:
+        self._told = told
+
+    def answers(self) -> list[tuple[int, bytes]]:
+        for one in self._told:
+            if isinstance(one, OSError):
+                raise one
+        return [one for one in self._told if not isinstance(one, OSError)]
+
+
+def told_by(colour: Telling) -> dict[str, str]:
+    nothing: Any = None
+    colours: Any = {Colour.GREEN: colour}
+    return dict(HostTarget(("", 0), nothing, colours, nothing, nothing, drain_timeout=0).answers(Colour.GREEN))
+
+
+def test_the_answers_of_several_processes_are_one_colours_but_for_ids_that_name_two_requests() -> None:
+    assert told_by(Telling((200, b'{"1": "a", "2": "b"}'), (404, b"nothing"), (200, b'{"2": "c", "3": "d", "1": "a"}'))) == {
+        "1": "a",
+        "3": "d",
+    }
+    assert told_by(Telling((404, b"nothing"))) == {}
+
+
+@pytest.mark.parametrize("colour", [Telling(ConnectionError("refused")), Telling((200, b"no JSON"))])
+def test_a_colour_that_cannot_tell_is_named(colour: Telling) -> None:
+    with pytest.raises(EnvironmentFault, match="green does not tell its answers"):
+        told_by(colour)
