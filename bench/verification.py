@@ -30,9 +30,9 @@ import numpy as np
 import oracle
 from scipy import stats
 
+from mlpipeline.core.blocks import BlockedBank
 from mlpipeline.core.disagreement import WEIGHT
 from mlpipeline.core.judge import EFFECT, PASS_ERROR, RULES, Judge, Look, MetricPlan, Plan
-from mlpipeline.core.paired import PairedBank
 from mlpipeline.core.proportions import AboveTest
 from mlpipeline.core.sequential import EXCLUSION_CAUTION, Calibration, HarmBank, calibrate, log_weighted_sum
 from mlpipeline.core.weighted_score import TOLERANCE, relative_change, shift
@@ -100,19 +100,46 @@ def calibrations(history: Counts) -> list[Calibration]:
     return [calibrate([(int(n), int(k)) for n, k in one]) for one in history]
 
 
-def ours(history: Counts, looks: Counts, metrics: int = 1) -> Found:
-    """Of releases with so many metrics each, which follow each other in ``history`` and ``looks``."""
+def ours(history: Counts, looks: Counts, metrics: int = 1, parts: int = 1) -> Found:
+    """Of releases with so many metrics each, which follow each other in ``history`` and ``looks``; so many looks are one tick."""
     del history
-    bank = PairedBank([EFFECT] * len(looks))
+    bank = BlockedBank([EFFECT] * len(looks))
     found: Found = [None] * (len(looks) // metrics)
-    for tick in range(looks.shape[1]):
-        bank.add(looks[:, tick], TICK_SECONDS)
+    for look in range(looks.shape[1]):
+        bank.add(looks[:, look], TICK_SECONDS / parts)
         evidence = np.logaddexp.reduce(bank.log_e.reshape(-1, metrics), axis=1) - log(metrics)
         for run in np.flatnonzero(evidence >= -log(ALPHA)):
-            found[run] = found[run] or tick + 1
-        if tick in STAGE_ENDS:
+            found[run] = found[run] or look // parts + 1
+        if (look + 1) % parts == 0 and look // parts in STAGE_ENDS:
             bank.next_stage()
     return found
+
+
+def divided(rng: np.random.Generator, looks: Counts, parts: int) -> Counts:
+    """The same releases seen in so many looks a tick: each request, and with it its event, falls into one of them by chance."""
+    found = np.repeat(np.zeros_like(looks), parts, axis=1)
+    left = looks.copy()
+    for part in range(parts):
+        for colour in (0, 2):
+            requests, events_left = left[..., colour], left[..., colour + 1]
+            now = rng.binomial(requests, 1 / (parts - part))
+            hits = rng.hypergeometric(events_left, requests - events_left, now)
+            found[:, part::parts, colour], found[:, part::parts, colour + 1] = now, hits
+            left[..., colour], left[..., colour + 1] = requests - now, events_left - hits
+    return found
+
+
+def other_releases(rng: np.random.Generator, runs: int, *, per_second: float, harm: float, memory: float) -> Counts:
+    """Looks of another make: Poisson events whose rate is gamma distributed from tick to tick (shape 4), around an AR(1) of each
+    colour of its own with deviation 0.3 and this memory in seconds, and a common one. No bursts, no retries."""
+    common = autoregression(rng, runs, TICKS, 0.95, 0.5)
+    columns = []
+    for factor in (harm, 1.0):
+        own = autoregression(rng, runs, TICKS, float(np.exp(-TICK_SECONDS / memory)), 0.3)
+        requests = rng.poisson(per_second * TICK_SECONDS * np.exp(0.2 * common))
+        rate = 2 * BASE * factor * np.exp(common + own) * rng.gamma(4, 1 / 4, requests.shape)
+        columns += [requests, np.minimum(requests, rng.poisson(requests * rate))]
+    return np.stack(columns, axis=-1)
 
 
 def promoted(history: Counts, looks: Counts) -> Found:
@@ -223,13 +250,13 @@ def within(found: Sequence[int | None], seconds: int) -> str:
 
 def deadlines(rng: np.random.Generator, runs: int) -> None:
     print("\nDetection in 30 minutes, its median time, and how much of it comes in time, hard, 50 requests/s")
-    healthy = releases(rng, "hard", 2000, per_second=50, harm=1.0)[1]
+    healthy = [releases(rng, regime, 2000, per_second=50, harm=1.0)[1] for regime in ("hard", "hard2")]
     for harm, seconds in WITHIN.items():
         history, looks = releases(rng, "hard", runs, per_second=50, harm=harm)
         for name, rule in JUDGES.items():
             print(f"  errors x{harm:<4g} {name:32} {within(rule(history, looks), seconds)}", flush=True)
         reachable(healthy, looks, ERRORS_WANDER, seconds)
-    healthy = slow_releases(rng, "hard", 2000, 1.0)[1]
+    healthy = [slow_releases(rng, regime, 2000, 1.0)[1] for regime in ("hard", "hard2")]
     for factor, seconds in LATENCY_WITHIN.items():
         history, looks = slow_releases(rng, "hard", runs, factor)
         for name, rule in JUDGES.items():
@@ -237,12 +264,13 @@ def deadlines(rng: np.random.Generator, runs: int) -> None:
         reachable(healthy, looks, LATENCY_WANDER, seconds)
 
 
-def reachable(healthy: Counts, harmed: Counts, roughness: tuple[float, float, float], seconds: int) -> None:
-    """Of rules that are told the roughness."""
+def reachable(healthy: Sequence[Counts], harmed: Counts, roughness: tuple[float, float, float], seconds: int) -> None:
+    """Of rules that are told the roughness. ``healthy``: in hard and in hard2."""
     ticks = seconds // TICK_SECONDS
     cells = {
-        "one look at the deadline": oracle.fixed(healthy, harmed, roughness, ticks, ALPHA),
+        "one look at the deadline": oracle.fixed(healthy[0], harmed, roughness, ticks, ALPHA),
         "any time": oracle.any_time(harmed[:, :ticks], roughness, ALPHA),
+        "one look, either hard or hard2": oracle.either(healthy, harmed, roughness, ticks, ALPHA),
         "torn between hard and hard2": oracle.torn(harmed[:, :ticks], roughness[2], ALPHA),
     }
     told = "; ".join(f"{name} {exact(int(hits.sum()), len(hits))}" for name, hits in cells.items())
@@ -334,6 +362,39 @@ def alarms(rng: np.random.Generator, runs: int) -> None:
         table(f"False rollback with {part:.0%} of 50 requests/s at the candidate", {"ours": ours}, split)
 
 
+def looks(rng: np.random.Generator, runs: int) -> None:
+    """At the default interval of looks, and on traffic of another make."""
+    print("\nFalse rollback of a healthy release, a look each 2 seconds")
+    for regime in ("hard", "hard2"):
+        for per_second in (50, 5):
+            healthy = divided(rng, releases(rng, regime, runs, per_second=per_second, harm=1.0)[1], 5)
+            print(f"  {regime:6} {per_second:3} requests/s {described(ours(healthy, healthy, parts=5))}", flush=True)
+    print("\nFalse rollback on other traffic, a look each 10 seconds, 50 requests/s, by the memory of each colour's own wander")
+    for memory in (30, 60, 90, 150):
+        healthy = other_releases(rng, runs, per_second=50, harm=1.0, memory=memory)
+        print(f"  {memory:3} s {described(ours(healthy, healthy))}", flush=True)
+
+
+SOON = (60, 120, 150, 240, 480, 780, 1200, 1800)
+BEHIND = 0.05
+
+
+def judges(rng: np.random.Generator, runs: int) -> None:
+    """Ours and Kayenta's judge on the same releases, by regime, effect and time. A star: ours is more than 5 points behind."""
+    print(f"\nFound within so many seconds, %, ours/Kayenta's, of {runs} (x1: of healthy releases, taken back)")
+    print(f"{'':18}" + "".join(f"{seconds:>13}" for seconds in SOON))
+    for regime in REGIMES:
+        cases = {f"errors x{harm:g}": releases(rng, regime, runs, per_second=50, harm=harm)[1] for harm in (1, 1.5, 2, 5, 20)}
+        cases |= {f"p99 x{factor:g}": slow_releases(rng, regime, runs, factor)[1] for factor in (1, 1.1, 1.3, 2)}
+        for name, case in cases.items():
+            both = [
+                np.array([tick or TICKS + 1 for tick in rule]) for rule in (ours(case, case), [mann_whitney(one) for one in case])
+            ]
+            shares = [[(found * TICK_SECONDS <= seconds).mean() for seconds in SOON] for found in both]
+            told = (f"{100 * o:5.1f}/{100 * k:5.1f}{'*' if o < k - BEHIND else ' '}" for o, k in zip(*shares, strict=True))
+            print(f"{regime:7}{name:11}" + "".join(f"{cell:>13}" for cell in told), flush=True)
+
+
 def detection(rng: np.random.Generator, runs: int) -> None:
     for regime in REGIMES[2:]:
         harmed = {f"x{harm:g}": releases(rng, regime, runs, per_second=50, harm=harm) for harm in (1.5, 2, 5, 20)}
@@ -354,6 +415,8 @@ PARTS: dict[str, Callable[[np.random.Generator, int], None]] = {
     "early-passes": early_passes,
     "ten-metrics": lambda rng, runs: ten_metrics(rng, max(20, runs // 4)),
     "speed": speed,
+    "looks": looks,
+    "judges": judges,
 }
 
 
