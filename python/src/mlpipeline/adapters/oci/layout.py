@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -43,8 +43,7 @@ def write_layout(image: Image, folder: Path, name: str, annotations: Mapping[str
         )
     blobs = folder / "blobs" / "sha256"
     with disk_errors(folder, image.bytes):
-        written = sum(put(blobs, blob) for blob in (*image.blobs, image.config_blob, image.manifest_blob))
-        sync_folder(blobs)
+        written = _put_all(blobs, (*image.blobs, image.config_blob, image.manifest_blob))
         known = [entry for entry in index or [] if entry.annotations.get(REF_NAME) != name]
         mine = msgspec.structs.replace(image.descriptor, annotations={**annotations, REF_NAME: name})
         content = _index_bytes([*known, mine])
@@ -59,6 +58,21 @@ def write_layout(image: Image, folder: Path, name: str, annotations: Mapping[str
             replaced = [entry for entry in index or [] if entry.annotations.get(REF_NAME) == name]
             _forget(blobs, replaced, [*known, mine])
     return written
+
+
+def _put_all(folder: Path, blobs: Sequence[Blob]) -> int:
+    """Writes what is missing; when one of them cannot be written, those that came before it go again: nothing names them yet."""
+    written: dict[Path, int] = {}
+    try:
+        for blob in blobs:
+            if size := put(folder, blob):
+                written[folder / blob.descriptor.digest.removeprefix("sha256:")] = size
+        sync_folder(folder)
+    except BaseException:
+        for place in written:
+            place.unlink(missing_ok=True)
+        raise
+    return sum(written.values())
 
 
 def borrowed_layout(image: Image, folder: Path) -> None:
