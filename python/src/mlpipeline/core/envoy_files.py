@@ -216,6 +216,15 @@ def endpoints(colour: Colour, address: Address | None, version: str) -> dict[str
     return {"version_info": version, "resources": [assignment]}
 
 
+def tells_endpoint(content: bytes, colour: Colour, address: Address | None) -> bool:
+    """Whether a file of :func:`endpoints` says that; False for one that nobody of us wrote."""
+    try:
+        known = msgspec.json.decode(content, type=dict[str, object])
+    except msgspec.DecodeError:
+        return False
+    return known == endpoints(colour, address, str(known.get("version_info", "")))
+
+
 def workers() -> int:
     """Threads for Envoy: it needs few, and the models need the processors."""
     return max(1, min(4, (os.cpu_count() or 2) // 2))

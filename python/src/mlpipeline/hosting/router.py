@@ -171,6 +171,10 @@ class Router(ABC):
             wanted = set() if address is None else {address}
             self._until(lambda: set(self._admin.hosts(colour)) == wanted, f"did not take over where {colour} listens")
 
+    def knows(self, colour: Colour, address: Address | None) -> bool:
+        file = files.endpoints_file(self.folder, colour)
+        return file.is_file() and files.tells_endpoint(file.read_bytes(), colour, address)
+
     def apply(self, plan: TrafficPlan, *, warm: bool = False) -> None:
         """Writes the plan, makes sure that the router runs, and waits until it confirms this very file.
 

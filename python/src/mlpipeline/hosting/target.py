@@ -105,6 +105,9 @@ class RouterService(Protocol):
     def set_endpoint(self, colour: Colour, address: Address | None) -> None:
         """Tells where a colour listens, and waits until a running router knows."""
 
+    def knows(self, colour: Colour, address: Address | None) -> bool:
+        """Whether that is what it was told last of where the colour listens."""
+
     def apply(self, plan: TrafficPlan, *, warm: bool = False) -> None:
         """Tells the plan, makes sure that it runs, and waits until it confirms. Raises EnvironmentFault.
 
@@ -210,6 +213,7 @@ class HostTarget:
         self._router.require_port()
         before = self._counts_or_nothing()
         self._fence()
+        self._introduce(plan)
         written = self._clock.monotonic()
         self._router.apply(plan, warm=warm)
         applied = self._clock.monotonic() - written
@@ -219,6 +223,14 @@ class HostTarget:
         return proof.stands_still(
             self.counts, before, plan, written=written, applied=applied, within=prove_within, clock=self._clock
         )
+
+    def _introduce(self, plan: TrafficPlan) -> None:
+        """A worker may have been killed after a colour was ready, and before the router was told where it listens."""
+        for colour, process in self._colours.items():
+            if (plan.percent(colour) or plan.mirror) and process.standing is not None:
+                address = process.address()
+                if not self._router.knows(colour, address):
+                    self._router.set_endpoint(colour, address)
 
     def probe(self, colour: Colour, request: bytes = b"") -> tuple[int, bytes]:
         """``/invocations`` with the request, or ``/ready`` without."""

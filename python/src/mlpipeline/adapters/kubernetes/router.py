@@ -122,6 +122,11 @@ class EnvoyDeployment:
             return
         self._start()
 
+    def knows(self, colour: Colour, address: Address | None) -> bool:
+        found = self._files()
+        text = found["data"].get(files.endpoints_file(objects.ROUTER_FILES, colour).name, "") if found else ""
+        return files.tells_endpoint(text.encode(), colour, address)
+
     def set_endpoint(self, colour: Colour, address: Address | None) -> None:
         name = files.endpoints_file(objects.ROUTER_FILES, colour).name
         found = self._files()
