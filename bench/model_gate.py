@@ -33,7 +33,7 @@ from mlpipeline.core.scores import Answers, Truth, calibration_bins, value
 Random = np.random.Generator
 CONFIDENCE = 0.95
 ONE_OF_MANY = 0.999
-"""Of the exact interval that a bound's coverage is held to: some sixty are held at once, of which at 95 % three would be off by chance."""
+"""Of the exact interval that a coverage is held to. Some sixty are held at once, of which at 95 % three are off by chance."""
 
 
 def exact(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
