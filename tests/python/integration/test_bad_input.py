@@ -271,7 +271,7 @@ HOLDOUTS = {
     "no rows": (b"distance,delay,hour,label\n", "the holdout has no rows"),
     "no label": (b"distance,delay,hour\n1,2,3\n", "has no column 'label'"),
     "an empty label": (b"distance,delay,hour,label\n1,2,3,\n1,2,3,late\n", "1 of 2 rows of the holdout have no label"),
-    "binary": (bytes(range(256)), "the holdout cannot be read"),
+    "binary": (bytes(range(256)), "the holdout is not UTF-8 text"),
 }
 
 
