@@ -8,13 +8,13 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from gateway_controller import Controller
 from image_parts import until
 from kubernetes_cluster import cluster, gateway_api, own_namespace
-from mlpipeline.adapters.kubernetes.api import MERGE, Cluster
+from mlpipeline.adapters.kubernetes.api import Cluster
 from mlpipeline.adapters.kubernetes.fencing import TOKEN
 from mlpipeline.adapters.kubernetes.routers_gateway import GatewayRouter
 from mlpipeline.clock import SystemClock
@@ -37,43 +37,6 @@ def router(api: Cluster, service: str, token: int = 0) -> GatewayRouter:
     return GatewayRouter(api, service, settings=SETTINGS, clock=SystemClock(), token=lambda: token)
 
 
-class Controller:
-    """Says of a route what a controller would: accepted or not, in each of its versions."""
-
-    def __init__(self, api: Cluster, service: str, refuses: str = "") -> None:
-        self._api, self._service, self._refuses = api, service, refuses
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Controller:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        said = -1
-        while not self._end.wait(0.05):
-            found = self._api.read("HTTPRoute", self._service)
-            if found is not None and found["metadata"]["generation"] != said:
-                said = found["metadata"]["generation"]
-                self._say(found)
-
-    def _say(self, found: Any) -> None:
-        mirrored = any("filters" in rule for rule in found["spec"]["rules"])
-        refused = self._refuses if mirrored else ""
-        common = {"observedGeneration": found["metadata"]["generation"], "lastTransitionTime": "2026-01-01T00:00:00Z"}
-        conditions = [
-            {"type": "Accepted", "status": "False" if refused else "True", "reason": "Test", "message": refused, **common},
-            {"type": "ResolvedRefs", "status": "True", "reason": "Test", "message": "", **common},
-        ]
-        parent = {"parentRef": {"name": "public"}, "controllerName": "example.org/test", "conditions": conditions}
-        path = f"{self._api._path('HTTPRoute', self._service)}/status"
-        self._api._object("PATCH", path, body={"status": {"parents": [parent]}}, kind=MERGE)
-
-
 def test_a_plan_counts_once_a_controller_says_that_it_follows(api: Cluster) -> None:
     plans = [
         TrafficPlan(Colour.BLUE),
@@ -84,7 +47,7 @@ def test_a_plan_counts_once_a_controller_says_that_it_follows(api: Cluster) -> N
     ]
     routes = router(api, "moves")
     assert (routes.known(), routes.running(), routes.applied()) == (False, False, None)
-    with Controller(api, "moves"):
+    with Controller(api.namespace, "moves"):
         for plan in plans:
             routes.apply(plan)
             assert (routes.running(), routes.applied()) == (True, plan)
@@ -93,7 +56,7 @@ def test_a_plan_counts_once_a_controller_says_that_it_follows(api: Cluster) -> N
 
 def test_a_refused_plan_is_taken_back_and_told_in_the_words_of_the_controller(api: Cluster) -> None:
     routes = router(api, "refused")
-    with Controller(api, "refused", refuses="mirroring is not supported"):
+    with Controller(api.namespace, "refused", refuses="mirroring is not supported"):
         routes.apply(TrafficPlan(Colour.BLUE))
         with pytest.raises(EnvironmentFault, match="refuses the traffic plan") as caught:
             routes.apply(TrafficPlan(Colour.BLUE, mirror=True))
@@ -110,7 +73,7 @@ def test_without_a_controller_nothing_is_called_done(api: Cluster, monkeypatch: 
 
 
 def test_who_slept_cannot_overwrite_who_came_later(api: Cluster) -> None:
-    with Controller(api, "fenced"):
+    with Controller(api.namespace, "fenced"):
         router(api, "fenced", token=2).apply(TrafficPlan(Colour.BLUE))
         with pytest.raises(Held, match="took over"):
             router(api, "fenced", token=1).apply(TrafficPlan(Colour.GREEN))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway_controller import Controller
 from image_parts import until
 from kubernetes_cluster import client, cluster, gateway_api, kubeconfig, own_namespace
 from kubernetes_parts import KubernetesWorld
@@ -40,6 +42,11 @@ KINDS = {
     "httproutes": "HTTPRoute",
 }
 VERSIONS = {"": "v1", "gateway.networking.k8s.io": "gateway.networking.k8s.io/v1"}
+SETTINGS: dict[str, dict[str, object]] = {
+    "envoy": {},
+    "service": {"router_image": ""},
+    "gateway": {"router_image": "", "gateway": "public", "hostnames": ("churn.example.org",)},
+}
 LAST_RESORT = {("", "pods", "delete")}
 """Only when a node does not answer, which a test of one node cannot have."""
 _PATH = re.compile(
@@ -223,22 +230,31 @@ def release(target: KubernetesTarget, one: Artifact, two: Artifact, broken: Arti
     [
         ("envoy", (TrafficPlan(Colour.BLUE, mirror=True), TrafficPlan(Colour.BLUE, share=50), TrafficPlan(Colour.GREEN))),
         ("service", (TrafficPlan(Colour.BLUE, share=100), TrafficPlan(Colour.GREEN))),
+        ("gateway", (TrafficPlan(Colour.BLUE, mirror=True), TrafficPlan(Colour.BLUE, share=50), TrafficPlan(Colour.GREEN))),
     ],
 )
 def test_the_role_is_what_a_whole_release_needs_and_no_more(
     router: str, plans: tuple[TrafficPlan, ...], tmp_path: Path, namespace: str, calls: Calls
 ) -> None:
-    world = KubernetesWorld(tmp_path, namespace=namespace, router=router, **({} if router == "envoy" else {"router_image": ""}))
+    world = KubernetesWorld(tmp_path, namespace=namespace, router=router, **SETTINGS[router])
     one, two, broken = (world.artifact(behaviour) for behaviour in (Behaviour("one"), Behaviour("two"), Behaviour(exits="no")))
     file = worker(tmp_path, namespace, router)
     settings = Kubernetes(**{**_fields(world.settings), "kubeconfig": str(file)})
     calls.seen.clear()
     target = KubernetesTarget(world.service, settings, SystemClock(), {})
-    with target.hold(Holder(pid=1, host="here", user="ci", run="one", since="now")):
+    with controlled(router, namespace, world.service), target.hold(Holder(1, "here", "ci", run="one", since="now")):
         release(target, one, two, broken, plans)
     allowed = {(group, kind, verb) for (group, kind), verbs in permissions(router).items() for verb in verbs}
     assert calls.seen <= allowed
     assert allowed - calls.seen <= LAST_RESORT
+
+
+def controlled(router: str, namespace: str, service: str) -> contextlib.AbstractContextManager[object]:
+    """A controller where the router is another one's."""
+    if router != "gateway":
+        return contextlib.nullcontext()
+    gateway_api()
+    return Controller(namespace, service)
 
 
 def _fields(settings: Kubernetes) -> dict[str, Any]:

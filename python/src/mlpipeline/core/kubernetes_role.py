@@ -32,7 +32,7 @@ _BY_ROUTER: Mapping[str, Permissions] = {
     "service": {("", "configmaps"): ("list",), ("discovery.k8s.io", "endpointslices"): ("list",)},
     "gateway": {
         ("", "configmaps"): ("list",),
-        ("gateway.networking.k8s.io", "httproutes"): _OWNED,
+        ("gateway.networking.k8s.io", "httproutes"): ("get", "create", "patch", "delete"),
     },
 }
 ROUTERS = tuple(_BY_ROUTER)
