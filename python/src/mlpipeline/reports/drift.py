@@ -10,6 +10,7 @@ from typing import Any
 from mlpipeline.record.result import Result
 from mlpipeline.reports import plots
 from mlpipeline.reports.markup import Markup, element, join
+from mlpipeline.reports.wording import mapping
 
 Plot = Callable[[str, Markup, str, str], Markup]
 """Keeps a picture beside the page and answers the element that shows it: name, content, description, class."""
@@ -52,7 +53,7 @@ def _table(columns: Sequence[Mapping[str, Any]], drifted: Sequence[str]) -> Mark
     head = [element("th", "column"), *(element("th", one, class_="number") for one in ("moved by", "p", "PSI", "JS", "missing"))]
     rows = []
     for one in columns:
-        distances = _mapping(one.get("distances"))
+        distances = mapping(one.get("distances"))
         numbers = (
             f"{_float(one.get('effect')):.3f}",
             f"{_float(one.get('adjusted')):.2g}",
@@ -122,10 +123,6 @@ def _file(name: str, place: int, number: int) -> str:
 
 def _list(value: object) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else ()
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _float(value: object) -> float:

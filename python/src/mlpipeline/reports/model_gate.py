@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mlpipeline.core.verdict import Verdict
 from mlpipeline.record.result import Result
 from mlpipeline.reports import plots
 from mlpipeline.reports.markup import Markup, element, text
+from mlpipeline.reports.wording import COLOURS, badge, decimal, verdict_of
 
 MOST_ROWS = 30
 Plot = Callable[[str, Markup, str, str], Markup]
 """Adds a picture to the page's folder: file name, drawing, description, class."""
-Badge = Callable[[Verdict], Markup]
 NUMBERS = ("estimate", "gap", "labels of rows")
-COLOURS = {"pass": plots.GOOD, "fail": plots.BAD}
 
 
 def waivers(results: Mapping[str, Result]) -> list[Markup]:
@@ -65,27 +63,27 @@ def changes(result: Result | None) -> Markup:
     )
 
 
-def checks(result: Result | None, plot: Plot, badge: Badge) -> Markup:
+def checks(result: Result | None, plot: Plot) -> Markup:
     """Conditions, fairness, importance and behaviour, each with its bounds as a picture."""
     if result is None:
         return text("")
     parts = [
-        _conditions(result, plot, badge),
-        _fairness(result, plot, badge),
+        _conditions(result, plot),
+        _fairness(result, plot),
         _importance(result, plot),
-        _behaviour(result, badge),
+        _behaviour(result),
     ]
     parts = [part for part in parts if part]
     return element("section", element("h2", "Further checks of the model"), *parts) if parts else text("")
 
 
-def _conditions(result: Result, plot: Plot, badge: Badge) -> Markup:
+def _conditions(result: Result, plot: Plot) -> Markup:
     rows = _listed(result.evidence.get("conditions"))
     if not rows:
         return text("")
     body = []
     for number, row in enumerate(rows, start=1):
-        low, high, estimate = (_number(row.get(key)) for key in ("low", "high", "estimate"))
+        low, high, estimate = (decimal(row.get(key), 0.0) for key in ("low", "high", "estimate"))
         words = f"{row.get('clause', '')}: {estimate:.4g}, between {low:.4g} and {high:.4g}"
         picture = plots.range_plot(estimate, low, high, limit=None, colour=_colour(row), title=words)
         body.append(
@@ -95,19 +93,19 @@ def _conditions(result: Result, plot: Plot, badge: Badge) -> Markup:
                 element("td", f"{estimate:.4g}", element("small", f"{low:.4g} to {high:.4g}", class_="range"), class_="number"),
                 element("td", plot(f"condition-{number}.svg", picture, words, "interval")),
                 element("td", f"{row.get('labels', 0):,} of {row.get('rows', 0):,}", class_="number"),
-                element("td", badge(_verdict(row))),
+                element("td", badge(verdict_of(row.get("verdict")))),
             )
         )
     return _titled("Agreed conditions", ("clause", "estimate", "", "labels of rows", ""), body)
 
 
-def _fairness(result: Result, plot: Plot, badge: Badge) -> Markup:
+def _fairness(result: Result, plot: Plot) -> Markup:
     rows = _listed(result.evidence.get("fairness"))
     if not rows:
         return text("")
     body = []
     for number, row in enumerate(rows, start=1):
-        low, high, gap, limit = (_number(row.get(key)) for key in ("low", "high", "gap", "limit"))
+        low, high, gap, limit = (decimal(row.get(key), 0.0) for key in ("low", "high", "gap", "limit"))
         name = str(row.get("measure", "")).replace("_", " ")
         words = f"{name} by {row.get('by', '')}: gap {gap:.4g}, between {low:.4g} and {high:.4g}, limit {limit:.4g}"
         picture = plots.range_plot(gap, low, high, limit=limit, colour=_colour(row), title=words)
@@ -120,7 +118,7 @@ def _fairness(result: Result, plot: Plot, badge: Badge) -> Markup:
                 element("td", f"{row.get('most', '')} and {row.get('least', '')}"),
                 element("td", f"{gap:.4g}", element("small", f"{low:.3g} to {high:.3g}", class_="range"), class_="number"),
                 element("td", plot(f"fairness-{number}.svg", picture, words, "interval")),
-                element("td", badge(_verdict(row))),
+                element("td", badge(verdict_of(row.get("verdict")))),
             )
         )
     return _titled("Fairness", ("measure", "largest difference", "gap", "", ""), body)
@@ -131,7 +129,7 @@ def _importance(result: Result, plot: Plot) -> Markup:
     rows = _listed(told.get("columns")) if isinstance(told, Mapping) else []
     if not isinstance(told, Mapping) or not rows:
         return text("")
-    shares = [(str(row.get("name", "")), _number(row.get("share"))) for row in rows[:15]]
+    shares = [(str(row.get("name", "")), decimal(row.get("share"), 0.0)) for row in rows[:15]]
     words = "Share of what is lost without each column: " + ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares)
     picture = plots.bar_plot(shares, title=words)
     return element(
@@ -141,7 +139,7 @@ def _importance(result: Result, plot: Plot) -> Markup:
     )
 
 
-def _behaviour(result: Result, badge: Badge) -> Markup:
+def _behaviour(result: Result) -> Markup:
     rows = _listed(result.evidence.get("behaviour"))
     if not rows:
         return text("")
@@ -151,7 +149,7 @@ def _behaviour(result: Result, badge: Badge) -> Markup:
             element("th", row.get("name", ""), scope="row"),
             element("td", row.get("kind", "")),
             element("td", row.get("summary", "")),
-            element("td", badge(_verdict(row))),
+            element("td", badge(verdict_of(row.get("verdict")))),
         )
         for row in rows
     ]
@@ -171,16 +169,5 @@ def _listed(value: object) -> list[Mapping[str, Any]]:
     return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _verdict(row: Mapping[str, Any]) -> Verdict:
-    try:
-        return Verdict(str(row.get("verdict")))
-    except ValueError:
-        return Verdict.INCONCLUSIVE
-
-
 def _colour(row: Mapping[str, Any]) -> str:
-    return COLOURS.get(str(row.get("verdict")), plots.UNSURE)
+    return COLOURS[verdict_of(row.get("verdict"))]

@@ -39,7 +39,7 @@ def build(release: Release) -> dict[str, bytes]:
             "main",
             element("div", models(release, files), lineage(release), class_="columns"),
             model_gate.changes(release.results.get("gate-model")),
-            model_gate.checks(release.results.get("gate-model"), files.plot, badge),
+            model_gate.checks(release.results.get("gate-model"), files.plot),
             data(release, files),
             production(release, files),
             slices(release, files),

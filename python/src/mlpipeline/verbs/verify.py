@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from mlpipeline import __version__
-from mlpipeline.clock import iso
 from mlpipeline.config.limits import LONGEST
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
@@ -79,21 +77,18 @@ def _no_control(plan: TrafficPlan | None) -> str:
 
 
 def _expected(context: Context, run: Run, roles: Roles, prometheus: str, seconds: float | None) -> Result:
-    at, started = context.clock.now(), context.clock.monotonic()
+    started = context.clock.monotonic()
     # only the champion needs to be there: it stands in for a candidate that may not be deployed yet
     alone = Roles(candidate=roles.champion, champion=roles.champion)
     reasons = Watch(context, run, alone, prometheus=prometheus, file=WATCH_EVIDENCE, resume=False).expectations(seconds)
     short = [reason for reason in reasons if reason.verdict is not Verdict.PASS]
-    return Result(
-        verb=VERB,
-        service=context.config.service,
-        run=run.id,
+    return context.judged(
+        VERB,
+        started,
+        [*short, *(reason for reason in reasons if reason not in short)],
         verdict=Verdict.INCONCLUSIVE if short else Verdict.PASS,
         summary="; ".join(reason.summary for reason in short or reasons) or "no metric is compared",
-        reasons=(*short, *(reason for reason in reasons if reason not in short)),
-        started=iso(at),
-        seconds=round(context.clock.monotonic() - started, 3),
-        worker=__version__,
+        run=run.id,
     )
 
 

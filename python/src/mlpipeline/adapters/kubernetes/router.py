@@ -159,16 +159,17 @@ class EnvoyDeployment:
 
     def _backup(self, *, warm: bool) -> Backup:
         """None as long as a pod answers that was started without the clusters for it."""
-        answering = [admin for pod in self._running() if (admin := self._admin(pod)).answers()]
-        if not self._failover or not all(admin.fails_over() for admin in answering):
+        if not self._failover:
+            return Backup.NONE
+        answering = (admin for pod in self._running() if (admin := self._admin(pod)).answers())
+        if not all(admin.fails_over() for admin in answering):
             return Backup.NONE
         return Backup.WARM if warm else Backup.USERS
 
     def _follow(self, plan: TrafficPlan, backup: Backup) -> None:
         version = _version()
-        name = ROUTES
         refused_before = self._refusals()
-        former = self._write(lambda data: {**data, name: _text(files.routes(plan, version, backup))})
+        former = self._write(lambda data: {**data, ROUTES: _text(files.routes(plan, version, backup))})
         self.ensure()
         try:
             self._until_all(
@@ -178,8 +179,8 @@ class EnvoyDeployment:
                 give_up=lambda: self._refusals() > refused_before,
             )
         except EnvironmentFault:
-            if name in former:
-                self._write(lambda data: {**data, name: former[name]} if version in data.get(name, "") else data)
+            if ROUTES in former:
+                self._write(lambda data: {**data, ROUTES: former[ROUTES]} if version in data.get(ROUTES, "") else data)
                 self._nudge(self._running(), _version())
             raise
 
