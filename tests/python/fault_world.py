@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -273,6 +273,14 @@ class FaultWorld:
 
     def close(self) -> None:
         self.world.close()
+
+
+@contextmanager
+def released(kind: str, folder: Path) -> Iterator[FaultWorld]:
+    """A world in which a first version has all users, and proofs are quick."""
+    with closing(FaultWorld(kind, folder)) as made, quick_proof():
+        made.released()
+        yield made
 
 
 def die_after(effects: int, places: tuple[str, ...]) -> None:

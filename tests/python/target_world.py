@@ -17,7 +17,7 @@ from mlpipeline.adapters.local import LocalTarget
 from mlpipeline.clock import SystemClock
 from mlpipeline.config.sections.target import Local
 from mlpipeline.config.values import Duration
-from mlpipeline.core.traffic import Colour
+from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.hosting.machine import free_port
 from mlpipeline.ports import Artifact, Target
 from mlpipeline.record.places import Places
@@ -141,3 +141,12 @@ def made_ahead(_folder: Path) -> TargetWorld:
 
 LIVE_WORLDS = {**WORLDS, "kubernetes": made_ahead}
 """For tests that begin with blue serving ``one`` to users, and ``two`` in green; elsewhere that takes no time worth saving."""
+
+
+def side_by_side(world: TargetWorld) -> Target:
+    """Blue serves users and answers as ``one``; green, which answers as ``two``, stands beside it."""
+    target = world.target()
+    target.deploy(Colour.BLUE, world.artifact(Behaviour("one")))
+    target.route(TrafficPlan.all_to(Colour.BLUE))
+    target.deploy(Colour.GREEN, world.artifact(Behaviour("two")))
+    return target

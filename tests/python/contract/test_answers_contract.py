@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -41,11 +42,8 @@ WORLDS = {"docker": docker_world, "kubernetes": kubernetes_world}
 
 @pytest.fixture(scope="module", params=sorted(WORLDS))
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TargetWorld]:
-    made = WORLDS[request.param](tmp_path_factory.mktemp("answers"))
-    try:
+    with closing(WORLDS[request.param](tmp_path_factory.mktemp("answers"))) as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(scope="module")

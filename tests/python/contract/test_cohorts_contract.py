@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,8 +16,7 @@ from constant_load import COLOUR_HEADER, ConstantLoad
 from mlpipeline.core.traffic import Cohort, Colour, Pinned, TrafficPlan, pinned
 from mlpipeline.errors import EnvironmentFault
 from mlpipeline.ports import Target
-from target_world import WORLDS, TargetWorld
-from tiny_service import Behaviour
+from target_world import WORLDS, TargetWorld, side_by_side
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
@@ -33,21 +33,14 @@ STAYS = Pinned("vip", "yes", BLUE, header="x-vip")
 
 @pytest.fixture(scope="module", params=sorted(WORLDS))
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TargetWorld]:
-    made = WORLDS[request.param](tmp_path_factory.mktemp("cohorts"))
-    try:
+    with closing(WORLDS[request.param](tmp_path_factory.mktemp("cohorts"))) as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture
 def live(world: TargetWorld) -> Target:
     """Blue serves users, green stands beside it."""
-    target = world.target()
-    target.deploy(BLUE, world.artifact(Behaviour("one")))
-    target.route(TrafficPlan.all_to(BLUE))
-    target.deploy(GREEN, world.artifact(Behaviour("two")))
-    return target
+    return side_by_side(world)
 
 
 def asked(world: TargetWorld, headers: Headers = (), times: int = 5) -> Counter[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from unittest.mock import patch
 
@@ -24,11 +25,8 @@ class Died(Exception):
 
 @pytest.fixture(params=sorted(WORLDS))
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TargetWorld]:
-    made = WORLDS[request.param](tmp_path)
-    try:
+    with closing(WORLDS[request.param](tmp_path)) as made:
         yield made
-    finally:
-        made.close()
 
 
 def test_the_next_worker_tells_the_router_before_it_sends_users_there(world: TargetWorld) -> None:

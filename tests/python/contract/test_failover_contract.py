@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from constant_load import ConstantLoad
 from mlpipeline.core.traffic import Colour, Pinned, TrafficPlan
-from mlpipeline.ports import Target
-from target_world import LIVE_WORLDS, LocalWorld, TargetWorld
+from target_world import LIVE_WORLDS, LocalWorld, TargetWorld, side_by_side
 from tiny_service import Behaviour
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
@@ -23,33 +23,18 @@ LONGER_THAN_A_READ = b"[" + b" " * (3 << 20) + b"]"
 
 @pytest.fixture(params=sorted(LIVE_WORLDS))
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TargetWorld]:
-    yield from _closed(LIVE_WORLDS[request.param](tmp_path))
+    with closing(LIVE_WORLDS[request.param](tmp_path)) as made:
+        yield made
 
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[LocalWorld]:
-    made = LocalWorld(tmp_path)
-    yield from _closed(made)  # type: ignore[misc]
-
-
-def _closed(made: TargetWorld) -> Iterator[TargetWorld]:
-    try:
+    with closing(LocalWorld(tmp_path)) as made:
         yield made
-    finally:
-        made.close()
-
-
-def both(world: TargetWorld) -> Target:
-    """Blue serves users, green stands beside it."""
-    target = world.target()
-    target.deploy(BLUE, world.artifact(ONE))
-    target.route(TrafficPlan.all_to(BLUE))
-    target.deploy(GREEN, world.artifact(TWO))
-    return target
 
 
 def test_a_candidate_killed_with_half_of_the_users_loses_nobody_and_is_charged(world: TargetWorld) -> None:
-    target = both(world)
+    target = side_by_side(world)
     target.route(TrafficPlan(BLUE, share=50))
     with ConstantLoad(world.address) as load:
         assert load.wait_for("green", 20)
@@ -65,7 +50,7 @@ def test_a_candidate_killed_with_half_of_the_users_loses_nobody_and_is_charged(w
 
 
 def test_a_champion_killed_beside_a_candidate_with_users_loses_nobody(world: TargetWorld) -> None:
-    target = both(world)
+    target = side_by_side(world)
     target.route(TrafficPlan(BLUE, share=50))
     with ConstantLoad(world.address) as load:
         assert load.wait_for("blue", 20)
@@ -75,7 +60,7 @@ def test_a_champion_killed_beside_a_candidate_with_users_loses_nobody(world: Tar
 
 
 def test_after_the_switch_the_version_before_answers_what_the_new_one_does_not(world: TargetWorld) -> None:
-    target = both(world)
+    target = side_by_side(world)
     target.route(TrafficPlan.all_to(GREEN), warm=True)
     assert world.target().observe().plan == TrafficPlan.all_to(GREEN)
     with ConstantLoad(world.address) as load:
@@ -86,7 +71,7 @@ def test_after_the_switch_the_version_before_answers_what_the_new_one_does_not(w
 
 
 def test_a_candidate_without_users_answers_for_nobody(local: LocalWorld) -> None:
-    target = both(local)
+    target = side_by_side(local)
     target.route(TrafficPlan(BLUE, mirror=True))
     with ConstantLoad(local.address, rate=50) as load:
         assert load.wait_for("blue", 10)
@@ -97,7 +82,7 @@ def test_a_candidate_without_users_answers_for_nobody(local: LocalWorld) -> None
 
 
 def test_what_comes_after_the_version_before_answers_for_nobody(local: LocalWorld) -> None:
-    target = both(local)
+    target = side_by_side(local)
     target.route(TrafficPlan.all_to(GREEN), warm=True)
     target.deploy(BLUE, local.artifact(THREE))
     with ConstantLoad(local.address, rate=50) as load:
@@ -109,7 +94,7 @@ def test_what_comes_after_the_version_before_answers_for_nobody(local: LocalWorl
 
 
 def test_an_answer_stays_the_answer(local: LocalWorld) -> None:
-    target = both(local)
+    target = side_by_side(local)
     target.deploy(GREEN, local.artifact(Behaviour("broken", fails=True)))
     target.route(TrafficPlan(BLUE, share=50))
     with ConstantLoad(local.address, rate=100) as load:
@@ -119,7 +104,7 @@ def test_an_answer_stays_the_answer(local: LocalWorld) -> None:
 
 
 def test_with_both_gone_the_refusal_comes_at_once(local: LocalWorld) -> None:
-    target = both(local)
+    target = side_by_side(local)
     target.route(TrafficPlan(BLUE, share=50))
     local.kill_colour(BLUE)
     local.kill_colour(GREEN)
@@ -134,7 +119,7 @@ def test_with_both_gone_the_refusal_comes_at_once(local: LocalWorld) -> None:
 
 
 def test_a_pinned_cohort_is_answered_by_the_other_colour_too(local: LocalWorld) -> None:
-    target = both(local)
+    target = side_by_side(local)
     target.route(TrafficPlan(BLUE, cohorts=(Pinned("beta", "yes", GREEN, header="x-beta"),)))
     assert local.target().observe().plan is not None
     local.kill_colour(GREEN)
@@ -142,7 +127,7 @@ def test_a_pinned_cohort_is_answered_by_the_other_colour_too(local: LocalWorld) 
 
 
 def test_a_longer_request_is_repeated_too(local: LocalWorld) -> None:
-    target = both(local)
+    target = side_by_side(local)
     target.route(TrafficPlan(BLUE, share=100))
     local.kill_colour(GREEN)
     with ConstantLoad(local.address, bodies=[LONGER_THAN_A_READ], rate=5) as load:
@@ -153,7 +138,7 @@ def test_a_longer_request_is_repeated_too(local: LocalWorld) -> None:
 
 def test_configuration_can_say_no(local: LocalWorld) -> None:
     """Also to a router that did so until it was started anew."""
-    target = both(local)
+    target = side_by_side(local)
     target.route(TrafficPlan(BLUE, share=50))
     local.failover = False
     local.kill_router()
@@ -169,7 +154,7 @@ def test_configuration_can_say_no(local: LocalWorld) -> None:
 
 def test_a_router_that_was_started_without_the_clusters_is_told_what_it_understands(local: LocalWorld) -> None:
     local.failover = False
-    both(local)
+    side_by_side(local)
     local.failover = True
     newer = local.target()
     newer.route(TrafficPlan(BLUE, share=50))

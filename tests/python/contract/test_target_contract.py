@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from constant_load import ConstantLoad
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.errors import EnvironmentFault, Failed, Held
 from mlpipeline.ports import Target
-from target_world import LIVE_WORLDS, WORLDS, TargetWorld
+from target_world import LIVE_WORLDS, WORLDS, TargetWorld, side_by_side
 from tiny_service import Behaviour
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
@@ -25,21 +26,14 @@ PROOF_SECONDS = 30.0
 
 @pytest.fixture(params=sorted(WORLDS))
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TargetWorld]:
-    made = (LIVE_WORLDS if "live" in request.fixturenames else WORLDS)[request.param](tmp_path)
-    try:
+    with closing((LIVE_WORLDS if "live" in request.fixturenames else WORLDS)[request.param](tmp_path)) as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture
 def live(world: TargetWorld) -> Target:
     """Blue serves users, green stands beside it."""
-    target = world.target()
-    target.deploy(BLUE, world.artifact(ONE))
-    target.route(TrafficPlan.all_to(BLUE))
-    target.deploy(GREEN, world.artifact(TWO))
-    return target
+    return side_by_side(world)
 
 
 def wait_until(condition: Callable[[], bool], what: str, within: float = 60.0) -> None:

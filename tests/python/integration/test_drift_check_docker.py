@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from changed_parts import SECRET, changed, release
 from docker_parts import DockerWorld
 from mlpipeline.core.container import container_name
-from mlpipeline.core.inventory import Difference, Part, differences
-from mlpipeline.core.traffic import Colour, TrafficPlan
+from mlpipeline.core.inventory import Part
 from tiny_service import Behaviour
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
@@ -19,14 +20,9 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerWorld]:
-    made = DockerWorld(tmp_path_factory.mktemp("released"), network="bridge", environment={"TOKEN": "never to be told"})
-    try:
-        target = made.target()
-        target.deploy(Colour.BLUE, made.artifact(Behaviour("one")))
-        target.route(TrafficPlan.all_to(Colour.BLUE))
+    with closing(DockerWorld(tmp_path_factory.mktemp("released"), network="bridge", environment={"TOKEN": SECRET})) as made:
+        release(made)
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(scope="module")
@@ -34,19 +30,10 @@ def released(world: DockerWorld) -> Mapping[str, Part]:
     return world.target().inventory()
 
 
-def changed(world: DockerWorld, released: Mapping[str, Part]) -> dict[tuple[str, str], Difference]:
-    found = world.target().inventory()
-    return {
-        (one.part, one.what): one
-        for name, part in found.items()
-        for one in differences(name, released[name].facts if name in released else {}, part)
-    }
-
-
 def test_what_nobody_touched_does_not_differ_and_tells_no_secret(world: DockerWorld, released: Mapping[str, Part]) -> None:
     assert set(released) == {"blue", "router"}
     assert "TOKEN#" in released["blue"].facts["environment"]
-    assert "never to be told" not in str(released)
+    assert SECRET not in str(released)
     assert not changed(world, released)
 
 

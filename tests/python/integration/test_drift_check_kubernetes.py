@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from changed_parts import SECRET, changed, release
 from image_parts import until
 from kubernetes_cluster import cluster
 from kubernetes_parts import KubernetesWorld
 from mlpipeline.adapters.kubernetes.api import MERGE
-from mlpipeline.core.inventory import Difference, Part, differences
+from mlpipeline.core.inventory import Part
 from mlpipeline.core.kubernetes_places import Names
-from mlpipeline.core.traffic import Colour, TrafficPlan
-from tiny_service import Behaviour
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesWorld]:
-    made = KubernetesWorld(tmp_path_factory.mktemp("released"), environment={"TOKEN": "never to be told"})
-    try:
-        target = made.target()
-        target.deploy(Colour.BLUE, made.artifact(Behaviour("one")))
-        target.route(TrafficPlan.all_to(Colour.BLUE))
+    with closing(KubernetesWorld(tmp_path_factory.mktemp("released"), environment={"TOKEN": SECRET})) as made:
+        release(made)
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(scope="module")
 def released(world: KubernetesWorld) -> Mapping[str, Part]:
     return world.target().inventory()
-
-
-def changed(world: KubernetesWorld, released: Mapping[str, Part]) -> dict[tuple[str, str], Difference]:
-    return {
-        (one.part, one.what): one
-        for name, part in world.target().inventory().items()
-        for one in differences(name, released[name].facts, part)
-    }
 
 
 def change(world: KubernetesWorld, who: str, kind: str, name: str, what: Mapping[str, Any]) -> None:
@@ -53,7 +40,7 @@ def change(world: KubernetesWorld, who: str, kind: str, name: str, what: Mapping
 def test_what_nobody_touched_does_not_differ_and_tells_no_secret(world: KubernetesWorld, released: Mapping[str, Part]) -> None:
     assert set(released) == {"blue", "router"}
     assert "TOKEN#" in released["blue"].facts["environment"]
-    assert "never to be told" not in str(released)
+    assert SECRET not in str(released)
     assert not changed(world, released)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,8 @@ def world(tmp_path: Path) -> Iterator[LocalWorld]:
         scraper.find_prometheus()
     except EnvironmentFault as fault:
         pytest.skip(f"prometheus: {fault.what}")
-    made = LocalWorld(tmp_path)
-    try:
+    with closing(LocalWorld(tmp_path)) as made:
         yield made
-    finally:
-        made.close()
 
 
 def test_a_candidate_killed_in_a_step_fails_it_although_every_user_is_answered(world: LocalWorld, tmp_path: Path) -> None:

@@ -8,20 +8,15 @@ from collections.abc import Iterator
 import pytest
 
 from fault_stories import HARMED, UNHARMED
-from fault_world import FaultWorld, quick_proof
+from fault_world import FaultWorld, released
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module", params=["docker", "local"])
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultWorld]:
-    made = FaultWorld(request.param, tmp_path_factory.mktemp("faults"))
-    try:
-        with quick_proof():
-            made.released()
-            yield made
-    finally:
-        made.close()
+    with released(request.param, tmp_path_factory.mktemp("faults")) as made:
+        yield made
 
 
 @pytest.mark.parametrize("fault", UNHARMED)

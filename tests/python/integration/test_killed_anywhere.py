@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
-from fault_world import FaultWorld, quick_proof
+from fault_world import FaultWorld, released
 from mlpipeline.core.release import Phase
 from mlpipeline.core.traffic import TrafficPlan
 from mlpipeline.core.verdict import Verdict
@@ -25,13 +25,8 @@ TRIED, SEED = 2, 1
 
 @pytest.fixture(scope="module", params=["docker", "local"])
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultWorld]:
-    made = FaultWorld(request.param, tmp_path_factory.mktemp("killed"))
-    try:
-        with quick_proof():
-            made.released()
-            yield made
-    finally:
-        made.close()
+    with released(request.param, tmp_path_factory.mktemp("killed")) as made:
+        yield made
 
 
 def safe(service: FaultWorld) -> None:
@@ -98,13 +93,8 @@ def test_a_rollback_killed_after_every_side_effect_loses_no_request(service: Fau
 
 @pytest.fixture(scope="module")
 def cluster_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultWorld]:
-    made = FaultWorld("kubernetes", tmp_path_factory.mktemp("killed"))
-    try:
-        with quick_proof():
-            made.released()
-            yield made
-    finally:
-        made.close()
+    with released("kubernetes", tmp_path_factory.mktemp("killed")) as made:
+        yield made
 
 
 def chosen(most: int) -> list[int]:

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesWorld]:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[KubernetesWorld]:
     """A service of which nothing stands yet, and short waits for what will not come."""
-    made = KubernetesWorld(tmp_path, ready_timeout=Duration(6))
-    try:
+    with closing(KubernetesWorld(tmp_path, ready_timeout=Duration(6))) as made:
         yield made
-    finally:
-        made.close()
 
 
 def test_twenty_switches_under_load_lose_nothing_with_two_routers(live: KubernetesWorld) -> None:

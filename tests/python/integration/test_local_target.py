@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -48,11 +49,8 @@ time.sleep(600)
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[LocalWorld]:
-    made = LocalWorld(tmp_path)
-    try:
+    with closing(LocalWorld(tmp_path)) as made:
         yield made
-    finally:
-        made.close()
 
 
 def with_settings(world: LocalWorld, tmp_path: Path, **settings: object) -> LocalTarget:

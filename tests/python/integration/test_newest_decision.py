@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,8 @@ with alone(Path(sys.argv[1]), lambda: 1, SystemClock()):
 
 @pytest.fixture(params=sorted(WORLDS))
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TargetWorld]:
-    made = WORLDS[request.param](tmp_path)
-    try:
+    with closing(WORLDS[request.param](tmp_path)) as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.mark.real

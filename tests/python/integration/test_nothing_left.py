@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fault_world import FaultWorld, quick_proof
+from fault_world import FaultWorld, released
 from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import Failed
 from mlpipeline.record.lease import holder
@@ -18,13 +18,8 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultWorld]:
-    made = FaultWorld("local", tmp_path_factory.mktemp("left"))
-    try:
-        with quick_proof():
-            made.released()
-            yield made
-    finally:
-        made.close()
+    with released("local", tmp_path_factory.mktemp("left")) as made:
+        yield made
 
 
 def left(service: FaultWorld) -> set[str]:

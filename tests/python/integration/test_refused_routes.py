@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,8 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 @pytest.fixture(params=["docker", "kubernetes", "local"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TargetWorld]:
-    made = WORLDS[request.param](tmp_path)
-    try:
+    with closing(WORLDS[request.param](tmp_path)) as made:
         yield made
-    finally:
-        made.close()
 
 
 def test_a_plan_that_the_router_refuses_is_taken_back_and_users_notice_nothing(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,8 @@ HALF = {
 
 @contextlib.contextmanager
 def local_world(folder: Path) -> Iterator[CliWorld]:
-    made = CliWorld(folder)
-    try:
+    with closing(CliWorld(folder)) as made:
         yield made
-    finally:
-        made.close()
 
 
 @contextlib.contextmanager

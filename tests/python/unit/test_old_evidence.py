@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mlpipeline.core.judge import RULES, Judge
+from mlpipeline.core.judge import RULES
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.verbs.verify import replay
-from mlpipeline.verbs.verify_evidence import Evidence
+from mlpipeline.verbs.verify_evidence import Evidence, folded
 
 FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "evidence"
 VERDICTS = {
@@ -23,22 +23,11 @@ VERDICTS = {
 }
 
 
-def judged_again(old: Evidence) -> Judge:
-    judge, ends = Judge(old.plan), list(old.ends)
-    for number, look in enumerate(old.looks):
-        while ends and ends[0].looks <= number:
-            judge.end(ends.pop(0))
-        judge.add(look)
-    for end in ends:
-        judge.end(end)
-    return judge
-
-
 @pytest.mark.parametrize("name", sorted(VERDICTS))
 def test_old_evidence_is_judged_as_it_was_to_the_last_byte(name: str) -> None:
     recorded = (FOLDER / f"{name}.json").read_bytes()
     old = msgspec.json.decode(recorded, type=Evidence)
-    judge = judged_again(old)
+    judge = folded(old)
     trace = {metric: tuple(state.trace) for metric, state in judge.metrics.items()}
     again = msgspec.structs.replace(old, trace=trace, judgement=judge.judgement())
     assert msgspec.json.encode(again) + b"\n" == recorded
