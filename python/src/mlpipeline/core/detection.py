@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from math import inf, log
+from math import exp, inf, log
 from typing import NamedTuple
 
+from mlpipeline.core.blocks import OF_RULES_5
 from mlpipeline.core.judge import MetricPlan
 from mlpipeline.core.proportions import AboveTest
-from mlpipeline.core.rules import tests_of
+from mlpipeline.core.rules import LAST_LOOKS, tests_of
 from mlpipeline.core.sequential import Tick
 
 RELEASES = 32
@@ -71,6 +72,10 @@ def found_after(
             found = [min(one, at if evidence[name][0] >= log_threshold else inf) for name, one in zip(names, found, strict=True)]
             if inf not in found:
                 return sorted(found)
+    if rules >= LAST_LOOKS:
+        level = OF_RULES_5.last_look * exp(-log_threshold)
+        doubts = tests.last(dict.fromkeys(names, level))
+        found = [min(one, at if doubts[name] <= level else inf) for name, one in zip(names, found, strict=True)]
     return sorted(found)
 
 
