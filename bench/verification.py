@@ -51,9 +51,11 @@ Found = list[int | None]
 """Of each release the tick at which it was taken back."""
 Rule = Callable[[Counts, Counts], Found]
 """From the histories and looks of many releases."""
+OWN = 0.3
+"""Deviation of the wander that each colour has of its own, in the logarithm of its rate."""
 CLUMPING = 1.86
 """Of retries: the mean square of their number over its mean."""
-ERRORS_WANDER = (0.6, 0.3 * float(np.sqrt(2)), CLUMPING)
+ERRORS_WANDER = (0.6, OWN * float(np.sqrt(2)), CLUMPING)
 LATENCY_WANDER = (0.6, 0.4, 1.0)
 """What the oracle is told of hard: memory, deviation and clumping of the difference of the two logarithms of the rate."""
 
@@ -67,11 +69,11 @@ def autoregression(rng: np.random.Generator, runs: int, ticks: int, memory: floa
 
 
 def releases(
-    rng: np.random.Generator, regime: str, runs: int, *, per_second: float, harm: float, part: float = 0.5
+    rng: np.random.Generator, regime: str, runs: int, *, per_second: float, harm: float, part: float = 0.5, own: float = OWN
 ) -> tuple[Counts, Counts]:
     """History ``(runs, ticks, 2)`` of the champion and looks ``(runs, ticks, 4)`` in the order of :class:`Tick`.
 
-    ``part`` of twice ``per_second`` is the candidate's traffic.
+    ``part`` of twice ``per_second`` is the candidate's traffic; ``own`` the deviation of each colour's own wander.
     """
     ticks = HISTORY + TICKS
     common = np.zeros((runs, ticks))
@@ -79,17 +81,17 @@ def releases(
         wave = 0.3 * np.sin(np.linspace(0, 2 * np.pi, ticks) + rng.uniform(0, 2 * np.pi, (runs, 1)))
         common = autoregression(rng, runs, ticks, 0.9, 0.4) + wave
     columns = []
-    for factor, own in ((harm, 2 * part), (1.0, 2 * (1 - part))):
-        requests = rng.poisson(own * per_second * TICK_SECONDS * np.exp(0.3 * common))
-        columns += [requests, events(rng, regime, requests, common, factor)]
+    for factor, share in ((harm, 2 * part), (1.0, 2 * (1 - part))):
+        requests = rng.poisson(share * per_second * TICK_SECONDS * np.exp(0.3 * common))
+        columns += [requests, events(rng, regime, requests, common, factor, own)]
     found = np.stack(columns, axis=-1)
     return found[:, :HISTORY, 2:], found[:, HISTORY:]
 
 
-def events(rng: np.random.Generator, regime: str, requests: Counts, common: Counts, factor: float) -> Counts:
+def events(rng: np.random.Generator, regime: str, requests: Counts, common: Counts, factor: float, deviation: float) -> Counts:
     if regime in ("iid", "shared"):
         return rng.binomial(requests, np.minimum(1, BASE * factor * np.exp(common)))
-    own = autoregression(rng, *requests.shape, 0.6 if regime == "hard" else 0.9, 0.3)
+    own = autoregression(rng, *requests.shape, 0.6 if regime == "hard" else 0.9, deviation)
     bursts = (rng.random(requests.shape) < 0.01) * np.minimum(3 * rng.pareto(1.5, requests.shape), 60)
     first = rng.binomial(requests, np.minimum(1, BASE * (factor * np.exp(common + own) + bursts)))
     retries = np.where(first > 0, rng.negative_binomial(np.maximum(first, 1), 0.7), 0)
@@ -375,6 +377,11 @@ def looks(rng: np.random.Generator, runs: int) -> None:
         for per_second in (50, 5):
             healthy = divided(rng, releases(rng, regime, runs, per_second=per_second, harm=1.0)[1], 5)
             print(f"  {regime:6} {per_second:3} requests/s {described(ours(healthy, healthy, parts=5))}", flush=True)
+    print("\nFalse rollback in hard2, a look each 10 seconds, 50 requests/s, by the deviation of each colour's own wander")
+    for own in (OWN, 0.4, 0.5):
+        healthy = releases(rng, "hard2", runs, per_second=50, harm=1.0, own=own)[1]
+        peers = JUDGES[KAYENTA](healthy, healthy)
+        print(f"  {own:g} ours {described(ours(healthy, healthy))}   {KAYENTA} {described(peers)}", flush=True)
     print("\nFalse rollback on other traffic, a look each 10 seconds, 50 requests/s, by the memory of each colour's own wander")
     for memory in (30, 60, 90, 150):
         healthy = other_releases(rng, runs, per_second=50, harm=1.0, memory=memory)

@@ -75,9 +75,9 @@ def test_looks_that_come_a_little_early_still_make_a_block_of_five() -> None:
 
 
 def test_it_starts_at_one_less_what_is_kept_for_the_last_look() -> None:
-    assert BlockedBank([1.1, 1.25]).log_e == pytest.approx([log(1 - OF_RULES_5.last_look)] * 2)
+    assert BlockedBank([1.1, 1.25]).log_e == pytest.approx([log(OF_RULES_5.blocks + OF_RULES_5.blatant)] * 2)
     assert BlockedBank([1.1], RULES_4, OF_RULES_4).log_e == pytest.approx([0.0])
-    assert sum(OF_RULES_5) == sum(OF_RULES_4) == pytest.approx(1)
+    assert sum(OF_RULES_5) < sum(OF_RULES_4) == 1
 
 
 def last_looks(counts: np.ndarray, level: float) -> tuple[BlockedBank, np.ndarray, np.ndarray]:
@@ -111,9 +111,9 @@ def test_the_last_look_finds_what_looking_any_time_does_not() -> None:
 
 
 def test_a_healthy_release_seldom_fails_at_its_last_look() -> None:
-    """Of 1,000 at 0.45 %, 13 and more have a probability below 0.1 %."""
+    """Of 1,000 at 0.35 %, 11 and more have a probability below 0.1 %."""
     bank, _, doubt = last_looks(looks(10, runs=1000, number=100), 0.01 * OF_RULES_5.last_look)
-    assert (bank.log_e >= log(100)).sum() <= 12
+    assert (bank.log_e >= log(100)).sum() <= 10
     assert 0.2 < (doubt < 0.5).mean() < 0.6
 
 

@@ -10,7 +10,7 @@ the champion's rate", which looks for large shifts only: so far from it pieces o
 weighted mean of both (:class:`Budget`), and a mean of e-processes is one.
 
 **The last look** (rules 5). A test that may be looked at any time needs more evidence than one that is looked at once. The
-planned end of a release is known, so nearly half of the budget is for one look there: ``1{p <= a} / a`` is an e-value for a
+planned end of a release is known, so a third of the budget is for one look there: ``1{p <= a} / a`` is an e-value for a
 p-value ``p``, and until then it counts nothing. ``p`` is :attr:`PairedBank.doubt`, so the level holds as far as the roughness is
 learned right.
 """
@@ -35,7 +35,7 @@ _NEARLY = 0.95
 
 
 class Budget(NamedTuple):
-    """Which part of the error is for what; 1 together."""
+    """Which part of the error is for what; at most 1 together, and what is left is a reserve."""
 
     blocks: float
     blatant: float
@@ -43,7 +43,7 @@ class Budget(NamedTuple):
 
 
 OF_RULES_4 = Budget(0.8, 0.2, 0.0)
-OF_RULES_5 = Budget(0.42, 0.13, 0.45)
+OF_RULES_5 = Budget(0.42, 0.13, 0.35)
 EXCLUSION_RESERVE = 4.0
 """The evidence that excludes harm is divided by so much: a wander that lasts is easily taken for the absence of harm."""
 

@@ -4,7 +4,7 @@
 2. :mod:`mlpipeline.core.sequential`: ticks vote by their number of effective events.
 3. :mod:`mlpipeline.core.paired`: how much the colours wander against each other is learned while they are compared.
 4. :mod:`mlpipeline.core.blocks`: so on blocks of seconds, however often one looks, and with more weight on wander that lasts.
-5. The same with nearly half of the budget for one last look at the planned end. That harm of the margin is excluded is tested on
+5. The same with a third of the budget for one last look at the planned end. That harm of the margin is excluded is tested on
    blocks too, which by 2 to 4 it was not, and the interval of the ratio is computed from blocks.
 
 Nothing that 1 to 4 compute may change.
