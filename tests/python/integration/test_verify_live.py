@@ -91,13 +91,14 @@ def service(folder: Path, **verify: object) -> Iterator[tuple[Colours, Watch, Pa
 
 def test_a_healthy_candidate_passes_and_its_evidence_replays(tmp_path: Path) -> None:
     with service(tmp_path) as (_, watch, evidence):
-        outcome = watch.watch("mirror", 8, traffic="mirror")
+        outcome = watch.watch("mirror", 8, traffic="mirror", last=True)
         judged = watch.conclude()
     assert outcome.verdict is Verdict.PASS, outcome
     assert judged.verdict is Verdict.PASS, judged
     errors = judged.evidence["metrics"][0]  # type: ignore[index]
     assert errors["candidate_requests"] > 20
     assert errors["champion_events"] == 0
+    assert errors["last_look"] == 1
     assert replay(evidence) == judged
 
 
