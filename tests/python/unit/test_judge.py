@@ -263,6 +263,19 @@ def test_what_one_stage_excludes_is_asked_of_it_alone() -> None:
     assert verdict(judge) is Verdict.PASS
 
 
+@pytest.mark.parametrize(("rules", "wanted"), [(4, Verdict.PASS), (RULES, Verdict.INCONCLUSIVE)])
+def test_what_excludes_harm_is_no_pass_before_the_least_number_of_requests(rules: int, wanted: Verdict) -> None:
+    """Rules 4 passed it, which their evidence has to go on doing."""
+    tolerant = [msgspec.structs.replace(each, tolerate=0.5) for each in (ERRORS, LATENCY)]
+    judge = Judge(plan(*tolerant, rules=rules, min_requests=500))
+    judged(4, judge=judge)
+    assert {metric.verdict for metric in judge.judgement().metrics} == {Verdict.PASS}
+    assert verdict(judge) is wanted
+    if rules == RULES:
+        assert "400 requests of one colour are fewer than the 500" in judge.judgement().summary
+        assert not judge.excluded_in_stage
+
+
 def test_a_stage_is_not_over_while_a_condition_waits_or_a_score_is_wanted() -> None:
     waiting = ConditionPlan("drift", "q", success="result < 0.1", count=3)
     score = ScorePlan((ScoredMetric("a", ("q", "r")),))

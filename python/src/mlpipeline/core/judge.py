@@ -527,6 +527,8 @@ class Judge:
             found.append("no mirrored request could be compared: the answers of both colours to one request were never seen")
         if not found and not self._excluded:
             found.extend(self._missing_evidence())
+        elif not found and self.plan.rules >= LAST_LOOKS:
+            found.extend(self._too_few())
         return tuple(dict.fromkeys(found))
 
     def _missing_evidence(self) -> list[str]:
@@ -545,6 +547,10 @@ class Judge:
         if self._prompt:
             silent = [stage for stage, both in self._answered.items() if not both]
             found.extend(f"not both colours answered requests in stage {stage}" for stage in silent)
+        return [*found, *self._too_few()]
+
+    def _too_few(self) -> list[str]:
+        found = []
         if self.disagreement is not None and self.disagreement.compared < self.plan.min_requests:
             found.append(
                 f"{self.disagreement.compared} compared answers are fewer than the {self.plan.min_requests} that a verdict needs"
