@@ -145,7 +145,7 @@ class StageEnd(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TracePoint(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a metric stood after a look. ``high`` is absent (0) while nothing above is excluded.
+    """How a metric stood after a look; after the last look once more. ``high`` is absent (0) while nothing above is excluded.
 
     ``log10_evidence`` is the e-value against "no harm"; ``log10_excluded`` the one against "harm of the margin".
     """
@@ -173,6 +173,7 @@ class MetricState:
         self.totals = self.stage = NOTHING
         self.excluded = False
         self.last_look = 0.0
+        self.failed_at_last = False
         self._blocks = blocks
         self._block, self._block_seconds = NOTHING, 0.0
         self._harm = self.log_excluded = 0.0
@@ -189,17 +190,22 @@ class MetricState:
 
     def end_stage(self) -> None:
         """What is left of a block counts too."""
-        if self._block_seconds:
+        if self._block != NOTHING:
             self._end_block()
 
-    def add(self, tick: Tick, seconds: float) -> None:
+    def add(self, tick: Tick) -> None:
         self.totals = _sum(self.totals, tick)
         self.stage = _sum(self.stage, tick)
         if tick.candidate:
             self._remember(tick)
         self._block = _sum(self._block, tick)
+        if not self._blocks:
+            self._end_block()
+
+    def passed(self, seconds: float) -> None:
+        """Time goes on, also where a look found nothing of this metric."""
         self._block_seconds += seconds
-        if not self._blocks or lasts_a_block(self._block_seconds):
+        if self._blocks and lasts_a_block(self._block_seconds):
             self._end_block()
 
     def _end_block(self) -> None:
@@ -324,7 +330,7 @@ class Judge:
         self.culprits: tuple[str, ...] = ()
         self.looks = 0
         self._at = 0.0
-        self._last_look_taken = False
+        self._last_look_taken = self._stage_over = False
         self._stage: str | None = None
         self._ends: dict[str, StageEnd] = {}
         self._answered: dict[str, bool] = {}
@@ -335,13 +341,16 @@ class Judge:
             check(plan.score)
 
     def add(self, look: Look) -> Verdict:
-        """Takes in one look; ``fail`` when the release has failed, else ``inconclusive``."""
+        """Takes in one look; ``fail`` when the release has failed, else ``inconclusive``. After the end of a stage one of the same
+        name begins anew."""
         self._enter(look.stage)
         self.looks += 1
         ticks = {name: Tick(*counts) for name, counts in look.counts.items()}
         self._tests.add(ticks, look.seconds)
         for name, tick in ticks.items():
-            self.metrics[name].add(tick, look.seconds)
+            self.metrics[name].add(tick)
+        for state in self.metrics.values():
+            state.passed(look.seconds)
         self._weigh()
         self._at = look.at
         for name in ticks:
@@ -364,8 +373,9 @@ class Judge:
         self._answered[end.stage] = self.both_answered
         for state in self.metrics.values():
             state.end_stage()
-        if end.last and not (self.failed or self._last_look_taken):
+        if end.last and self.metrics and not (self.failed or self._last_look_taken):
             self._look_last()
+        self._stage_over = self.plan.rules >= LAST_LOOKS
         if self.plan.score is not None and end.watched:
             self.score = score(self.plan.score, self._samples)
 
@@ -376,9 +386,18 @@ class Judge:
         found = self._tests.last({name: kept * part for name, part in self._parts().items()})
         self._weigh()
         for name, state in self.metrics.items():
-            state.last_look = max(found[name], _LEAST)
-            state.looked(self._at)
+            if state.totals != NOTHING:
+                state.last_look = max(found[name], _LEAST)
+                state.looked(self._at)
         self._decide(self._at)
+        for name in self.culprits:
+            if name in found:
+                self.metrics[name].failed_at_last = True
+
+    @property
+    def ended_early(self) -> tuple[str, ...]:
+        """The stages that ended because harm was excluded in them."""
+        return tuple(end.stage for end in self._ends.values() if end.excluded)
 
     def _parts(self) -> dict[str, float]:
         """By which part each metric counts in the evidence of the release, see ``log_evidence``."""
@@ -389,8 +408,9 @@ class Judge:
     @property
     def excluded_in_stage(self) -> bool:
         """Whether the present stage alone excludes harm of every metric's margin, so that nothing has to be waited for: the
-        metrics, answers and conditions are all in, and there is no score, which is taken over whole stages."""
-        if not self._prompt or self.failed or self.plan.score is not None or self._problems():
+        metrics, answers and conditions are all in, and there is no score, which is taken over whole stages. Labels that come
+        late are waited for only once there are some."""
+        if self.failed or self.plan.score is not None or not self.both_answered or self._problems():
             return False
         found = self._tests.log_excluded_in_stage()
         needed = (name for name, state in self.metrics.items() if not state.plan.late or state.totals.candidate)
@@ -454,12 +474,12 @@ class Judge:
         )
 
     def _enter(self, stage: str) -> None:
-        if self._stage is not None and stage != self._stage:
+        if self._stage is not None and (stage != self._stage or self._stage_over):
             self._tests.next_stage()
             for state in self.metrics.values():
                 state.next_stage()
             self._weigh()
-        self._stage = stage
+        self._stage, self._stage_over = stage, False
 
     def _weigh(self) -> None:
         for name, found in self._tests.log_e().items():
@@ -613,7 +633,7 @@ def _describe(state: MetricState, verdict: Verdict) -> str:
     champion = f"{_percent(totals.champion_events, totals.champion)} ({totals.champion_events} of {totals.champion})"
     estimate, low, high = state.interval
     upper = "no upper bound" if high == inf else f"{high:.3g}"
-    at_last = f", at the last look, with a p-value of {state.last_look:.2g}" if state.last_look else ""
+    at_last = f", at the last look, with a p-value of {state.last_look:.2g}" if state.failed_at_last else ""
     meaning = {
         Verdict.FAIL: ("another share than the champion's" if plan.label else "harm") + at_last,
         Verdict.PASS: f"{plan.margin:g} times {'more or less' if plan.label else 'worse'} is excluded",

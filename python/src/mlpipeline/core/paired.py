@@ -56,6 +56,9 @@ class Weights(NamedTuple):
             it: its surplus ``-1 / (1 - p)`` then is below any wander.
         usual: A tick weighs at most as ``0.5 + usual * (events of the usual tick)`` events would.
         whole: Weight of the test over the whole release; stage ``s`` has ``(1 - whole) / (s (s + 1))``.
+        curved: Whether the surplus of a wander ``w`` is taken as ``w + (1 - 2 p) w^2 / 2`` where the share ``p`` is below one
+            half, and not as ``w``. Of a small share ``e^w - 1`` is seen, whose mean is above 0: at much traffic that looks like
+            harm. Of a large one the mean is below 0, which errs to the careful side.
     """
 
     wander: tuple[tuple[float, float, float], ...]
@@ -63,6 +66,7 @@ class Weights(NamedTuple):
     believed: float
     usual: float
     whole: float = 0.8
+    curved: bool = False
 
 
 RULES_3 = Weights(
@@ -76,10 +80,10 @@ _LASTING = ((0.0, 20.0, 1.0), (0.25, 20.0, 1.0), (0.5, 20.0, 1.0), (0.25, 95.0, 
 RULES_4 = Weights(_LASTING, ((0.2, 0.1), (0.35, 0.3), (0.6, 0.3), (1.1, 0.12), (1.8, 0.18)), believed=1.5, usual=1.2)
 """More weight on wander that lasts, none of which is believed beyond 1.5 deviations: fewer healthy releases are taken back, and
 blatant harm is told from wander sooner."""
-RULES_5 = RULES_4._replace(believed=1.25)
+RULES_5 = RULES_4._replace(believed=1.25, curved=True)
 """Less wander is believed, as these tests spend only a part of the budget: the rest is for a last look."""
 _MORE_LASTING = ((0.0, 20.0, 1.0), (0.25, 20.0, 1.0), (0.5, 20.0, 1.0), (0.25, 95.0, 1.0), (0.5, 95.0, 1.0))
-EXCLUSION = RULES_4._replace(wander=_MORE_LASTING, whole=1.0)
+EXCLUSION = RULES_4._replace(wander=_MORE_LASTING, whole=1.0, curved=True)
 """For harm that is to be excluded: more caution with wander that lasts, as waiting is cheap, and no new start at a stage, as what
 earlier stages showed is part of the release."""
 BLATANT = Weights(_LASTING, ((0.6, 0.2), (1.1, 0.3), (1.8, 0.5)), believed=1.5, usual=1.5)
@@ -165,7 +169,10 @@ class PairedBank:
         variance = self._variance[rows]
         total = variance + noise
         deviation, gain = np.sqrt(total), variance / total
-        found = ((k - events * p) / (events * p * (1 - p)) - self._wander[rows]) / deviation
+        surplus = (k - events * p) / (events * p * (1 - p))
+        if self._weights.curved:
+            surplus = surplus - np.maximum(0.0, 1 - 2 * p) * self._deviation**2 / 2
+        found = (surplus - self._wander[rows]) / deviation
         # with a share above one half it is below that single events lie far out
         cut = np.clip(found, -_CUT * np.maximum(1.0, np.sqrt(p / (1 - p))), _CUT)
         self._wander[rows] = np.clip(self._wander[rows] + gain * cut * deviation, -self._widest, self._widest)
@@ -209,9 +216,10 @@ class PairedBank:
         """Natural logarithm of each e-value so far."""
         import numpy as np
 
-        stages, whole = [*self._ended, self._of(self._stage)], self._weights.whole
+        whole = self._weights.whole
         if whole == 1:
             return self._of(self._whole)
+        stages = [*self._ended, self._of(self._stage)]
         terms = [log(whole) + self._of(self._whole)]
         terms += [log((1 - whole) / (number * (number + 1))) + value for number, value in enumerate(stages, start=1)]
         terms.append(np.full(self._tests, log((1 - whole) / (len(stages) + 1))))

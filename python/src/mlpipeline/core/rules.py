@@ -13,9 +13,10 @@ Nothing that 1 to 4 compute may change.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import log
 from typing import TYPE_CHECKING, Protocol
 
-from mlpipeline.core.blocks import OF_RULES_4, BlockedBank, ExclusionBank
+from mlpipeline.core.blocks import EXCLUSION_RESERVE, OF_RULES_4, BlockedBank, ExclusionBank
 from mlpipeline.core.first_rules import FirstHarmTest
 from mlpipeline.core.paired import RULES_3, RULES_4, PairedBank
 from mlpipeline.core.sequential import (
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 NOTHING = Tick(0, 0, 0, 0)
 LAST_LOOKS = 5
 """The first rules with a last look, and with everything on blocks."""
+LEVEL_CLUMPING = 4.0
+"""Events that come together count as one where a rate is shown to be negligible: the most that :mod:`mlpipeline.core.paired`
+thinks possible."""
 
 
 class ReleaseTests(Protocol):
@@ -130,7 +134,8 @@ class _Tests:
         self._level, self._level_of_stage = self._levels(), self._levels()
 
     def _levels(self) -> LevelBank:
-        return LevelBank([each.tolerate for each in self._levelled])
+        on_blocks = isinstance(self._benign, ExclusionBank)
+        return LevelBank([each.tolerate for each in self._levelled], LEVEL_CLUMPING if on_blocks else 1.0)
 
     def add(self, ticks: Mapping[str, Tick], seconds: float) -> None:
         if not ticks:
@@ -179,7 +184,8 @@ class _Tests:
 
     def _excluded(self, benign: Sequence[float], level: LevelBank) -> dict[str, float]:
         """In the direction that is excluded less, or because the rate itself is negligible."""
-        levels = dict(zip((each.name for each in self._levelled), level.log_e.tolist(), strict=True))
+        reserve = log(EXCLUSION_RESERVE) if isinstance(self._benign, ExclusionBank) else 0.0
+        levels = dict(zip((each.name for each in self._levelled), (level.log_e - reserve).tolist(), strict=True))
         found: dict[str, float] = {}
         for (metric, fewer), value in zip(self._rows, benign, strict=True):
             if fewer:

@@ -218,10 +218,16 @@ class RestartedHarmTest:
 
 
 class LevelBank:
-    """Many :class:`LevelTest` side by side in arrays."""
+    """Many :class:`LevelTest` side by side in arrays.
 
-    def __init__(self, levels: Sequence[float]) -> None:
+    Args:
+        clumping: The evidence is raised to the power ``1 / clumping``: as if events came in clumps of so many.
+    """
+
+    def __init__(self, levels: Sequence[float], clumping: float = 1.0) -> None:
         import numpy as np
+
+        self._clumping = clumping
 
         terms = [LevelTest(level).terms for level in levels]
         self._hits, self._misses = (np.array([[pair[at] for pair in one] for one in terms]).reshape(-1, 5) for at in (0, 1))
@@ -235,7 +241,7 @@ class LevelBank:
 
     @property
     def log_e(self) -> NDArray[Any]:
-        return log_mean(self._sums)
+        return log_mean(self._sums / self._clumping)
 
 
 class HarmBank:

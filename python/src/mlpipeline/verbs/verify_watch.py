@@ -134,7 +134,7 @@ class Watch:
                 measured += now - looked
             looked = now
             if not outage and measured < seconds:
-                excluded = self._settings.early_pass and judge.excluded_in_stage
+                excluded = self._settings.early_pass and ripe(measured, seconds) and judge.excluded_in_stage
                 futile = "" if excluded else self._futile(stage, measured, seconds)
             self._context.console.progress(self._progress(stage, outage), min(measured, seconds), seconds)
         given_up = outage if silent_seconds > hold else ""

@@ -42,7 +42,7 @@ def judged(judge: Judge, file: str, looks: Sequence[Look]) -> JudgedRelease:
     return JudgedRelease(
         judgement.verdict,
         judgement.summary,
-        (*reasons_of(judge, judgement, judgement.verdict, judgement.summary), *_outages(looks)),
+        (*reasons_of(judge, judgement, judgement.verdict, judgement.summary), *_outages(looks), *_early(judge)),
         {
             "file": file,
             "looks": len(looks),
@@ -66,6 +66,13 @@ def _outages(looks: Sequence[Look]) -> list[Reason]:
     told = list(dict.fromkeys(text for look in out for text in look.missing.values()))
     summary = f"the monitoring was out at {len(out)} of {len(looks)} looks, which were waited for: {'; '.join(told[:_TOLD])}"
     return [Reason("verify.outage", Verdict.PASS, summary, {"looks": len(out)})]
+
+
+def _early(judge: Judge) -> list[Reason]:
+    if not judge.ended_early:
+        return []
+    summary = f"ended before their planned time because harm was excluded in them: stage {', '.join(judge.ended_early)}"
+    return [Reason("verify.early_pass", Verdict.PASS, summary)]
 
 
 def reasons_of(judge: Judge, judgement: Judgement, verdict: Verdict, summary: str) -> tuple[Reason, ...]:

@@ -227,8 +227,8 @@ class Verify(Section, frozen=True):
     futility: bool = True
     """End a stage as inconclusive as soon as the evidence that a pass needs cannot come in the time that is left."""
     early_pass: bool = False
-    """End a stage as soon as harm of every metric's ``margin`` is excluded in it, before its planned end. Harm below the margin
-    is then found less often; with a score stages last as planned."""
+    """End a stage as soon as harm of every metric's ``margin`` is excluded in it, a quarter of it and a minute at the earliest.
+    Harm below the margin is then found less often. With a score stages last as planned; late labels are not waited for."""
     errors: ErrorRule = ErrorRule()
     """How errors are compared."""
     latency: LatencyRule = LatencyRule()
