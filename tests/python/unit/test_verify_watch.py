@@ -30,7 +30,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.packs import find
 from mlpipeline.ports import Sample
-from mlpipeline.record.result import Result
+from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs import verify
 from mlpipeline.verbs.context import Context
@@ -737,6 +737,111 @@ def test_a_plan_for_a_champion_without_requests_says_so(tmp_path: Path) -> None:
     result = planning(tmp_path, requests=0.0, errors=0.0)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "answers no requests now" in result.summary
+
+
+def predicted(tmp_path: Path, late: float, **rollout: object) -> Result:
+    """What is expected where the champion answers 20 predictions a second, so many of them late."""
+    rules = PredictionsRule(enabled=True)
+    world, metrics, context = make(tmp_path, predictions=rules, rollout=Rollout(**rollout))  # type: ignore[arg-type]
+    plan(world)
+    metrics.colours = {"blue": Behaviour()}
+
+    def series(query: str, start: float, end: float, step: float) -> dict[tuple[tuple[str, str], ...], list[tuple[float, float]]]:
+        per_second = late if 'label="late"' in query else 20 - late if 'label="punctual"' in query else 20.0
+        return {(): [(start + step * number, per_second * step * number) for number in range(int((end - start) / step))]}
+
+    metrics.series = series  # type: ignore[method-assign]
+    return verify.run(context, RUN, expect=True)
+
+
+def test_a_plan_tells_of_the_most_and_the_least_frequent_class(tmp_path: Path) -> None:
+    result = predicted(tmp_path, late=0.4, mirror=Duration(900))
+    often, rarely = (reason for reason in result.reasons if ".predictions." in reason.check)
+    assert (often.check, rarely.check) == ("verify.plan.predictions.late", "verify.plan.predictions.punctual") or (
+        (often.check, rarely.check) == ("verify.plan.predictions.punctual", "verify.plan.predictions.late")
+    )
+    by_check = {reason.check: reason for reason in result.reasons}
+    punctual, late = by_check["verify.plan.predictions.punctual"], by_check["verify.plan.predictions.late"]
+    assert punctual.verdict is Verdict.PASS and late.verdict is Verdict.INCONCLUSIVE
+    assert "times as often or as rarely as now, 98 % of 20 predictions/s is found in about" in punctual.summary
+    assert "not enough" in late.summary and "2 % of 20 predictions/s" in late.summary
+
+
+def planned_labels(tmp_path: Path, rows: list[str], *, mirror: float = 3600, **fields: object) -> Reason:
+    """What is expected of late labels; a row is the age of an answer in seconds, what was said, and its label."""
+    rule = AccuracyRule(enabled=True, predictions="answers.csv", **fields)  # type: ignore[arg-type]
+    world, metrics, context = make(tmp_path, accuracy=rule, rollout=Rollout(mirror=Duration(mirror)))
+    plan(world)
+    metrics.colours = {"blue": Behaviour()}
+    context.project.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f"{number},blue,{START.timestamp() - float(row.split(',')[0])},{row.split(',', 1)[1]}" for number, row in enumerate(rows)
+    ]
+    (context.project / "answers.csv").write_text("\n".join(["request_id,colour,at,prediction,label", *lines]) + "\n")
+    result = verify.run(context, RUN, expect=True)
+    return next(reason for reason in result.reasons if reason.check == "verify.plan.accuracy")
+
+
+def labels_of_an_hour(each: float, wrong: int) -> list[str]:
+    """An answer each so many seconds, so many of ten wrong; those of the last minute have no label yet."""
+    return [
+        f"{each * number},a,{'' if each * number < 60 else 'b' if number % 10 < wrong else 'a'}"
+        for number in range(int(3600 / each))
+    ]
+
+
+def test_a_plan_tells_how_many_labels_harm_takes_and_how_soon_they_come(tmp_path: Path) -> None:
+    told = planned_labels(tmp_path, labels_of_an_hour(0.5, 3), time="at", margin=2.0)
+    assert told.verdict is Verdict.PASS
+    assert "2 times 30 % takes about" in told.summary and "7.2e+03 come in an hour, 60 s after the answer" in told.summary
+    assert told.numbers["labels_per_hour"] == pytest.approx(7200, rel=0.01)
+    assert told.numbers["delay_seconds"] == pytest.approx(60, abs=1)
+
+
+def test_a_plan_tells_when_labels_come_too_seldom_or_too_late(tmp_path: Path) -> None:
+    seldom = planned_labels(tmp_path / "seldom", labels_of_an_hour(60, 3), time="at")
+    assert seldom.verdict is Verdict.INCONCLUSIVE and "the 62 min of all stages are not enough, about" in seldom.summary
+    assert " h would be" in seldom.summary
+    days = [f"{number},a," for number in range(0, 86400, 600)] + [
+        f"{86400 + number},a,{'ab'[number % 3 == 0]}" for number in range(5000)
+    ]
+    late = planned_labels(tmp_path / "late", days, time="at", margin=2.0)
+    assert "3.6e+03 come in an hour, 24.0 h after the answer: it is found in 0 % of releases" in late.summary
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict", "words"),
+    [
+        (["60,a,"], Verdict.PASS, "no answer of the champion has its label yet"),
+        (["60,a,a"] * 9, Verdict.INCONCLUSIVE, "0 of the champion's 9 newest labelled answers are wrong, of which 1.5 times"),
+        (["60,a,b", "60,a,a"] * 9, Verdict.INCONCLUSIVE, "as verify.accuracy.time names no column"),
+    ],
+)
+def test_a_plan_says_plainly_what_labels_cannot_tell(tmp_path: Path, rows: list[str], verdict: Verdict, words: str) -> None:
+    told = planned_labels(tmp_path, rows)
+    assert told.verdict is verdict and words in told.summary
+
+
+def test_labels_that_cannot_be_read_do_not_fail_a_plan(tmp_path: Path) -> None:
+    told = planned_labels(tmp_path, ["60,a,a"], truth="outcome")
+    assert told.verdict is Verdict.INCONCLUSIVE and "no column 'outcome'" in told.summary
+
+
+def test_a_plan_counts_labels_of_counters_over_the_last_hour(tmp_path: Path) -> None:
+    rule = AccuracyRule(enabled=True, labelled_query="n{c='{{colour}}'}", wrong_query="k{c='{{colour}}'}", margin=2.0)
+    world, metrics, context = make(tmp_path, accuracy=rule, rollout=Rollout(mirror=Duration(3600)))
+    plan(world)
+    metrics.colours = {"blue": Behaviour()}
+
+    def series(query: str, start: float, end: float, step: float) -> dict[tuple[tuple[str, str], ...], list[tuple[float, float]]]:
+        each = {"n{c='blue'}": 100.0, "k{c='blue'}": 30.0}.get(query, 0.0)
+        return {(): [(start + step * number, each * number) for number in range(int((end - start) / step) + 1)]}
+
+    metrics.series = series  # type: ignore[method-assign]
+    result = verify.run(context, RUN, expect=True)
+    told = next(reason for reason in result.reasons if reason.check == "verify.plan.accuracy")
+    assert "1800 of the champion's 6000 newest labelled answers are wrong" in told.summary
+    assert told.verdict is Verdict.PASS, told
 
 
 def test_each_look_carries_what_the_plots_need(tmp_path: Path) -> None:
