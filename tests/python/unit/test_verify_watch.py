@@ -34,6 +34,7 @@ from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs import verify
 from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.late_labels import LateLabels
 from mlpipeline.verbs.verify import Roles, Watch
 from mlpipeline.verbs.verify_conditions import conditions
 
@@ -530,6 +531,62 @@ def test_late_labels_as_counters_of_prometheus(tmp_path: Path) -> None:
     outcome = watch.watch("bake", 120, traffic="mirror")
     assert outcome.verdict is Verdict.FAIL
     assert outcome.reasons[0].check == "verify.accuracy"
+
+
+def test_labels_never_count_twice_whatever_becomes_of_their_file(tmp_path: Path) -> None:
+    rule = AccuracyRule(enabled=True, predictions="answers.csv", interval=Duration(1))
+    _, _, context = make(tmp_path, accuracy=rule)
+    labels = LateLabels(context, ROLES, None, 0.0)
+    context.project.mkdir(parents=True, exist_ok=True)
+
+    def known(*rows: str) -> tuple[int, int, int, int] | None:
+        (context.project / "answers.csv").write_text("\n".join(["request_id,colour,prediction,label", *rows]) + "\n")
+        context.clock.sleep(1)
+        return labels.new()
+
+    first = [f"{number},green,b,a" for number in range(10)]
+    assert known("0,blue,a,") is None
+    assert known(*first) == (10, 10, 0, 0)
+    assert known(*first[:2]) is None, "half of it is written again"
+    assert known(*first, "10,green,a,a") == (1, 0, 0, 0)
+    corrected = ["0,green,b,b", *first[1:], "10,green,a,a"]
+    assert known(*corrected) is None
+    assert known(*corrected, "11,green,b,a", "12,green,b,a", "13,blue,a,a") == (2, 1, 1, 0)
+
+
+def test_counters_that_begin_anew_or_are_gone_for_a_while_do_not_count_their_past_again(tmp_path: Path) -> None:
+    rule = AccuracyRule(enabled=True, labelled_query="n{c='{{colour}}'}", wrong_query="k{c='{{colour}}'}", interval=Duration(1))
+    _, metrics, context = make(tmp_path, accuracy=rule)
+    labels = LateLabels(context, ROLES, metrics, 0.0)
+
+    def known(labelled: int | None, wrong: int | None) -> tuple[int, int, int, int] | None:
+        for name, value in (("n", labelled), ("k", wrong)):
+            metrics.instants[f"{name}{{c='green'}}"] = [] if value is None else [Sample({}, float(value), 0.0)]
+        context.clock.sleep(1)
+        return labels.new()
+
+    assert known(1000, None) is None
+    assert known(1010, 2) == (10, 2, 0, 0)
+    assert known(None, None) is None
+    assert known(1020, 3) == (10, 1, 0, 0)
+    assert known(600, 1) is None, "one of two processes began anew"
+    assert known(605, 2) == (5, 1, 0, 0)
+
+
+def test_a_query_with_more_than_one_series_is_told_with_what_to_write(tmp_path: Path) -> None:
+    rule = AccuracyRule(enabled=True, labelled_query="n{c='{{colour}}'}", wrong_query="k{c='{{colour}}'}")
+    _, metrics, context = make(tmp_path, accuracy=rule)
+    metrics.instants["n{c='blue'}"] = [Sample({}, 1.0, 0.0), Sample({}, 2.0, 0.0)]
+    with pytest.raises(ConfigurationError, match="has 2 series as answer") as caught:
+        watching(context).check()
+    assert "sum(n{c='blue'})" in caught.value.render()
+
+
+def test_queries_that_nothing_answers_are_told_before_traffic_moves(tmp_path: Path) -> None:
+    rule = AccuracyRule(enabled=True, labelled_query="n{c='{{colour}}'}", wrong_query="k{c='{{colour}}'}")
+    world, _, context = make(tmp_path, accuracy=rule)
+    watching(context).check()
+    assert any("no series answers verify.accuracy.wrong_query, k{c='blue'}" in line for line in world.console.lines)
 
 
 def test_labels_that_cannot_be_read_are_told_before_traffic_moves(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -10,12 +11,13 @@ import msgspec
 
 from mlpipeline.adapters.duckdb import databases
 from mlpipeline.adapters.duckdb.files import Table, find, open_server, open_table, quoted, text
-from mlpipeline.errors import ConfigurationError
+from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
 from mlpipeline.ports import LabelledAnswers
 
 _NUMBERS = frozenset({"integer", "number", "float32"})
 _DAY = 86_400.0
 _LEAST_SECONDS = 60.0
+_SHOWN = 3
 
 
 class LabelFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,8 +56,8 @@ def labelled(
         since: Unix seconds; only answers from then on, where ``time`` is named.
         until: Unix seconds; only answers before.
 
-    Raises ConfigurationError when a file, table or column does not exist, Failed when a file cannot be read, EnvironmentFault
-    when a server cannot be reached.
+    Raises ConfigurationError when a file, table or column does not exist, EnvironmentFault when a file cannot be read or a server
+    cannot be reached.
     """
     answers, labels = both(project, wanted)
     limits = [f"{{moment}} >= {since!r}"] if since is not None and wanted.time else []
@@ -72,9 +74,9 @@ def newest(project: Path, wanted: LabelFiles) -> float | None:
     """Unix seconds of the newest answer, by the column ``time``; absent when there is none."""
     answers = _opened(project, wanted, "predictions")
     try:
-        _require(answers, [wanted.time])
-        found = answers.newest(wanted.time)
-        return None if found is None else found.timestamp()
+        _require(answers, {"time": wanted.time})
+        found = answers.rows(f"SELECT max({moment_of(wanted, answers)}) FROM {answers.relation}")[0][0]  # noqa: S608
+        return None if found is None else float(found)
     finally:
         answers.close()
 
@@ -104,9 +106,14 @@ def both(project: Path, wanted: LabelFiles) -> tuple[Table, Table]:
     answers = _opened(project, wanted, "predictions")
     try:
         labels = _opened(project, wanted, "labels", answers) if wanted.labels else answers
-        needed = [wanted.request, wanted.group, wanted.prediction, *([wanted.time] if wanted.time else [])]
+        needed = {
+            "request": wanted.request,
+            "colour or version": wanted.group,
+            "prediction": wanted.prediction,
+            "time": wanted.time,
+        }
         _require(answers, needed)
-        _require(labels, [wanted.request, wanted.truth])
+        _require(labels, {"request": wanted.request, "truth": wanted.truth})
     except BaseException:
         answers.close()
         raise
@@ -145,10 +152,9 @@ def request_of(wanted: LabelFiles, table: Table) -> str:
 
 
 def moment_of(wanted: LabelFiles, answers: Table) -> str:
-    name = quoted(wanted.time)
     if answers.kinds[wanted.time] in _NUMBERS:
-        return name
-    return f"epoch({name if answers.kinds[wanted.time] == 'timestamp' else f'TRY_CAST(CAST({name} AS VARCHAR) AS TIMESTAMP)'})"
+        return quoted(wanted.time)
+    return f"epoch({answers.as_time(wanted.time)})"
 
 
 def _wrong(wanted: LabelFiles, answers: Table, labels: Table) -> str:
@@ -175,15 +181,44 @@ def _opened(project: Path, wanted: LabelFiles, what: Literal["predictions", "lab
                 f"the table of the {what} is not named", facts={"key": f"{what}_table"}, tries=(f"{what}_table: public.{what}",)
             )
         return open_server(databases.filled(configured, wanted.environment), what, table=table, beside=beside)
+    if "://" in configured:
+        raise ConfigurationError(
+            f"the {what} have an address that cannot be read",
+            facts={what: databases.named(configured)},
+            likely="of the servers only PostgreSQL is read, by postgresql://",
+            tries=(f"{what}: postgresql://reader:$LABELS_PASSWORD@host/database", "export them as Parquet"),
+        )
     files = find(project, configured)
     if not files:
         raise ConfigurationError(
-            f"the {what} do not exist", facts={"path": configured, "looked in": project}, tries=(f"ls -l {project / configured}",)
+            f"the {what} do not exist",
+            facts={"path": configured, "looked in": project},
+            likely="none was written yet, or the path is another one",
+            tries=(f"ls -l {project / configured}",),
         )
-    return open_table(files, what, table=table, beside=beside)
+    try:
+        return open_table(files, what, table=table, beside=beside)
+    except Failed as fault:  # no candidate's fault, that would take a release back
+        raise EnvironmentFault(
+            f"the {what} cannot be read: {fault.what}", facts=fault.facts, likely=fault.likely, tries=fault.tries
+        ) from fault
 
 
-def _require(table: Table, columns: list[str]) -> None:
-    missing = [name for name in columns if name not in table.types]
-    if missing:
-        raise ConfigurationError(f"the {table.label} have no column {missing[0]!r}", facts={"they have": ", ".join(table.types)})
+def _require(table: Table, columns: Mapping[str, str]) -> None:
+    """Raises ConfigurationError for the first that is not there.
+
+    Args:
+        columns: Their names by the key that names them; an empty one is not needed.
+    """
+    for key, name in columns.items():
+        if name and name not in table.types:
+            close = get_close_matches(name, table.types, 1)
+            raise ConfigurationError(
+                f"the {table.label} have no column {name!r}",
+                facts={
+                    "they have": ", ".join(table.types),
+                    **({"file": ", ".join(map(str, table.files[:_SHOWN]))} if table.files else {}),
+                },
+                likely=f"it has another name, which {key} does not say",
+                tries=(f"{key}: {(close or list(table.types) or [name])[0]}",),
+            )
