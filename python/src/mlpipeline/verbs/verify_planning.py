@@ -125,7 +125,7 @@ def of_labels(watched: Sequence[Watched], plan: Plan, metric: MetricPlan, known:
         told += "; how many come in an hour is not known, as verify.accuracy.time names no column"
         return Reason(check, Verdict.INCONCLUSIVE, told, numbers)
     per_second = labels.labelled / labels.seconds
-    comes = f"{3600 * per_second:.3g} come in an hour{f', {duration(labels.delay)} after the answer' if labels.delay else ''}"
+    comes = f"about {_hourly(per_second)} come in an hour{f', {duration(labels.delay)} after the answer' if labels.delay else ''}"
     enough, found, more = _found(
         lambda stages: _simulated(plan, metric, rate, stages),
         _stretches(watched, per_second),
@@ -181,6 +181,11 @@ def _found(
     how_long = f"about {duration(needed)} would be" if needed < inf else f"nor would {duration(longest)} be"
     told = f"is found in {100 * share:.0f} % of releases, however calm traffic is"
     return False, f"{told}; the {duration(lasts)} of all stages are not enough, {how_long}", numbers
+
+
+def _hourly(per_second: float) -> str:
+    per_hour = 3600 * per_second
+    return f"{per_hour:.0f}" if per_hour >= 10 else f"{per_hour:.2g}"
 
 
 def _first(watched: Sequence[Stretch], seconds: float) -> list[Stretch]:
