@@ -184,7 +184,7 @@ def _found(
 
 
 def _hourly(per_second: float) -> str:
-    per_hour = 3600 * per_second
+    per_hour = float(f"{3600 * per_second:.3g}")
     return f"{per_hour:.0f}" if per_hour >= 10 else f"{per_hour:.2g}"
 
 
