@@ -131,6 +131,7 @@ LATE = {"labelled_query": 'sum(labelled{colour="{{colour}}"})', "wrong_query": '
 def test_a_wrong_query_of_late_labels_is_found_before_traffic_moves(make: Make) -> None:
     with pytest.raises(ConfigurationError, match="cannot run this query: sum\\(wrong"):
         doctor_verify.queries(make(accuracy=AccuracyRule(enabled=True, **LATE)))
+    assert "counted by queries" in str(doctor_verify.labels(make(accuracy=AccuracyRule(enabled=True, **LATE)))), "told once"
 
 
 def counted(name: str) -> AccuracyRule:

@@ -125,6 +125,9 @@ def labels(context: Context) -> str | Note:
     if not rule.predictions and not url:
         return "late labels are counted by queries"
     source = None if rule.predictions else context.world.metrics(url)
+    of_counters = [query.replace("{{colour}}", "green") for query in (rule.labelled_query, rule.wrong_query) if query]
+    if source and not all(_readable(source, query.replace("{{service}}", context.config.service)) for query in of_counters):
+        return "late labels are counted by queries"
     try:
         strange = LateLabels(context, _ROLES, source, context.clock.now().timestamp()).check()
     except ConfigurationError as error:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlpipeline.adapters.duckdb.labels import LabelFiles
 
 NAME = "accuracy"
-_HOUR, _STEP = 3600.0, 60.0
+_HOUR, _STEP = 3600.0, 10.0
 _Totals = dict[str, tuple[int, int]]
 
 
@@ -105,16 +105,17 @@ class LateLabels:
             from mlpipeline.adapters.duckdb.labels import known
 
             return known(self._context.project, self._wanted(), str(self._roles.champion))
-        labelled, wrong = (self._lately(query) for query in (self._rule.labelled_query, self._rule.wrong_query))
-        return LabelledAnswers(labelled, min(labelled, wrong), _HOUR if labelled else None)
+        (labelled, seconds), (wrong, _) = (self._lately(query) for query in (self._rule.labelled_query, self._rule.wrong_query))
+        return LabelledAnswers(labelled, min(labelled, wrong), seconds if labelled else None)
 
-    def _lately(self, query: str) -> int:
-        """By how much a counter of the champion grew in the last hour."""
+    def _lately(self, query: str) -> tuple[int, float]:
+        """By how much a counter of the champion grew in the last hour, and the seconds of it in which it was there."""
         assert self._source is not None  # noqa: S101 - whoever has queries has a source
         now = self._source.instant("time()")[0].value
         found = self._source.series(self._text(query, str(self._roles.champion)), now - _HOUR, now, _STEP)
-        pairs = (pair for points in found.values() for pair in itertools.pairwise(value for _, value in points))
-        return round(sum(later - earlier for earlier, later in pairs if later > earlier))
+        pairs = [pair for points in found.values() for pair in itertools.pairwise(points)]
+        grown = sum(later - earlier for (_, earlier), (_, later) in pairs if later > earlier)
+        return round(grown), max((points[-1][0] - points[0][0] for points in found.values() if points), default=0.0)
 
     def _totals(self) -> _Totals:
         return self._asked() if self._counters else self._joined()

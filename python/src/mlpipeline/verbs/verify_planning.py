@@ -111,7 +111,8 @@ def of_labels(watched: Sequence[Watched], plan: Plan, metric: MetricPlan, known:
     except MlpipelineError as fault:
         return Reason(check, Verdict.INCONCLUSIVE, f"{metric.name}: no labels, {in_one_line(fault)}", {})
     if not labels.labelled:
-        none = f"{metric.name}: no answer of the champion has its label yet, so labels say nothing for or against a release"
+        none = f"{metric.name}: no label of an answer of the champion has come yet, or, of counters, in the last hour"
+        none += "; without one labels say nothing for or against a release"
         return Reason(check, Verdict.PASS, none, {"labelled": 0})
     rate = max(labels.wrong / labels.labelled, metric.tolerate)
     seen = f"{metric.name}: {labels.wrong} of the champion's {labels.labelled} newest labelled answers are wrong"
