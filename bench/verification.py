@@ -30,11 +30,11 @@ import numpy as np
 import oracle
 from scipy import stats
 
-from mlpipeline.core.blocks import BlockedBank
+from mlpipeline.core.blocks import OF_RULES_5, BlockedBank, ExclusionBank
 from mlpipeline.core.disagreement import WEIGHT
 from mlpipeline.core.judge import EFFECT, PASS_ERROR, RULES, Judge, Look, MetricPlan, Plan
 from mlpipeline.core.proportions import AboveTest
-from mlpipeline.core.sequential import EXCLUSION_CAUTION, Calibration, HarmBank, calibrate, log_weighted_sum
+from mlpipeline.core.sequential import Calibration, RatioInterval, Tick, calibrate, log_weighted_sum
 from mlpipeline.core.weighted_score import TOLERANCE, relative_change, shift
 
 REGIMES = ("iid", "shared", "hard", "hard2")
@@ -51,9 +51,11 @@ Found = list[int | None]
 """Of each release the tick at which it was taken back."""
 Rule = Callable[[Counts, Counts], Found]
 """From the histories and looks of many releases."""
+OWN = 0.3
+"""Deviation of the wander that each colour has of its own, in the logarithm of its rate."""
 CLUMPING = 1.86
 """Of retries: the mean square of their number over its mean."""
-ERRORS_WANDER = (0.6, 0.3 * float(np.sqrt(2)), CLUMPING)
+ERRORS_WANDER = (0.6, OWN * float(np.sqrt(2)), CLUMPING)
 LATENCY_WANDER = (0.6, 0.4, 1.0)
 """What the oracle is told of hard: memory, deviation and clumping of the difference of the two logarithms of the rate."""
 
@@ -67,11 +69,11 @@ def autoregression(rng: np.random.Generator, runs: int, ticks: int, memory: floa
 
 
 def releases(
-    rng: np.random.Generator, regime: str, runs: int, *, per_second: float, harm: float, part: float = 0.5
+    rng: np.random.Generator, regime: str, runs: int, *, per_second: float, harm: float, part: float = 0.5, own: float = OWN
 ) -> tuple[Counts, Counts]:
     """History ``(runs, ticks, 2)`` of the champion and looks ``(runs, ticks, 4)`` in the order of :class:`Tick`.
 
-    ``part`` of twice ``per_second`` is the candidate's traffic.
+    ``part`` of twice ``per_second`` is the candidate's traffic; ``own`` the deviation of each colour's own wander.
     """
     ticks = HISTORY + TICKS
     common = np.zeros((runs, ticks))
@@ -79,17 +81,17 @@ def releases(
         wave = 0.3 * np.sin(np.linspace(0, 2 * np.pi, ticks) + rng.uniform(0, 2 * np.pi, (runs, 1)))
         common = autoregression(rng, runs, ticks, 0.9, 0.4) + wave
     columns = []
-    for factor, own in ((harm, 2 * part), (1.0, 2 * (1 - part))):
-        requests = rng.poisson(own * per_second * TICK_SECONDS * np.exp(0.3 * common))
-        columns += [requests, events(rng, regime, requests, common, factor)]
+    for factor, share in ((harm, 2 * part), (1.0, 2 * (1 - part))):
+        requests = rng.poisson(share * per_second * TICK_SECONDS * np.exp(0.3 * common))
+        columns += [requests, events(rng, regime, requests, common, factor, own)]
     found = np.stack(columns, axis=-1)
     return found[:, :HISTORY, 2:], found[:, HISTORY:]
 
 
-def events(rng: np.random.Generator, regime: str, requests: Counts, common: Counts, factor: float) -> Counts:
+def events(rng: np.random.Generator, regime: str, requests: Counts, common: Counts, factor: float, deviation: float) -> Counts:
     if regime in ("iid", "shared"):
         return rng.binomial(requests, np.minimum(1, BASE * factor * np.exp(common)))
-    own = autoregression(rng, *requests.shape, 0.6 if regime == "hard" else 0.9, 0.3)
+    own = autoregression(rng, *requests.shape, 0.6 if regime == "hard" else 0.9, deviation)
     bursts = (rng.random(requests.shape) < 0.01) * np.minimum(3 * rng.pareto(1.5, requests.shape), 60)
     first = rng.binomial(requests, np.minimum(1, BASE * (factor * np.exp(common + own) + bursts)))
     retries = np.where(first > 0, rng.negative_binomial(np.maximum(first, 1), 0.7), 0)
@@ -105,13 +107,19 @@ def ours(history: Counts, looks: Counts, metrics: int = 1, parts: int = 1) -> Fo
     del history
     bank = BlockedBank([EFFECT] * len(looks))
     found: Found = [None] * (len(looks) // metrics)
-    for look in range(looks.shape[1]):
-        bank.add(looks[:, look], TICK_SECONDS / parts)
+
+    def decide(tick: int) -> None:
         evidence = np.logaddexp.reduce(bank.log_e.reshape(-1, metrics), axis=1) - log(metrics)
         for run in np.flatnonzero(evidence >= -log(ALPHA)):
-            found[run] = found[run] or look // parts + 1
+            found[run] = found[run] or tick
+
+    for look in range(looks.shape[1]):
+        bank.add(looks[:, look], TICK_SECONDS / parts)
+        decide(look // parts + 1)
         if (look + 1) % parts == 0 and look // parts in STAGE_ENDS:
             bank.next_stage()
+    bank.last([ALPHA * OF_RULES_5.last_look / metrics] * len(looks))
+    decide(looks.shape[1] // parts)
     return found
 
 
@@ -142,12 +150,12 @@ def other_releases(rng: np.random.Generator, runs: int, *, per_second: float, ha
     return np.stack(columns, axis=-1)
 
 
-def promoted(history: Counts, looks: Counts) -> Found:
-    """Tick at which harm of twice the rate is excluded with 95 % confidence, so that the metric passes early."""
-    bank = HarmBank([1 / 2] * len(looks), calibrations(history), EXCLUSION_CAUTION)
+def promoted(looks: Counts) -> Found:
+    """Tick at which harm of twice the rate is excluded, so that the metric passes early."""
+    bank = ExclusionBank([2.0] * len(looks))
     found: Found = [None] * len(looks)
     for tick in range(looks.shape[1]):
-        bank.add(looks[:, tick, [2, 3, 0, 1]])
+        bank.add(looks[:, tick, [2, 3, 0, 1]], TICK_SECONDS)
         for run in np.flatnonzero(bank.log_e >= -log(PASS_ERROR)):
             found[run] = found[run] or tick + 1
     return found
@@ -365,10 +373,15 @@ def alarms(rng: np.random.Generator, runs: int) -> None:
 def looks(rng: np.random.Generator, runs: int) -> None:
     """At the default interval of looks, and on traffic of another make."""
     print("\nFalse rollback of a healthy release, a look each 2 seconds")
-    for regime in ("hard", "hard2"):
+    for regime in REGIMES:
         for per_second in (50, 5):
             healthy = divided(rng, releases(rng, regime, runs, per_second=per_second, harm=1.0)[1], 5)
             print(f"  {regime:6} {per_second:3} requests/s {described(ours(healthy, healthy, parts=5))}", flush=True)
+    print("\nFalse rollback in hard2, a look each 10 seconds, 50 requests/s, by the deviation of each colour's own wander")
+    for own in (OWN, 0.4, 0.5):
+        healthy = releases(rng, "hard2", runs, per_second=50, harm=1.0, own=own)[1]
+        peers = JUDGES[KAYENTA](healthy, healthy)
+        print(f"  {own:g} ours {described(ours(healthy, healthy))}   {KAYENTA} {described(peers)}", flush=True)
     print("\nFalse rollback on other traffic, a look each 10 seconds, 50 requests/s, by the memory of each colour's own wander")
     for memory in (30, 60, 90, 150):
         healthy = other_releases(rng, runs, per_second=50, harm=1.0, memory=memory)
@@ -402,9 +415,29 @@ def detection(rng: np.random.Generator, runs: int) -> None:
 
 
 def early_passes(rng: np.random.Generator, runs: int) -> None:
+    """Also on traffic of another make."""
     for harm, what in ((1.0, "a good release"), (2.0, "harm at the margin")):
-        cases = {regime: releases(rng, regime, runs, per_second=50, harm=harm) for regime in REGIMES}
-        table(f"Early pass of {what} (x{harm:g}, margin 2) and its median time, 50 requests/s", {"ours": promoted}, cases)
+        print(f"\nEarly pass of {what} (x{harm:g}, margin 2) and its median time")
+        for per_second in (50, 5):
+            cases = {regime: releases(rng, regime, runs, per_second=per_second, harm=harm)[1] for regime in REGIMES}
+            for memory in (60, 90, 150):
+                cases[f"other, {memory} s"] = other_releases(rng, runs, per_second=per_second, harm=harm, memory=memory)
+            for name, looks in cases.items():
+                print(f"  {per_second:3} requests/s {name:12} {described(promoted(looks))}", flush=True)
+
+
+def intervals(rng: np.random.Generator, runs: int) -> None:
+    """How often the interval that is shown leaves out the true ratio at any look of 30 minutes; 5 % are allowed."""
+    print("\nThe 95 % interval of the ratio leaves out the true one, 1.5, at any of 180 blocks")
+    for regime in REGIMES:
+        history, looks = releases(rng, regime, runs, per_second=50, harm=1.5)
+        missed = 0
+        for calibration, one in zip(calibrations(history), looks, strict=True):
+            interval = RatioInterval(0.95, calibration)
+            for counts in one.tolist():
+                interval.add(Tick(*counts))
+            missed += any(not found.low <= 1.5 <= found.high for found in interval.intervals())
+        print(f"  {regime:8}{exact(missed, runs)}", flush=True)
 
 
 PARTS: dict[str, Callable[[np.random.Generator, int], None]] = {
@@ -417,6 +450,7 @@ PARTS: dict[str, Callable[[np.random.Generator, int], None]] = {
     "speed": speed,
     "looks": looks,
     "judges": judges,
+    "intervals": lambda rng, runs: intervals(rng, min(runs, PEERS)),
 }
 
 

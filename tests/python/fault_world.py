@@ -170,7 +170,7 @@ class FaultWorld:
             def check(self) -> None:
                 pass
 
-            def watch(self, stage: str, seconds: float, *, traffic: str) -> verify.StageOutcome:
+            def watch(self, stage: str, seconds: float, *, traffic: str, last: bool = False) -> verify.StageOutcome:
                 world.during(stage)
                 verdict = world.verdicts.get(stage, Verdict.PASS)
                 reasons = (Reason("metric.errors", verdict, f"errors in {stage}: {verdict}"),)

@@ -26,6 +26,7 @@ class Story:
         self.conclusion = Verdict.PASS
         self.during: Callable[[str], None] = lambda _stage: None
         self.watched: list[str] = []
+        self.last_looks: list[str] = []
         self.files: list[str] = []
         self._made = 0
 
@@ -85,8 +86,9 @@ class Story:
             def check(self) -> None:
                 story.world.metrics.instant("up")
 
-            def watch(self, stage: str, seconds: float, *, traffic: str) -> verify.StageOutcome:
+            def watch(self, stage: str, seconds: float, *, traffic: str, last: bool = False) -> verify.StageOutcome:
                 story.watched.append(stage)
+                story.last_looks += [stage] if last else []
                 story.during(stage)
                 story.world.metrics.instant(stage)
                 chosen = story.verdicts.get(stage, Verdict.PASS)

@@ -13,7 +13,7 @@ from fakes import FakeWorld
 from mlpipeline.adapters.prometheus import PrometheusSource
 from mlpipeline.clock import SystemClock
 from mlpipeline.config.sections.rollout import Rollout
-from mlpipeline.config.sections.verification import Verify
+from mlpipeline.config.sections.verification import ErrorRule, LatencyRule, Verify
 from mlpipeline.config.values import Duration
 from mlpipeline.core.traffic import Colour
 from mlpipeline.core.verdict import Verdict
@@ -91,13 +91,14 @@ def service(folder: Path, **verify: object) -> Iterator[tuple[Colours, Watch, Pa
 
 def test_a_healthy_candidate_passes_and_its_evidence_replays(tmp_path: Path) -> None:
     with service(tmp_path) as (_, watch, evidence):
-        outcome = watch.watch("mirror", 8, traffic="mirror")
+        outcome = watch.watch("mirror", 8, traffic="mirror", last=True)
         judged = watch.conclude()
     assert outcome.verdict is Verdict.PASS, outcome
     assert judged.verdict is Verdict.PASS, judged
     errors = judged.evidence["metrics"][0]  # type: ignore[index]
     assert errors["candidate_requests"] > 20
     assert errors["champion_events"] == 0
+    assert errors["last_look"] == 1
     assert replay(evidence) == judged
 
 
@@ -108,6 +109,17 @@ def test_a_broken_candidate_is_caught_while_the_champion_is_well(tmp_path: Path,
         outcome = watch.watch("mirror", 120, traffic="mirror")
     assert outcome.verdict is Verdict.FAIL, outcome
     assert outcome.reasons[0].check == ("verify.errors" if harm == "failing" else "verify.latency")
+
+
+def test_a_stage_ends_as_soon_as_harm_is_excluded_where_that_is_wanted(tmp_path: Path) -> None:
+    tolerant = {"errors": ErrorRule(tolerate=0.3), "latency": LatencyRule(tolerate=0.3)}
+    with service(tmp_path, early_pass=True, **tolerant) as (_, watch, evidence):
+        outcome = watch.watch("bake", 600, traffic="mirror", last=True)
+        judged = watch.conclude()
+    assert outcome.seconds < 120
+    assert "harm is excluded, so it ends early" in outcome.summary
+    assert judged.verdict is Verdict.PASS, judged
+    assert replay(evidence) == judged
 
 
 def test_trouble_of_both_is_no_fault_of_the_candidate(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from statistics import median
 
 import pytest
 
+from mlpipeline.core.detection import RELEASES as RELEASES_SIMULATED
 from mlpipeline.core.detection import (
     Stretch,
     draws_needed,
@@ -58,8 +59,8 @@ def judged(seed: int, rate: float, margin: float, stretches: list[Stretch]) -> f
             }
             if judge.add(Look(at, str(number), "live", INTERVAL, counts)) is Verdict.FAIL:
                 return at
-        judge.end(StageEnd(str(number), judge.looks, watched=True))
-    return inf
+        judge.end(StageEnd(str(number), judge.looks, watched=True, last=number == len(stretches) - 1))
+    return at if judge.failed else inf
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,15 @@ def test_the_expected_duration_is_that_of_releases_that_are_judged(rate: float, 
     expected = median(after)
     found = median(judged(seed, rate, margin, stretches) for seed in range(RELEASES))
     assert found / FACTOR <= expected <= found * FACTOR
+
+
+def test_the_last_look_counts() -> None:
+    """Harm that no look before the end finds in most releases, and the last look does in most."""
+    stretches, bar = [Stretch(600, 20, 20)], threshold(0.01, 2)
+    after = found_after(metric("errors", 1.8), 0.02, stretches, rules=RULES, interval=INTERVAL, log_threshold=bar)
+    assert sum(seconds < 600 for seconds in after) < RELEASES_SIMULATED / 2 < sum(seconds <= 600 for seconds in after)
+    found = [judged(seed, 0.02, 1.8, stretches) for seed in range(RELEASES)]
+    assert 600 in found
 
 
 def test_less_harm_and_less_traffic_take_longer() -> None:
@@ -145,7 +155,7 @@ def shifted(seed: int, share: float, stretches: list[Stretch]) -> float:
 
 
 def test_the_expected_duration_of_a_shift_is_that_of_releases_that_are_judged() -> None:
-    stretches = [Stretch(400, 20, 20)]
+    stretches = [Stretch(900, 20, 20)]
     bar = threshold_of_class(threshold(0.01, 2), len(CLASSES))
     expected = median(shift_found_after(CLASSES[0], 0.3, stretches, rules=RULES, interval=INTERVAL, log_threshold=bar))
     found = median(shifted(seed, 0.6 if seed % 2 else 0.15, stretches) for seed in range(RELEASES - 1))

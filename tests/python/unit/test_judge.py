@@ -8,9 +8,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from mlpipeline.core.blocks import OF_RULES_5
 from mlpipeline.core.conditions import ConditionPlan, Measurement
-from mlpipeline.core.judge import Judge, Judgement, Look, MetricPlan, Plan, StageEnd
+from mlpipeline.core.disagreement import DisagreementPlan
+from mlpipeline.core.judge import RULES, Judge, Judgement, Look, MetricPlan, Plan, StageEnd
 from mlpipeline.core.verdict import Verdict
+from mlpipeline.core.weighted_score import ScoredMetric, ScorePlan
 
 ERRORS = MetricPlan("errors", "answered with 5xx", "router", tolerate=0.001, margin=2.0)
 LATENCY = MetricPlan("latency", "slower than 0.25 s", "serving", tolerate=0.01, margin=2.0, bound=0.25)
@@ -194,3 +197,105 @@ def test_the_share_of_a_class_is_compared_in_both_directions(shares: tuple[float
     same = shares[0] == shares[1]
     assert judge.failed is not same
     assert judge.metrics["predictions.a"].excluded is same
+
+
+def moderate(seed: int, ratio: float = 1.7, looks: int = 400, judge: Judge | None = None, last: bool = True) -> Judge:
+    """A release whose errors are ``ratio`` times as frequent, 60 requests a look; too little to be found at any time."""
+    judge, source = judge or Judge(plan(rules=RULES)), np.random.default_rng(seed)
+    for number in range(looks):
+        errors = (60, int(source.binomial(60, 0.02 * ratio)), 60, int(source.binomial(60, 0.02)))
+        judge.add(Look(1000.0 + 2 * number, "bake", "live", 2.0, {"errors": errors, "latency": GOOD}))
+    judge.end(StageEnd("bake", judge.looks, True, last=last))
+    return judge
+
+
+def test_the_last_look_fails_a_release_that_was_not_failed_before() -> None:
+    assert not moderate(1, last=False).failed
+    judge = moderate(1)
+    judgement = judge.judgement()
+    errors, latency = judgement.metrics
+    assert judgement.verdict is Verdict.FAIL
+    assert judge.culprits == ("errors",)
+    assert errors.decided_at == 1000.0 + 2 * 399
+    assert 0 < errors.last_look <= 0.01 * OF_RULES_5.last_look / 2 < latency.last_look
+    assert errors.evidence >= 100 * 2 > latency.evidence
+    assert f"at the last look, with a p-value of {errors.last_look:.2g}" in errors.summary
+    assert judge.metrics["errors"].trace[-1].log10_evidence == pytest.approx(np.log10(errors.evidence), abs=0.01)
+
+
+def test_the_last_look_is_taken_once_even_when_its_stage_is_watched_again() -> None:
+    judge = moderate(1, ratio=1.0)
+    assert not judge.failed
+    first = judge.judgement().metrics[0].last_look
+    assert first > 0.01
+    again = moderate(2, judge=judge)
+    assert again.judgement().metrics[0].last_look == first
+
+
+@pytest.mark.parametrize("rules", range(1, RULES))
+def test_rules_without_a_last_look_take_none(rules: int) -> None:
+    judge = Judge(plan(rules=rules))
+    with pytest.raises(ValueError, match="neither a last look"):
+        moderate(1, ratio=1.0, judge=judge)
+
+
+def test_the_last_look_is_divided_among_the_metrics_as_their_evidence_is() -> None:
+    """Classes of predictions are one part together; half of everything is the compared answers'."""
+    classes = [MetricPlan(f"predictions.{name}", "", "", 0.0, 2.0, 1.25, label=name) for name in "abc"]
+    judge = Judge(plan(ERRORS, LATENCY, *classes, disagreement=DisagreementPlan(0.05), rules=RULES))
+    assert judge._parts() == pytest.approx({"errors": 1 / 6, "latency": 1 / 6} | {each.name: 1 / 18 for each in classes})
+
+
+def test_a_tolerated_difference_does_not_fail_at_the_last_look() -> None:
+    tolerant = msgspec.structs.replace(ERRORS, tolerate=0.5)
+    assert not moderate(1, ratio=3, judge=Judge(plan(tolerant, LATENCY, rules=RULES))).failed
+
+
+def test_what_one_stage_excludes_is_asked_of_it_alone() -> None:
+    judge = Judge(plan(rules=RULES))
+    same = (200, 8, 200, 8)
+    for number in range(400):
+        judge.add(Look(2.0 * number, "step-10", "live", 2.0, {"errors": same, "latency": same}))
+    assert judge.excluded_in_stage
+    judge.end(StageEnd("step-10", judge.looks, True, excluded=True))
+    judge.add(Look(900.0, "bake", "live", 2.0, {"errors": same, "latency": same}))
+    assert not judge.excluded_in_stage
+    assert verdict(judge) is Verdict.PASS
+
+
+@pytest.mark.parametrize(("rules", "wanted"), [(4, Verdict.PASS), (RULES, Verdict.INCONCLUSIVE)])
+def test_what_excludes_harm_is_no_pass_before_the_least_number_of_requests(rules: int, wanted: Verdict) -> None:
+    """Rules 4 passed it, which their evidence has to go on doing."""
+    tolerant = [msgspec.structs.replace(each, tolerate=0.5) for each in (ERRORS, LATENCY)]
+    judge = Judge(plan(*tolerant, rules=rules, min_requests=500))
+    judged(4, judge=judge)
+    assert {metric.verdict for metric in judge.judgement().metrics} == {Verdict.PASS}
+    assert verdict(judge) is wanted
+    if rules == RULES:
+        assert "400 requests of one colour are fewer than the 500" in judge.judgement().summary
+        assert not judge.excluded_in_stage
+
+
+def test_a_stage_is_not_over_while_a_condition_waits_or_a_score_is_wanted() -> None:
+    waiting = ConditionPlan("drift", "q", success="result < 0.1", count=3)
+    score = ScorePlan((ScoredMetric("a", ("q", "r")),))
+    for fields in ({"conditions": (waiting,)}, {"score": score}):
+        judge = Judge(plan(rules=RULES, **fields))
+        for number in range(400):
+            judge.add(Look(2.0 * number, "bake", "live", 2.0, {"errors": (200, 8, 200, 8), "latency": (200, 8, 200, 8)}))
+        assert not judge.excluded_in_stage
+
+
+def test_the_interval_does_not_depend_on_how_often_one_looks() -> None:
+    source = np.random.default_rng(3)
+    counts = source.binomial(100, 0.03, (200, 2))
+    often, seldom = Judge(plan(rules=RULES)), Judge(plan(rules=RULES))
+    for number, (ours, theirs) in enumerate(counts.tolist()):
+        often.add(Look(2.0 * number, "bake", "live", 2.0, {"errors": (100, ours, 100, theirs), "latency": GOOD}))
+    for number, (ours, theirs) in enumerate(counts.reshape(40, 5, 2).sum(axis=1).tolist()):
+        block = {"errors": (500, ours, 500, theirs), "latency": GOOD}
+        seldom.add(Look(10.0 * number, "bake", "live", 10.0, block))
+    assert often.judgement().metrics[0].low == seldom.judgement().metrics[0].low > 0
+    assert often.judgement().metrics[0].high == seldom.judgement().metrics[0].high > 0
+    assert often.judgement().metrics[0].ratio == seldom.judgement().metrics[0].ratio
+    assert len(often.metrics["errors"].trace) == 200

@@ -20,6 +20,9 @@ VERDICTS = {
     "taken-back-late-by-rules-2": Verdict.FAIL,
     "taken-back-late-by-rules-3": Verdict.FAIL,
     "taken-back-late-by-rules-4": Verdict.FAIL,
+    "taken-back-late-by-rules-5": Verdict.FAIL,
+    "taken-back-at-the-last-look": Verdict.FAIL,
+    "passed-early": Verdict.PASS,
 }
 
 

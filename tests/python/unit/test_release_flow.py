@@ -90,6 +90,7 @@ def test_second_release_passes_every_stage_in_order(story: Story) -> None:
     ]
     stages = story.context.runs.result(made.id, "switch").evidence["stages"]
     assert [stage["name"] for stage in stages] == ["mirror", "step-10", "step-50", "bake"]
+    assert story.last_looks == ["bake"]
     assert set(story.world.target.colours) == {GREEN}
     assert story.world.registry.aliases == {("iris", "champion"): "2"}
 

@@ -441,6 +441,58 @@ def test_a_stage_that_cannot_bring_the_evidence_ends_early_as_inconclusive(
     assert verify.replay(evidence(context)) == judged
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_a_stage_that_excludes_harm_ends_early_only_where_that_is_wanted(tmp_path: Path, early: bool) -> None:
+    world, metrics, context = make(tmp_path, early_pass=early)
+    for behaviour in metrics.colours.values():
+        behaviour.requests, behaviour.errors, behaviour.slow = 200, 10, 12
+    watch = watching(context)
+    outcome = watch.watch("mirror", 1200, traffic="mirror", last=True)
+    assert outcome.verdict is Verdict.PASS
+    recorded = json.loads(evidence(context).read_bytes())["ends"]
+    if early:
+        assert 60 < world.clock.passed < 600
+        assert "harm is excluded, so it ends early" in outcome.summary
+        assert recorded == [{"stage": "mirror", "looks": outcome.looks, "watched": True, "excluded": True}]
+    else:
+        assert world.clock.passed == pytest.approx(1200, abs=4)
+        assert recorded == [{"stage": "mirror", "looks": outcome.looks, "watched": True, "last": True}]
+    judged = watch.conclude()
+    assert judged.verdict is Verdict.PASS
+    assert "harm is excluded for every metric" in judged.summary
+    assert verify.replay(evidence(context)) == judged
+
+
+def test_the_next_stage_is_not_over_because_the_one_before_excluded_harm(tmp_path: Path) -> None:
+    world, metrics, context = make(tmp_path, early_pass=True)
+    for behaviour in metrics.colours.values():
+        behaviour.requests, behaviour.errors, behaviour.slow = 200, 10, 12
+    watch = watching(context)
+    watch.watch("mirror", 1200, traffic="mirror")
+    metrics.colours["green"].traffic, between = "live", world.clock.passed
+    watch.watch("step-50", 1200, traffic="live")
+    assert world.clock.passed - between > 60
+
+
+def test_a_break_too_small_for_any_look_is_found_at_the_last(tmp_path: Path) -> None:
+    """Errors 5 against 9 in a hundred, on and off, so that they are rough too."""
+    _, metrics, context = make(tmp_path)
+
+    def rough(second: float) -> None:
+        metrics.colours["blue"].errors = (0, 0, 0, 4)[int(second) % 4]
+        metrics.colours["green"].errors = (0, 0, 7, 0)[int(second) % 4]
+
+    metrics.now = rough
+    for behaviour in metrics.colours.values():
+        behaviour.requests = 20
+    metrics.colours["green"].traffic = "mirror"
+    for last, verdict in ((False, Verdict.PASS), (True, Verdict.FAIL)):
+        watch = Watch(context, RUN, ROLES, prometheus="", file=f"{last}.json", resume=False)
+        outcome = watch.watch("mirror", 300, traffic="mirror", last=last)
+        assert outcome.verdict is verdict
+    assert "at the last look, with a p-value of" in outcome.summary
+
+
 def test_a_later_stage_with_more_traffic_is_waited_for(tmp_path: Path) -> None:
     rollout = Rollout(mirror=Duration(0), steps=(1, 50), step=Duration(300), bake=Duration(300), control=10)
     _, metrics, context = make(tmp_path, rollout=rollout, min_requests=1000)
@@ -812,7 +864,7 @@ def predicted(tmp_path: Path, late: float, **rollout: object) -> Result:
 
 
 def test_a_plan_tells_of_the_most_and_the_least_frequent_class(tmp_path: Path) -> None:
-    result = predicted(tmp_path, late=0.4, mirror=Duration(900))
+    result = predicted(tmp_path, late=0.1, mirror=Duration(900))
     often, rarely = (reason for reason in result.reasons if ".predictions." in reason.check)
     assert (often.check, rarely.check) == ("verify.plan.predictions.late", "verify.plan.predictions.punctual") or (
         (often.check, rarely.check) == ("verify.plan.predictions.punctual", "verify.plan.predictions.late")
@@ -820,8 +872,8 @@ def test_a_plan_tells_of_the_most_and_the_least_frequent_class(tmp_path: Path) -
     by_check = {reason.check: reason for reason in result.reasons}
     punctual, late = by_check["verify.plan.predictions.punctual"], by_check["verify.plan.predictions.late"]
     assert punctual.verdict is Verdict.PASS and late.verdict is Verdict.INCONCLUSIVE
-    assert "times as often or as rarely as now, 98 % of 20 predictions/s is found in about" in punctual.summary
-    assert "not enough" in late.summary and "2 % of 20 predictions/s" in late.summary
+    assert "times as often or as rarely as now, 99.5 % of 20 predictions/s is found in about" in punctual.summary
+    assert "not enough" in late.summary and "0.5 % of 20 predictions/s" in late.summary
 
 
 def planned_labels(tmp_path: Path, rows: list[str], *, mirror: float = 3600, **fields: object) -> Reason:

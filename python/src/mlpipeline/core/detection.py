@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from mlpipeline.core.blocks import BLOCK_SECONDS
+from mlpipeline.core.blocks import BLOCK_SECONDS, OF_RULES_5
 from mlpipeline.core.judge import MetricPlan
 from mlpipeline.core.proportions import AboveTest
-from mlpipeline.core.rules import tests_of
+from mlpipeline.core.rules import LAST_LOOKS, tests_of
 from mlpipeline.core.sequential import Tick
 
 RELEASES = 32
@@ -76,6 +76,10 @@ def found_after(
             found = [min(one, at if evidence[name][0] >= log_threshold else inf) for name, one in zip(names, found, strict=True)]
             if inf not in found:
                 return sorted(found)
+    if rules >= LAST_LOOKS:
+        level = OF_RULES_5.last_look * exp(-log_threshold)
+        doubts = tests.last(dict.fromkeys(names, level))
+        found = [min(one, at if doubts[name] <= level else inf) for name, one in zip(names, found, strict=True)]
     return sorted(found)
 
 
@@ -111,7 +115,11 @@ def shift_found_after(
         at += tick
         found |= {name: at for name, (harm, _) in tests.log_e().items() if harm >= log_threshold and found[name] == inf}
         if inf not in found.values():
-            break
+            return sorted(found.values())
+    if rules >= LAST_LOOKS:
+        level = OF_RULES_5.last_look * exp(-log_threshold)
+        doubts = tests.last(dict.fromkeys(found, level))
+        found |= {name: at for name, seconds in found.items() if seconds == inf and doubts[name] <= level}
     return sorted(found.values())
 
 

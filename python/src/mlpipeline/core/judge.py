@@ -9,6 +9,9 @@ any look; by Ville's inequality a healthy release does so with at most that prob
 A metric passes early when "harm of at least ``margin``" is excluded with 95 % confidence, also anytime-valid. All metrics
 have to, so no correction is needed (intersection-union). Otherwise a release passes when the planned evidence is in:
 every stage watched to its end with both colours answering, and the least number of requests reached.
+
+At the planned end of the last stage a part of the budget is spent on one last look (:mod:`mlpipeline.core.blocks`), divided among
+the metrics as the mean divides it.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ from typing import Literal
 
 import msgspec
 
+from mlpipeline.core.blocks import OF_RULES_5, lasts_a_block
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement
 from mlpipeline.core.disagreement import NAME, WEIGHT, DisagreementPlan, DisagreementState
-from mlpipeline.core.rules import NOTHING, tests_of
+from mlpipeline.core.rules import LAST_LOOKS, NOTHING, tests_of
 from mlpipeline.core.sequential import (
     Calibration,
     Interval,
@@ -38,11 +42,13 @@ from mlpipeline.core.weighted_score import Sampled, Score, ScorePlan, check, sco
 PASS_ERROR = 0.05
 """Probability of passing a metric early although its harm is at the margin."""
 INTERVAL_CONFIDENCE = 0.95
-RULES: Literal[4] = 4
+RULES: Literal[5] = 5
 """The rules of today, for new plans."""
 EFFECT = 1.1
 """Ratio up to which a candidate counts as no worse: a tenth more is no reason to take a release back."""
 ALWAYS_FAILING = 0.5
+_LEAST = 1e-12
+"""P-values below are told as this."""
 _RECENT_LOOKS = 15
 
 
@@ -88,7 +94,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     score: ScorePlan | None = None
     disagreement: DisagreementPlan | None = None
     """Whether answers to mirrored requests are compared."""
-    rules: Literal[1, 2, 3, 4] = 1
+    rules: Literal[1, 2, 3, 4, 5] = 1
     """Which tests judge, see :mod:`mlpipeline.core.rules`; 1 for evidence that names none."""
 
 
@@ -119,14 +125,23 @@ class Look(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StageEnd(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A stage was over after ``looks`` looks in all. ``outage`` says why monitoring was given up, if it was; ``futile`` why
-    watching on could bring no pass."""
+    """A stage was over after ``looks`` looks in all.
+
+    Args:
+        watched: To its planned end, or until harm was excluded.
+        outage: Why monitoring was given up, if it was.
+        futile: Why watching on could bring no pass.
+        excluded: It ended early because harm of every metric's margin was excluded in it.
+        last: It was the last one and reached its planned end, so the last look is due.
+    """
 
     stage: str
     looks: int
     watched: bool
     outage: str = ""
     futile: str = ""
+    excluded: bool = False
+    last: bool = False
 
 
 class TracePoint(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -143,30 +158,54 @@ class TracePoint(msgspec.Struct, frozen=True, omit_defaults=True):
     log10_excluded: float
 
 
-class MetricState:
-    """Running evidence of one metric. The e-values against harm and its absence are handed in, see ``weigh``."""
+_NO_INTERVAL = Interval(1.0, 0.0, inf)
 
-    def __init__(self, plan: MetricPlan) -> None:
+
+class MetricState:
+    """Running evidence of one metric. The e-values against harm and its absence are handed in, see ``weigh``.
+
+    Args:
+        blocks: Whether its interval is computed from blocks of seconds, as from rules 5 on, or look by look.
+    """
+
+    def __init__(self, plan: MetricPlan, *, blocks: bool = True) -> None:
         self.plan = plan
         self.totals = self.stage = NOTHING
         self.excluded = False
+        self.last_look = 0.0
+        self._blocks = blocks
+        self._block, self._block_seconds = NOTHING, 0.0
         self._harm = self.log_excluded = 0.0
         self._recent: deque[Tick] = deque()
         self._lately = [0, 0]
         self._interval = RatioInterval(INTERVAL_CONFIDENCE, plan.calibration)
-        self._untold: list[tuple[float, float, float]] = []
+        self._known = 0
+        self._untold: list[tuple[float, float, float, int, float]] = []
         self._found: list[Interval] = []
         self._trace: list[TracePoint] = []
 
     def next_stage(self) -> None:
         self.stage = NOTHING
 
-    def add(self, tick: Tick) -> None:
+    def end_stage(self) -> None:
+        """What is left of a block counts too."""
+        if self._block_seconds:
+            self._end_block()
+
+    def add(self, tick: Tick, seconds: float) -> None:
         self.totals = _sum(self.totals, tick)
         self.stage = _sum(self.stage, tick)
         if tick.candidate:
             self._remember(tick)
-        self._interval.add(tick)
+        self._block = _sum(self._block, tick)
+        self._block_seconds += seconds
+        if not self._blocks or lasts_a_block(self._block_seconds):
+            self._end_block()
+
+    def _end_block(self) -> None:
+        self._interval.add(self._block)
+        self._known += 1
+        self._block, self._block_seconds = NOTHING, 0.0
 
     def _remember(self, tick: Tick) -> None:
         self._recent.append(tick)
@@ -182,26 +221,35 @@ class MetricState:
         """A look at this metric is complete."""
         excluded = self.log_excluded
         self.excluded = self.excluded or excluded >= -log(PASS_ERROR)
-        self._untold.append((at, self.log_e, excluded))
+        self._untold.append((at, self.log_e, excluded, self._known, self._ratio))
 
     @property
     def trace(self) -> list[TracePoint]:
         """How it stood after each look. Computed for all looks since the last time at once."""
-        self._found.extend(self._interval.intervals())
+        self._compute()
         untold, self._untold = self._untold, []
-        intervals, self._found = self._found, []
-        for (at, harm, excluded), found in zip(untold, intervals, strict=True):
+        for at, harm, excluded, known, ratio in untold:
+            _, low, high = self._found[known - 1] if known else _NO_INTERVAL
             self._trace.append(
                 TracePoint(
                     round(at, 3),
-                    round(found.estimate, 4),
-                    round(found.low, 4),
-                    0.0 if isinf(found.high) else round(found.high, 4),
+                    round(ratio, 4),
+                    round(low, 4),
+                    0.0 if isinf(high) else round(high, 4),
                     round(harm / log(10), 3),
                     round(excluded / log(10), 3),
                 )
             )
         return self._trace
+
+    def _compute(self) -> None:
+        self._found.extend(self._interval.intervals())
+
+    @property
+    def _ratio(self) -> float:
+        """Quotient of the total rates, half an event added to each so that it is always finite."""
+        requests, events, other_requests, other_events = self.totals
+        return (events + 0.5) / (requests + 1) * (other_requests + 1) / (other_events + 0.5)
 
     @property
     def rate(self) -> float:
@@ -220,12 +268,15 @@ class MetricState:
 
     @property
     def interval(self) -> tuple[float, float, float]:
-        self._found.extend(self._interval.intervals())
-        return self._interval.interval
+        """Estimate of everything so far, and the bounds of the last block."""
+        self._compute()
+        _, low, high = self._found[-1] if self._found else _NO_INTERVAL
+        return self._ratio, low, high
 
 
 class MetricVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One metric of the whole release. ``high`` is 0 while nothing above is excluded; ``threshold`` is ``1 / false_alarm``."""
+    """One metric of the whole release. ``high`` is 0 while nothing above is excluded; ``threshold`` is ``1 / false_alarm``;
+    ``last_look`` is the p-value of the last look, 0 while none was taken."""
 
     name: str
     verdict: Verdict
@@ -240,6 +291,7 @@ class MetricVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
     evidence: float
     threshold: float
     decided_at: float = 0.0
+    last_look: float = 0.0
 
 
 class Judgement(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -263,7 +315,7 @@ class Judge:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.metrics = {metric.name: MetricState(metric) for metric in plan.metrics}
+        self.metrics = {metric.name: MetricState(metric, blocks=plan.rules >= LAST_LOOKS) for metric in plan.metrics}
         self._tests = tests_of(plan.rules, plan.metrics)
         self._weigh()
         self.conditions = {condition.name: ConditionState(condition) for condition in plan.conditions}
@@ -271,6 +323,8 @@ class Judge:
         self.failed_at = 0.0
         self.culprits: tuple[str, ...] = ()
         self.looks = 0
+        self._at = 0.0
+        self._last_look_taken = False
         self._stage: str | None = None
         self._ends: dict[str, StageEnd] = {}
         self._answered: dict[str, bool] = {}
@@ -287,8 +341,9 @@ class Judge:
         ticks = {name: Tick(*counts) for name, counts in look.counts.items()}
         self._tests.add(ticks, look.seconds)
         for name, tick in ticks.items():
-            self.metrics[name].add(tick)
+            self.metrics[name].add(tick, look.seconds)
         self._weigh()
+        self._at = look.at
         for name in ticks:
             self.metrics[name].looked(look.at)
         if self.disagreement is not None:
@@ -307,8 +362,40 @@ class Judge:
         self._enter(end.stage)
         self._ends[end.stage] = end
         self._answered[end.stage] = self.both_answered
+        for state in self.metrics.values():
+            state.end_stage()
+        if end.last and not (self.failed or self._last_look_taken):
+            self._look_last()
         if self.plan.score is not None and end.watched:
             self.score = score(self.plan.score, self._samples)
+
+    def _look_last(self) -> None:
+        """Spends what was kept for it; once, even when the stage is watched again."""
+        self._last_look_taken = True
+        kept = self.plan.false_alarm * OF_RULES_5.last_look
+        found = self._tests.last({name: kept * part for name, part in self._parts().items()})
+        self._weigh()
+        for name, state in self.metrics.items():
+            state.last_look = max(found[name], _LEAST)
+            state.looked(self._at)
+        self._decide(self._at)
+
+    def _parts(self) -> dict[str, float]:
+        """By which part each metric counts in the evidence of the release, see ``log_evidence``."""
+        classes = sum(bool(state.plan.label) for state in self.metrics.values())
+        whole = (1.0 if self.disagreement is None else 1 - WEIGHT) / (len(self.metrics) - classes + bool(classes))
+        return {name: whole / classes if state.plan.label else whole for name, state in self.metrics.items()}
+
+    @property
+    def excluded_in_stage(self) -> bool:
+        """Whether the present stage alone excludes harm of every metric's margin, so that nothing has to be waited for: the
+        metrics, answers and conditions are all in, and there is no score, which is taken over whole stages."""
+        if not self._prompt or self.failed or self.plan.score is not None or self._problems():
+            return False
+        found = self._tests.log_excluded_in_stage()
+        needed = (name for name, state in self.metrics.items() if not state.plan.late or state.totals.candidate)
+        within = self.disagreement is None or self.disagreement.within
+        return within and all(found[name] >= -log(PASS_ERROR) for name in needed)
 
     def answered(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Requests of candidate and champion, of the metric that counted fewest: in the whole release, in the present stage."""
@@ -440,6 +527,8 @@ class Judge:
             found.append("no mirrored request could be compared: the answers of both colours to one request were never seen")
         if not found and not self._excluded:
             found.extend(self._missing_evidence())
+        elif not found and self.plan.rules >= LAST_LOOKS:
+            found.extend(self._too_few())
         return tuple(dict.fromkeys(found))
 
     def _missing_evidence(self) -> list[str]:
@@ -458,6 +547,10 @@ class Judge:
         if self._prompt:
             silent = [stage for stage, both in self._answered.items() if not both]
             found.extend(f"not both colours answered requests in stage {stage}" for stage in silent)
+        return [*found, *self._too_few()]
+
+    def _too_few(self) -> list[str]:
+        found = []
         if self.disagreement is not None and self.disagreement.compared < self.plan.min_requests:
             found.append(
                 f"{self.disagreement.compared} compared answers are fewer than the {self.plan.min_requests} that a verdict needs"
@@ -510,6 +603,7 @@ class Judge:
             _number(state.log_e),
             round(1 / self.plan.false_alarm, 6),
             round(self.failed_at, 3) if failed else 0.0,
+            float(f"{state.last_look:.3g}") if state.last_look else 0.0,
         )
 
 
@@ -519,8 +613,9 @@ def _describe(state: MetricState, verdict: Verdict) -> str:
     champion = f"{_percent(totals.champion_events, totals.champion)} ({totals.champion_events} of {totals.champion})"
     estimate, low, high = state.interval
     upper = "no upper bound" if high == inf else f"{high:.3g}"
+    at_last = f", at the last look, with a p-value of {state.last_look:.2g}" if state.last_look else ""
     meaning = {
-        Verdict.FAIL: "another share than the champion's" if plan.label else "harm",
+        Verdict.FAIL: ("another share than the champion's" if plan.label else "harm") + at_last,
         Verdict.PASS: f"{plan.margin:g} times {'more or less' if plan.label else 'worse'} is excluded",
         Verdict.INCONCLUSIVE: "within what is tolerated" if state.tolerated else "neither harm nor its absence is proven",
     }.get(verdict, "")

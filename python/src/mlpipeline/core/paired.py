@@ -31,7 +31,7 @@ roughness, and for traffic that no model describes, the bound is measured by ``b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log
+from math import erfc, log, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlpipeline.core.sequential import Tick, log_mean
@@ -76,6 +76,12 @@ _LASTING = ((0.0, 20.0, 1.0), (0.25, 20.0, 1.0), (0.5, 20.0, 1.0), (0.25, 95.0, 
 RULES_4 = Weights(_LASTING, ((0.2, 0.1), (0.35, 0.3), (0.6, 0.3), (1.1, 0.12), (1.8, 0.18)), believed=1.5, usual=1.2)
 """More weight on wander that lasts, none of which is believed beyond 1.5 deviations: fewer healthy releases are taken back, and
 blatant harm is told from wander sooner."""
+RULES_5 = RULES_4._replace(believed=1.25)
+"""Less wander is believed, as these tests spend only a part of the budget: the rest is for a last look."""
+_MORE_LASTING = ((0.0, 20.0, 1.0), (0.25, 20.0, 1.0), (0.5, 20.0, 1.0), (0.25, 95.0, 1.0), (0.5, 95.0, 1.0))
+EXCLUSION = RULES_4._replace(wander=_MORE_LASTING, whole=1.0)
+"""For harm that is to be excluded: more caution with wander that lasts, as waiting is cheap, and no new start at a stage, as what
+earlier stages showed is part of the release."""
 BLATANT = Weights(_LASTING, ((0.6, 0.2), (1.1, 0.3), (1.8, 0.5)), believed=1.5, usual=1.5)
 """For harm that is not to wait for the end of a block, see :mod:`mlpipeline.core.blocks`."""
 
@@ -103,7 +109,7 @@ class PairedBank:
         weights: Of the rules by which is judged.
     """
 
-    def __init__(self, effects: Sequence[float], weights: Weights = RULES_4) -> None:
+    def __init__(self, effects: Sequence[float], weights: Weights = RULES_5) -> None:
         import numpy as np
 
         tests, self._weights = len(effects), weights
@@ -204,7 +210,45 @@ class PairedBank:
         import numpy as np
 
         stages, whole = [*self._ended, self._of(self._stage)], self._weights.whole
+        if whole == 1:
+            return self._of(self._whole)
         terms = [log(whole) + self._of(self._whole)]
         terms += [log((1 - whole) / (number * (number + 1))) + value for number, value in enumerate(stages, start=1)]
         terms.append(np.full(self._tests, log((1 - whole) / (len(stages) + 1))))
         return log_mean(np.stack(terms, axis=1)) + log(len(terms))
+
+    @property
+    def log_e_of_stage(self) -> NDArray[Any]:
+        """Natural logarithm of each e-value of the present stage alone; what was learned about roughness before is kept."""
+        return self._of(self._stage)
+
+    @property
+    def doubt(self) -> NDArray[Any]:
+        """Of each test the probability, given everything so far, that the shift is at most 0; 1 where nothing was learned.
+
+        With a flat prior on the shift its posterior under one roughness is normal, mean ``A / B``, variance ``1 / B``, and the
+        roughness has the likelihood ``null * exp(A^2 / (2 B)) / sqrt(B)`` (Box & Tiao, "Bayesian inference in statistical
+        analysis", 1973, section 2.4). Told the roughness it is the p-value of the generalised least-squares score. Where the
+        binomial's cumulant exceeds the square, ``B`` is greater by as much.
+        """
+        import numpy as np
+
+        track = self._whole
+        learned = track.information > 0
+        information = np.where(learned, track.information, 1.0)
+        score = np.where(learned, track.score, 0.0)
+        squares = information[:, :, None] * (self._shifts**2 / 2)
+        nearest = np.abs(self._shifts - (score / information)[:, :, None]).argmin(axis=2)[:, :, None]
+        skew = np.take_along_axis(track.skew / squares, nearest, axis=2)[:, :, 0]
+        standing = self._log_null + self._log_weights + score**2 / (2 * information) - np.log(information) / 2
+        likely = np.exp(standing - standing.max(axis=1, keepdims=True))
+        above = _normal_tail(score / np.sqrt(information * (1 + skew)))
+        found = (likely * above).sum(axis=1) / likely.sum(axis=1)
+        return np.asarray(np.where(learned.any(axis=1), found, 1.0))
+
+
+def _normal_tail(deviations: NDArray[Any]) -> NDArray[Any]:
+    """Probability that a standard normal lies above each."""
+    import numpy as np
+
+    return np.asarray([erfc(one / sqrt(2)) / 2 for one in deviations.ravel()]).reshape(deviations.shape)

@@ -280,8 +280,9 @@ class HarmBank:
         votes = np.log1p(np.minimum(_HIGHEST_BET, self._bets * effective) * surplus) / self._dependence[rows]
         return rows, np.hstack([np.minimum(likelihoods, _LOG_CAP) - _LOG_RESERVE, votes]) / self._caution
 
-    def add(self, ticks: Sequence[Tick]) -> None:
-        """Takes in one tick for each test."""
+    def add(self, ticks: Sequence[Tick], seconds: float = 0.0) -> None:
+        """Takes in one tick for each test; how long it was does not matter here."""
+        del seconds
         rows, gains = self.gains(ticks)
         self.sums[rows] += gains
 

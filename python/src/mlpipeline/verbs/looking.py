@@ -242,9 +242,9 @@ class Reader:
             )
         return bound
 
-    def calibration(self, metric: MetricPlan, now: float, interval: float) -> Calibration:
-        """From the champion's last ten minutes; the built-in defaults when these are too quiet to tell."""
-        step = max(1.0, float(round(interval)))
+    def calibration(self, metric: MetricPlan, now: float, step: float) -> Calibration:
+        """From the champion's last ten minutes in steps of so many seconds; the built-in defaults when these are too quiet to
+        tell."""
         everything, others, others_are_events = self._history_queries(metric)
         totals, counted = self._increments(everything, now, step), self._increments(others, now, step)
         history = []

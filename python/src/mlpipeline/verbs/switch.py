@@ -167,7 +167,8 @@ class _Switch:
         while watch is not None and isinstance(done.waiting, WatchStage):
             stage = self._releasing.stages[done.waiting.index]
             self._say_stage(stage.name, stage.share, stage.mirror)
-            outcome = watch.watch(stage.name, stage.seconds, traffic=stage.traffic)
+            last = not any(later.compares for later in self._releasing.stages[done.waiting.index + 1 :])
+            outcome = watch.watch(stage.name, stage.seconds, traffic=stage.traffic, last=last)
             if outcome.verdict is not Verdict.PASS:
                 return self._stopped(release, done, outcome)
             self._keep_stage(release, done, outcome)

@@ -56,7 +56,7 @@ def run(context: Context, run: Run, *, seconds: float | None = None, candidate: 
     watch = Watch(context, run, roles, prometheus=prometheus, file=WATCH_EVIDENCE, resume=False)
     lasts = float(context.config.rollout.bake) if seconds is None else seconds
     watch.check(lasts)
-    watch.watch(VERB, lasts, traffic=traffic)
+    watch.watch(VERB, lasts, traffic=traffic, last=True)
     judged = watch.conclude()
     return context.finish(
         run,

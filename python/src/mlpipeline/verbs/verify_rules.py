@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from mlpipeline.config.model import Config
+from mlpipeline.core.blocks import BLOCK_SECONDS
 from mlpipeline.core.conditions import ConditionState, parse
 from mlpipeline.core.disagreement import DisagreementPlan
 from mlpipeline.core.judge import RULES, MetricPlan, Plan
@@ -70,7 +71,7 @@ class Rules:
             )
         metrics.extend(self._distribution(scrapes))
         calibrated = [
-            msgspec.structs.replace(metric, calibration=self._reader.calibration(metric, now, self._settings.interval))
+            msgspec.structs.replace(metric, calibration=self._reader.calibration(metric, now, BLOCK_SECONDS))
             for metric in metrics
         ]
         accuracy = self._settings.accuracy

@@ -117,35 +117,43 @@ class Watch:
     def _late_labels(self) -> LateLabels:
         return LateLabels(self._context, self._roles, self._source, self._context.clock.now().timestamp())
 
-    def watch(self, stage: str, seconds: float, *, traffic: Traffic) -> StageOutcome:
-        """Looks every ``verify.interval`` and returns at once on a failure, else after ``seconds``.
+    def watch(self, stage: str, seconds: float, *, traffic: Traffic, last: bool = False) -> StageOutcome:
+        """Looks every ``verify.interval`` and returns at once on a failure, else after ``seconds``; with ``verify.early_pass``
+        also once harm is excluded.
 
         An outage of the monitoring (unreachable, stale, or a colour silent while users send) extends the stage by its
         length; more than ``rollout.hold`` of it in one stage makes the stage inconclusive. So does evidence that cannot come
         in time, as :mod:`mlpipeline.core.futility` says, and then at once.
+
+        Args:
+            last: No stage follows in which both colours answer, so that the last look is taken at its end.
         """
         judge = self._judging()
         clock, hold = self._context.clock, self._context.config.rollout.hold
-        began = last = clock.monotonic()
-        silent_seconds, outage, looks, measured, futile = 0.0, "", 0, 0.0, ""
+        began = looked = clock.monotonic()
+        silent_seconds, outage, looks, measured, futile, excluded = 0.0, "", 0, 0.0, "", False
         self._silence = _Silence()
         self._base_line(stage, traffic)
-        while not judge.failed and not futile and measured < seconds and silent_seconds <= hold:
+        while not (judge.failed or futile or excluded) and measured < seconds and silent_seconds <= hold:
             clock.sleep(min(self._settings.interval, seconds - measured) if not outage else self._settings.interval)
             outage = self._look(stage, traffic)
             looks += 1
             now = clock.monotonic()
             if outage:
-                silent_seconds += now - last
+                silent_seconds += now - looked
                 self._context.console.say(f"verify: {stage}: holding, {outage}")
             else:
-                measured += now - last
-            last = now
-            futile = "" if outage or measured >= seconds else self._futile(stage, measured, seconds)
+                measured += now - looked
+            looked = now
+            if not outage and measured < seconds:
+                excluded = self._settings.early_pass and judge.excluded_in_stage
+                futile = "" if excluded else self._futile(stage, measured, seconds)
             self._context.console.progress(self._progress(stage, outage), min(measured, seconds), seconds)
         given_up = outage if silent_seconds > hold else ""
         watched = not judge.failed and not given_up and not futile
-        self._ended(StageEnd(stage, judge.looks, watched, given_up, "" if judge.failed else futile))
+        due = last and watched and not excluded
+        futile_end = "" if judge.failed else futile
+        self._ended(StageEnd(stage, judge.looks, watched, given_up, futile_end, excluded=excluded, last=due))
         return self._outcome(stage, given_up, futile, clock.monotonic() - began, looks)
 
     def conclude(self) -> JudgedRelease:
@@ -251,7 +259,8 @@ class Watch:
         elif judge.metrics and not judge.both_answered:
             verdict, summary = Verdict.INCONCLUSIVE, f"not both colours answered requests in stage {stage}"
         else:
-            verdict, summary = Verdict.PASS, f"{stage}: no harm seen in {looks} looks, {standing(judgement)}"
+            how = "harm is excluded, so it ends early" if self._ends[-1].excluded else "no harm seen"
+            verdict, summary = Verdict.PASS, f"{stage}: {how} in {looks} looks, {standing(judgement)}"
         return StageOutcome(verdict, summary, reasons_of(judge, judgement, verdict, summary), round(seconds, 3), looks)
 
     def _progress(self, stage: str, outage: str) -> str:

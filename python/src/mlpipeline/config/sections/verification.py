@@ -226,6 +226,9 @@ class Verify(Section, frozen=True):
     """Requests that each colour must have answered before a pass is possible."""
     futility: bool = True
     """End a stage as inconclusive as soon as the evidence that a pass needs cannot come in the time that is left."""
+    early_pass: bool = False
+    """End a stage as soon as harm of every metric's ``margin`` is excluded in it, before its planned end. Harm below the margin
+    is then found less often; with a score stages last as planned."""
     errors: ErrorRule = ErrorRule()
     """How errors are compared."""
     latency: LatencyRule = LatencyRule()
