@@ -272,6 +272,22 @@ class MetricSource(Protocol):
         """A range query: sorted label pairs to (time, value) points."""
 
 
+class LabelledAnswers(msgspec.Struct, frozen=True):
+    """Of one colour's answers, those whose label has arrived.
+
+    Args:
+        labelled: How many.
+        wrong: Of these.
+        seconds: The time in which they were given, or their labels came; absent where that is not known.
+        delay: Seconds from an answer to its label, about; 0 where that is not known.
+    """
+
+    labelled: int
+    wrong: int
+    seconds: float | None = None
+    delay: float = 0.0
+
+
 class ModelVersion(msgspec.Struct, frozen=True):
     """A version in the registry. ``tags`` hold commit, data version, bundle digest and run."""
 

@@ -131,6 +131,28 @@ LATE = {"labelled_query": 'sum(labelled{colour="{{colour}}"})', "wrong_query": '
 def test_a_wrong_query_of_late_labels_is_found_before_traffic_moves(make: Make) -> None:
     with pytest.raises(ConfigurationError, match="cannot run this query: sum\\(wrong"):
         doctor_verify.queries(make(accuracy=AccuracyRule(enabled=True, **LATE)))
+    assert "counted by queries" in str(doctor_verify.labels(make(accuracy=AccuracyRule(enabled=True, **LATE)))), "told once"
+
+
+def counted(name: str) -> AccuracyRule:
+    queries = (
+        f'sum({each}{{service="{{{{service}}}}",colour="{{{{colour}}}}"}})' for each in (name, "mlpipeline_requests_total")
+    )
+    return AccuracyRule(enabled=True, **dict(zip(("wrong_query", "labelled_query"), queries, strict=True)))
+
+
+def test_counters_of_late_labels_that_are_there_pass_and_misspelt_ones_are_told(make: Make) -> None:
+    assert (
+        doctor_verify.labels(make(accuracy=counted("mlpipeline_request_seconds_bucket"))) == "late labels are counted by queries"
+    )
+    found = doctor_verify.labels(make(accuracy=counted("mislabeled_total")))
+    assert isinstance(found, Note) and "no series answers verify.accuracy.wrong_query, sum(mislabeled_total" in found.text
+
+
+def test_counters_of_every_process_are_told_to_be_summed_up(make: Make) -> None:
+    many = 'mlpipeline_request_seconds_bucket{service="{{service}}",colour="{{colour}}"}'
+    with pytest.raises(ConfigurationError, match="has 4 series as answer"):
+        doctor_verify.labels(make(accuracy=AccuracyRule(enabled=True, labelled_query=many, wrong_query=many)))
 
 
 def test_late_labels_that_cannot_be_joined_are_found_before_traffic_moves(make: Make) -> None:
@@ -143,6 +165,9 @@ def test_late_labels_that_cannot_be_joined_are_found_before_traffic_moves(make: 
     (context.project / "labels.csv").write_text("request_id,outcome\n1,a\n")
     with pytest.raises(ConfigurationError, match="no column 'label'"):
         doctor_verify.labels(context)
+    (context.project / "labels.csv").write_text("request_id,label\nr1,a\n")
+    strange = doctor_verify.labels(context)
+    assert isinstance(strange, Note) and "no label has the request id of an answer" in strange.text
     (context.project / "labels.csv").write_text("request_id,label\n1,a\n")
     assert "can be joined" in str(doctor_verify.labels(context))
 

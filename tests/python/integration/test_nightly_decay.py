@@ -17,9 +17,17 @@ from release_story import Story
 DAY = 24 * 3600
 
 
-def night(folder: Path, monkeypatch: pytest.MonkeyPatch, *, recent: float, rows: int = 600, version: str = "1") -> Result:
+def night(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    recent: float,
+    rows: int = 600,
+    version: str = "1",
+    rule: Decay | None = None,
+) -> Result:
     """The champion was wrong in 10 % of its answers before, and in ``recent`` of those of the last week."""
-    rule = Decay(labels="labels.csv", predictions="answers.csv", drop=0.05, recent=Duration(7 * DAY))
+    rule = rule or Decay(labels="labels.csv", predictions="answers.csv", drop=0.05, recent=Duration(7 * DAY))
     told = Story(folder, nightly=Nightly(data=DataDrift(), accuracy=rule, at_least=1, prune=Prune(enabled=False)))
     told.watch(monkeypatch)
     told.released()
@@ -56,3 +64,15 @@ def test_too_few_answers_of_the_champion_itself_say_nothing(
     result = night(tmp_path, monkeypatch, recent=0.9, **few)  # type: ignore[arg-type]
     assert result.evidence["retrain"] is False
     assert any("needed to tell" in reason.summary for reason in result.reasons)
+
+
+@pytest.mark.parametrize(("recent", "retrain"), [(0.1, False), (0.5, True)])
+def test_answers_joined_with_their_labels_are_held_to_a_floor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recent: float, retrain: bool
+) -> None:
+    floor = Decay(labels="labels.csv", predictions="answers.csv", at_least=0.8)
+    result = night(tmp_path, monkeypatch, recent=recent, rule=floor)
+    assert (result.verdict, result.evidence["retrain"]) == (Verdict.PASS, retrain)
+    assert any("over 1200 rows, at least 0.8 wanted" in reason.summary for reason in result.reasons)
+    other = night(tmp_path / "other", monkeypatch, recent=recent, rule=floor, version="7")
+    assert any("0 rows have their truth" in reason.summary for reason in other.reasons)

@@ -170,6 +170,10 @@ def test_words_are_not_guessed_into_booleans_or_times(tmp_path: Path) -> None:
         ("gate:\n  holdout: a.csv\n  label: y\n  metrics: [{metric: f1, at_least: .nan}]\n", "finite"),
         ("gate:\n  holdout: a.csv\n  label: y\n  metrics: [{metric: r2, at_least: 2}]\n", "r2 is at most 1"),
         ("gate:\n  holdout: a.csv\n  label: y\n  metrics: [{metric: mae, at_most: -1}]\n", "mae is at least 0"),
+        (
+            "nightly: {accuracy: {labels: a.csv, predictions: b.csv, metric: mae, at_most: 1}}\n",
+            "needs one file with both columns",
+        ),
         ("verify:\n  conditions: [{name: a, query: b}]\n", "neither success nor failure"),
         ("verify:\n  conditions: [{name: a, query: b, success: c}, {name: a, query: b, success: c}]\n", "have the name"),
         ("verify:\n  conditions: [{name: a, query: b, success: c, count: 3, failure_limit: 3}]\n", "never exceeded"),

@@ -9,7 +9,15 @@ from statistics import median
 import pytest
 
 from mlpipeline.core.detection import RELEASES as RELEASES_SIMULATED
-from mlpipeline.core.detection import Stretch, draws_needed, found_after, threshold
+from mlpipeline.core.detection import (
+    Stretch,
+    draws_needed,
+    found_after,
+    labels_needed,
+    shift_found_after,
+    threshold,
+    threshold_of_class,
+)
 from mlpipeline.core.disagreement import WEIGHT, DisagreementPlan
 from mlpipeline.core.judge import RULES, Judge, Look, MetricPlan, Plan, StageEnd
 from mlpipeline.core.verdict import Verdict
@@ -120,3 +128,61 @@ def test_the_expected_number_of_answers_is_that_of_releases_that_are_judged(allo
             )
         found.append(number)
     assert median(found) / FACTOR <= needed <= median(found) * FACTOR
+
+
+CLASSES = tuple(MetricPlan(f"predictions.{label}", "", "", 0.0, 2.0, 1.2, label=label) for label in "abc")
+
+
+def shifted(seed: int, share: float, stretches: list[Stretch]) -> float:
+    """Seconds until a release whose candidate answers class a another share of the time has failed; its other classes, and
+    its errors, are as the champion's."""
+    source, at = random.Random(seed), 0.0
+    judge = Judge(plan(metric("errors", 2.0), *CLASSES))
+    for stretch in stretches:
+        for _ in range(round(stretch.seconds / INTERVAL)):
+            at += INTERVAL
+            sides = []
+            for per_second, of_a in ((stretch.candidate, share), (stretch.champion, 0.3)):
+                number, a = events(source, per_second, of_a)
+                sides.append({"errors": (number, 0), "a": (number, a), "b": (number, number // 3), "c": (number, number // 3)})
+            counts = {
+                name: (*sides[0][name.removeprefix("predictions.")], *sides[1][name.removeprefix("predictions.")])
+                for name in judge.metrics
+            }
+            if judge.add(Look(at, "bake", "live", INTERVAL, counts)) is Verdict.FAIL:
+                return at
+    return inf
+
+
+def test_the_expected_duration_of_a_shift_is_that_of_releases_that_are_judged() -> None:
+    stretches = [Stretch(900, 20, 20)]
+    bar = threshold_of_class(threshold(0.01, 2), len(CLASSES))
+    expected = median(shift_found_after(CLASSES[0], 0.3, stretches, rules=RULES, interval=INTERVAL, log_threshold=bar))
+    found = median(shifted(seed, 0.6 if seed % 2 else 0.15, stretches) for seed in range(RELEASES - 1))
+    assert found / FACTOR <= expected <= found * FACTOR
+
+
+def test_a_class_that_cannot_be_answered_more_often_is_answered_more_rarely() -> None:
+    after = shift_found_after(CLASSES[0], 0.9, [Stretch(400, 20, 20)], rules=RULES, interval=INTERVAL, log_threshold=log(100))
+    assert max(after) < inf
+
+
+@pytest.mark.parametrize("classes", [1, 3, 8])
+def test_the_threshold_of_one_class_is_where_all_classes_reach_that_of_a_part(classes: int) -> None:
+    from math import exp
+
+    part = threshold(0.01, 3)
+    assert log((exp(threshold_of_class(part, classes)) + classes - 1) / classes) == pytest.approx(part)
+
+
+@pytest.mark.parametrize(("rate", "margin"), [(0.1, 3.0), (0.4, 1.5)])
+def test_the_expected_number_of_labels_is_that_of_releases_that_are_judged(rate: float, margin: float) -> None:
+    needed = labels_needed(metric("errors", margin), rate, rules=RULES, log_threshold=threshold(0.01, 2))
+    assert needed
+    per_second = needed / 600
+    seconds = median(judged(seed, rate, margin, [Stretch(1800, per_second, per_second)]) for seed in range(RELEASES))
+    assert 600 / FACTOR <= seconds <= 600 * FACTOR
+
+
+def test_a_champion_that_is_always_wrong_needs_no_number_of_labels() -> None:
+    assert labels_needed(metric("errors", 1.5), 1.0, rules=RULES, log_threshold=log(100)) is None

@@ -30,10 +30,11 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.packs import find
 from mlpipeline.ports import Sample
-from mlpipeline.record.result import Result
+from mlpipeline.record.result import Reason, Result
 from mlpipeline.record.run import Run
 from mlpipeline.verbs import verify
 from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.late_labels import LateLabels
 from mlpipeline.verbs.verify import Roles, Watch
 from mlpipeline.verbs.verify_conditions import conditions
 
@@ -584,6 +585,62 @@ def test_late_labels_as_counters_of_prometheus(tmp_path: Path) -> None:
     assert outcome.reasons[0].check == "verify.accuracy"
 
 
+def test_labels_never_count_twice_whatever_becomes_of_their_file(tmp_path: Path) -> None:
+    rule = AccuracyRule(enabled=True, predictions="answers.csv", interval=Duration(1))
+    _, _, context = make(tmp_path, accuracy=rule)
+    labels = LateLabels(context, ROLES, None, 0.0)
+    context.project.mkdir(parents=True, exist_ok=True)
+
+    def known(*rows: str) -> tuple[int, int, int, int] | None:
+        (context.project / "answers.csv").write_text("\n".join(["request_id,colour,prediction,label", *rows]) + "\n")
+        context.clock.sleep(1)
+        return labels.new()
+
+    first = [f"{number},green,b,a" for number in range(10)]
+    assert known("0,blue,a,") is None
+    assert known(*first) == (10, 10, 0, 0)
+    assert known(*first[:2]) is None, "half of it is written again"
+    assert known(*first, "10,green,a,a") == (1, 0, 0, 0)
+    corrected = ["0,green,b,b", *first[1:], "10,green,a,a"]
+    assert known(*corrected) is None
+    assert known(*corrected, "11,green,b,a", "12,green,b,a", "13,blue,a,a") == (2, 1, 1, 0)
+
+
+def test_counters_that_begin_anew_or_are_gone_for_a_while_do_not_count_their_past_again(tmp_path: Path) -> None:
+    rule = AccuracyRule(enabled=True, labelled_query="n{c='{{colour}}'}", wrong_query="k{c='{{colour}}'}", interval=Duration(1))
+    _, metrics, context = make(tmp_path, accuracy=rule)
+    labels = LateLabels(context, ROLES, metrics, 0.0)
+
+    def known(labelled: int | None, wrong: int | None) -> tuple[int, int, int, int] | None:
+        for name, value in (("n", labelled), ("k", wrong)):
+            metrics.instants[f"{name}{{c='green'}}"] = [] if value is None else [Sample({}, float(value), 0.0)]
+        context.clock.sleep(1)
+        return labels.new()
+
+    assert known(1000, None) is None
+    assert known(1010, 2) == (10, 2, 0, 0)
+    assert known(None, None) is None
+    assert known(1020, 3) == (10, 1, 0, 0)
+    assert known(600, 1) is None, "one of two processes began anew"
+    assert known(605, 2) == (5, 1, 0, 0)
+
+
+def test_a_query_with_more_than_one_series_is_told_with_what_to_write(tmp_path: Path) -> None:
+    rule = AccuracyRule(enabled=True, labelled_query="n{c='{{colour}}'}", wrong_query="k{c='{{colour}}'}")
+    _, metrics, context = make(tmp_path, accuracy=rule)
+    metrics.instants["n{c='blue'}"] = [Sample({}, 1.0, 0.0), Sample({}, 2.0, 0.0)]
+    with pytest.raises(ConfigurationError, match="has 2 series as answer") as caught:
+        watching(context).check()
+    assert "sum(n{c='blue'})" in caught.value.render()
+
+
+def test_queries_that_nothing_answers_are_told_before_traffic_moves(tmp_path: Path) -> None:
+    rule = AccuracyRule(enabled=True, labelled_query="n{c='{{colour}}'}", wrong_query="k{c='{{colour}}'}")
+    world, _, context = make(tmp_path, accuracy=rule)
+    watching(context).check()
+    assert any("no series answers verify.accuracy.wrong_query, k{c='blue'}" in line for line in world.console.lines)
+
+
 def test_labels_that_cannot_be_read_are_told_before_traffic_moves(tmp_path: Path) -> None:
     _, _, context = make(tmp_path, accuracy=AccuracyRule(enabled=True, predictions="none.csv"))
     with pytest.raises(ConfigurationError, match="predictions do not exist"):
@@ -789,6 +846,113 @@ def test_a_plan_for_a_champion_without_requests_says_so(tmp_path: Path) -> None:
     result = planning(tmp_path, requests=0.0, errors=0.0)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "answers no requests now" in result.summary
+
+
+def predicted(tmp_path: Path, late: float, **rollout: object) -> Result:
+    """What is expected where the champion answers 20 predictions a second, so many of them late."""
+    rules = PredictionsRule(enabled=True)
+    world, metrics, context = make(tmp_path, predictions=rules, rollout=Rollout(**rollout))  # type: ignore[arg-type]
+    plan(world)
+    metrics.colours = {"blue": Behaviour()}
+
+    def series(query: str, start: float, end: float, step: float) -> dict[tuple[tuple[str, str], ...], list[tuple[float, float]]]:
+        per_second = late if 'label="late"' in query else 20 - late if 'label="punctual"' in query else 20.0
+        return {(): [(start + step * number, per_second * step * number) for number in range(int((end - start) / step))]}
+
+    metrics.series = series  # type: ignore[method-assign]
+    return verify.run(context, RUN, expect=True)
+
+
+def test_a_plan_tells_of_the_most_and_the_least_frequent_class(tmp_path: Path) -> None:
+    result = predicted(tmp_path, late=0.1, mirror=Duration(900))
+    often, rarely = (reason for reason in result.reasons if ".predictions." in reason.check)
+    assert (often.check, rarely.check) == ("verify.plan.predictions.late", "verify.plan.predictions.punctual") or (
+        (often.check, rarely.check) == ("verify.plan.predictions.punctual", "verify.plan.predictions.late")
+    )
+    by_check = {reason.check: reason for reason in result.reasons}
+    punctual, late = by_check["verify.plan.predictions.punctual"], by_check["verify.plan.predictions.late"]
+    assert punctual.verdict is Verdict.PASS and late.verdict is Verdict.INCONCLUSIVE
+    assert "times as often or as rarely as now, 99.5 % of 20 predictions/s is found in about" in punctual.summary
+    assert "not enough" in late.summary and "0.5 % of 20 predictions/s" in late.summary
+
+
+def planned_labels(tmp_path: Path, rows: list[str], *, mirror: float = 3600, **fields: object) -> Reason:
+    """What is expected of late labels; a row is the age of an answer in seconds, what was said, and its label."""
+    rule = AccuracyRule(enabled=True, predictions="answers.csv", **fields)  # type: ignore[arg-type]
+    world, metrics, context = make(tmp_path, accuracy=rule, rollout=Rollout(mirror=Duration(mirror)))
+    plan(world)
+    metrics.colours = {"blue": Behaviour()}
+    context.project.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f"{number},blue,{START.timestamp() - float(row.split(',')[0])},{row.split(',', 1)[1]}" for number, row in enumerate(rows)
+    ]
+    (context.project / "answers.csv").write_text("\n".join(["request_id,colour,at,prediction,label", *lines]) + "\n")
+    result = verify.run(context, RUN, expect=True)
+    return next(reason for reason in result.reasons if reason.check == "verify.plan.accuracy")
+
+
+def labels_of_an_hour(each: float, wrong: int) -> list[str]:
+    """An answer each so many seconds, so many of ten wrong; those of the last minute have no label yet."""
+    return [
+        f"{each * number},a,{'' if each * number < 60 else 'b' if number % 10 < wrong else 'a'}"
+        for number in range(int(3600 / each))
+    ]
+
+
+def test_a_plan_tells_how_many_labels_harm_takes_and_how_soon_they_come(tmp_path: Path) -> None:
+    told = planned_labels(tmp_path, labels_of_an_hour(0.5, 3), time="at", margin=2.0)
+    assert told.verdict is Verdict.PASS
+    assert "2 times 30 % takes about" in told.summary and "about 7200 come in an hour, 60 s after the answer" in told.summary
+    assert told.numbers["labels_per_hour"] == pytest.approx(7200, rel=0.01)
+    assert told.numbers["delay_seconds"] == pytest.approx(60, abs=1)
+
+
+def test_a_plan_tells_when_labels_come_too_seldom_or_too_late(tmp_path: Path) -> None:
+    seldom = planned_labels(tmp_path / "seldom", labels_of_an_hour(60, 3), time="at")
+    assert seldom.verdict is Verdict.INCONCLUSIVE and "the 62 min of all stages are not enough, about" in seldom.summary
+    assert " h would be" in seldom.summary
+    days = [f"{number},a," for number in range(0, 86400, 600)] + [
+        f"{86400 + number},a,{'ab'[number % 3 == 0]}" for number in range(5000)
+    ]
+    late = planned_labels(tmp_path / "late", days, time="at", margin=2.0)
+    assert "about 3600 come in an hour, 24.0 h after the answer: it is found in 0 % of releases" in late.summary
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict", "words"),
+    [
+        (["60,a,"], Verdict.PASS, "no label of an answer of the champion has come yet"),
+        (["60,a,a"] * 9, Verdict.INCONCLUSIVE, "0 of the champion's 9 newest labelled answers are wrong, of which 1.5 times"),
+        (["60,a,b", "60,a,a"] * 9, Verdict.INCONCLUSIVE, "as verify.accuracy.time names no column"),
+    ],
+)
+def test_a_plan_says_plainly_what_labels_cannot_tell(tmp_path: Path, rows: list[str], verdict: Verdict, words: str) -> None:
+    told = planned_labels(tmp_path, rows)
+    assert told.verdict is verdict and words in told.summary
+
+
+def test_labels_that_cannot_be_read_do_not_fail_a_plan(tmp_path: Path) -> None:
+    told = planned_labels(tmp_path, ["60,a,a"], truth="outcome")
+    assert told.verdict is Verdict.INCONCLUSIVE and "no column 'outcome'" in told.summary
+
+
+def test_a_plan_counts_labels_of_counters_over_the_last_hour(tmp_path: Path) -> None:
+    rule = AccuracyRule(enabled=True, labelled_query="n{c='{{colour}}'}", wrong_query="k{c='{{colour}}'}", margin=2.0)
+    world, metrics, context = make(tmp_path, accuracy=rule, rollout=Rollout(mirror=Duration(3600)))
+    plan(world)
+    metrics.colours = {"blue": Behaviour()}
+
+    def series(query: str, start: float, end: float, step: float) -> dict[tuple[tuple[str, str], ...], list[tuple[float, float]]]:
+        each = {"n{c='blue'}": 100.0, "k{c='blue'}": 30.0}.get(query, 0.0)
+        known = range(int((end - start) / step) - 6, int((end - start) / step) + 1)  # for a minute only
+        return {(): [(start + step * number, each * number) for number in known]}
+
+    metrics.series = series  # type: ignore[method-assign]
+    result = verify.run(context, RUN, expect=True)
+    told = next(reason for reason in result.reasons if reason.check == "verify.plan.accuracy")
+    assert told.numbers["labels_per_hour"] == 36000
+    assert "180 of the champion's 600 newest labelled answers are wrong" in told.summary
+    assert told.verdict is Verdict.PASS, told
 
 
 def test_each_look_carries_what_the_plots_need(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ always give the same answer (fixed seed).
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from math import exp, inf, log
+from collections.abc import Iterator, Sequence
+from math import ceil, exp, inf, log
 from typing import NamedTuple
 
-from mlpipeline.core.blocks import OF_RULES_5
+import msgspec
+
+from mlpipeline.core.blocks import BLOCK_SECONDS, OF_RULES_5
 from mlpipeline.core.judge import MetricPlan
 from mlpipeline.core.proportions import AboveTest
 from mlpipeline.core.rules import LAST_LOOKS, tests_of
@@ -22,6 +24,8 @@ RELEASES = 32
 MOST_TICKS = 120
 """A release is looked at so often at most: more looks cost time and change the answer by less than a fifth."""
 _SEED = 20260301
+_GUESSES = 4
+"""At how many labels will do, each four times the one before."""
 
 
 class Stretch(NamedTuple):
@@ -77,6 +81,79 @@ def found_after(
         doubts = tests.last(dict.fromkeys(names, level))
         found = [min(one, at if doubts[name] <= level else inf) for name, one in zip(names, found, strict=True)]
     return sorted(found)
+
+
+def threshold_of_class(log_threshold: float, classes: int) -> float:
+    """What one of so many classes needs alone for their mean, which is one part, to be at ``log_threshold``."""
+    return log_threshold + log(classes - (classes - 1) * exp(-log_threshold))
+
+
+def shift_found_after(
+    metric: MetricPlan, share: float, stretches: Sequence[Stretch], *, rules: int, interval: float, log_threshold: float
+) -> list[float]:
+    """As :func:`found_after`, of a class of predictions: every other release answers it ``margin`` times as rarely as the
+    champion, the others as many times as often where that is possible.
+
+    Args:
+        share: Of the champion's predictions.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(_SEED)
+    often = [number % 2 == 0 and share * metric.margin <= 1 for number in range(RELEASES)]
+    shares = np.array([share * metric.margin if more else share / metric.margin for more in often])
+    copies = [msgspec.structs.replace(metric, name=str(number)) for number in range(RELEASES)]
+    tests = tests_of(rules, copies)
+    found, at = dict.fromkeys((copy.name for copy in copies), inf), 0.0
+    for begins, tick, stretch in _ticks(stretches, interval):
+        if begins:
+            tests.next_stage()
+        requests = random.poisson((stretch.candidate * tick, stretch.champion * tick), (RELEASES, 2))
+        events = random.binomial(requests, np.stack([shares, np.full(RELEASES, share)], axis=1))
+        rows = np.stack([requests[:, 0], events[:, 0], requests[:, 1], events[:, 1]], axis=1).tolist()
+        tests.add({copy.name: Tick(*row) for copy, row in zip(copies, rows, strict=True)}, tick)
+        at += tick
+        found |= {name: at for name, (harm, _) in tests.log_e().items() if harm >= log_threshold and found[name] == inf}
+        if inf not in found.values():
+            return sorted(found.values())
+    if rules >= LAST_LOOKS:
+        level = OF_RULES_5.last_look * exp(-log_threshold)
+        doubts = tests.last(dict.fromkeys(found, level))
+        found |= {name: at for name, seconds in found.items() if seconds == inf and doubts[name] <= level}
+    return sorted(found.values())
+
+
+def _ticks(stretches: Sequence[Stretch], interval: float) -> Iterator[tuple[bool, float, Stretch]]:
+    """Of each look: whether a stage begins that is not the first, its seconds, and the stage."""
+    tick = max(interval, sum(stretch.seconds for stretch in stretches) / MOST_TICKS)
+    for number, stretch in enumerate(stretches):
+        for look in range(max(1, round(stretch.seconds / tick))):
+            yield number > 0 and look == 0, tick, stretch
+
+
+def labels_needed(metric: MetricPlan, rate: float, *, rules: int, log_threshold: float) -> int | None:
+    """About how many labels each colour needs until harm of ``margin`` is found in half of all releases, where both colours'
+    answers are labelled alike; absent where it is never found, as the champion is wrong so often that little worse is possible.
+
+    Taken where they come within 20 minutes; the same number takes up to twice as many where it takes hours, and few are new at
+    each look.
+
+    Args:
+        rate: Of the champion's labelled answers, the share that is wrong; more than 0.
+    """
+    worse = metric.margin
+    # what a pair of labels says for the true rates against equal ones, were nothing but these two to be told apart
+    each = rate * (worse * log(2 * worse / (1 + worse)) + log(2 / (1 + worse)))
+    most = ceil(4 * log_threshold / each)
+    seconds = BLOCK_SECONDS * MOST_TICKS
+    for _ in range(_GUESSES):
+        stretches = [Stretch(seconds, most / seconds, most / seconds)]
+        after = found_after(metric, rate, stretches, rules=rules, interval=BLOCK_SECONDS, log_threshold=log_threshold)
+        median = after[len(after) // 2 - 1]
+        if median < inf:
+            return ceil(median / seconds * most)
+        most *= 4
+    return None
 
 
 def draws_needed(allowed: float, true: float, log_threshold: float) -> int:

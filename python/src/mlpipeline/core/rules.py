@@ -178,9 +178,7 @@ class _Tests:
         for (metric, _), value in zip(self._rows, self._harm.log_e.tolist(), strict=True):
             harm.setdefault(metric.name, []).append(value)
         excluded = self._excluded(self._benign.log_e.tolist(), self._level)
-        return {
-            name: (values[0] if len(values) == 1 else log_mean_exp(values), excluded[name]) for name, values in harm.items()
-        }
+        return {name: (values[0] if len(values) == 1 else log_mean_exp(values), excluded[name]) for name, values in harm.items()}
 
     def _excluded(self, benign: Sequence[float], level: LevelBank) -> dict[str, float]:
         """In the direction that is excluded less, or because the rate itself is negligible."""

@@ -117,18 +117,25 @@ def traffic(context: Context) -> str | Note:
 
 
 def labels(context: Context) -> str | Note:
-    """Whether predictions and their late labels can be joined. Raises ConfigurationError for a column or table that is not there;
-    before the first release nobody predicted anything, so that missing files are no fault then."""
+    """Whether predictions and their late labels can be joined, and what is strange about them. Raises ConfigurationError for a
+    column or table that is not there; before the first release nobody predicted anything, so that missing files are no fault
+    then."""
     rule = context.config.verify.accuracy
-    if not rule.predictions:
+    url = _standing(context)
+    if not rule.predictions and not url:
+        return "late labels are counted by queries"
+    source = None if rule.predictions else context.world.metrics(url)
+    of_counters = [query.replace("{{colour}}", "green") for query in (rule.labelled_query, rule.wrong_query) if query]
+    if source and not all(_readable(source, query.replace("{{service}}", context.config.service)) for query in of_counters):
         return "late labels are counted by queries"
     try:
-        LateLabels(context, _ROLES, None, context.clock.now().timestamp()).check()
+        strange = LateLabels(context, _ROLES, source, context.clock.now().timestamp()).check()
     except ConfigurationError as error:
         if _champion(context) is not None:
             raise
         return Note(f"{error.what}; before the first release that may be as it should be")
-    return f"{rule.predictions} and its labels can be joined"
+    good = "the predictions and their labels can be joined" if rule.predictions else "late labels are counted by queries"
+    return Note(f"{good}, but {'; '.join(strange)}") if strange else good
 
 
 def answers(context: Context) -> str | Note:

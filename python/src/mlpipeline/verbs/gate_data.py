@@ -311,7 +311,7 @@ def opened(context: Context, name: str, beside: Table | None = None) -> Table:
     file = context.config.data.files[name]
     if databases.is_server(file.path):
         address = databases.filled(file.path, context.environment)
-        return files.open_server(address, file.path, table=file.table, beside=beside)
+        return files.open_server(address, databases.named(file.path), table=file.table, beside=beside)
     return files.open_table(files.find(context.project, file.path), file.path, table=file.table, beside=beside)
 
 

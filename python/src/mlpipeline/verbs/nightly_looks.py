@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,6 +20,9 @@ from mlpipeline.errors import ConfigurationError, EnvironmentFault, MlpipelineEr
 from mlpipeline.record.result import Number
 from mlpipeline.verbs import data_reference, live_windows
 from mlpipeline.verbs.context import Context
+
+if TYPE_CHECKING:
+    from mlpipeline.adapters.duckdb.labels import LabelFiles
 
 _SHOWN = 5
 _DECAY_CONFIDENCE = 0.99
@@ -194,20 +198,9 @@ def accuracy(context: Context, champion: Standing) -> Found:
 
 def _decayed(context: Context, rule: Decay, drop: float, champion: Standing) -> Found:
     """The champion's newest answers against its own earlier ones, by their labels."""
-    from mlpipeline.adapters.duckdb.labels import LabelFiles, labelled, newest
+    from mlpipeline.adapters.duckdb.labels import labelled, newest
 
-    wanted = LabelFiles(
-        predictions=rule.predictions or rule.labels,
-        labels=rule.labels if rule.predictions else "",
-        predictions_table=rule.predictions_table,
-        labels_table=rule.labels_table,
-        request=rule.request,
-        group=rule.version,
-        prediction=rule.prediction,
-        truth=rule.truth,
-        time=rule.time,
-        environment=context.environment,
-    )
+    wanted = _label_files(context, rule)
     last = newest(context.project, wanted)
     since = (last or 0.0) - rule.recent
     version = champion.version.model_version
@@ -229,7 +222,30 @@ def _decayed(context: Context, rule: Decay, drop: float, champion: Standing) -> 
     )
 
 
+def _label_files(context: Context, rule: Decay) -> LabelFiles:
+    from mlpipeline.adapters.duckdb.labels import LabelFiles
+
+    return LabelFiles(
+        predictions=rule.predictions or rule.labels,
+        labels=rule.labels if rule.predictions else "",
+        predictions_table=rule.predictions_table if rule.predictions else rule.labels_table,
+        labels_table=rule.labels_table,
+        request=rule.request,
+        group=rule.version,
+        prediction=rule.prediction,
+        truth=rule.truth,
+        time=rule.time,
+        environment=context.environment,
+    )
+
+
 def _measured(context: Context, rule: Decay, champion: Standing) -> tuple[float, int]:
+    if rule.predictions or "://" in rule.labels:
+        from mlpipeline.adapters.duckdb.labels import labelled
+
+        wanted = msgspec.structs.replace(_label_files(context, rule), time="")
+        rows, wrong = labelled(context.project, wanted).get(champion.version.model_version, (0, 0))
+        return (1 - wrong / rows if rows else math.nan), rows
     if rule.labels:
         from mlpipeline.adapters.duckdb.profile import agreement
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf
 
 from mlpipeline.config import rollout_plan
 from mlpipeline.config.model import Config
 from mlpipeline.core.conditions import ConditionPlan
-from mlpipeline.core.detection import Stretch, draws_needed, found_after, threshold
+from mlpipeline.core.detection import (
+    Stretch,
+    draws_needed,
+    found_after,
+    labels_needed,
+    shift_found_after,
+    threshold,
+    threshold_of_class,
+)
 from mlpipeline.core.disagreement import NAME, WEIGHT
 from mlpipeline.core.judge import MetricPlan, Plan
 from mlpipeline.core.verdict import Verdict
-from mlpipeline.record.result import Reason
+from mlpipeline.errors import MlpipelineError
+from mlpipeline.ports import LabelledAnswers
+from mlpipeline.record.result import Number, Reason
+from mlpipeline.verbs.late_labels import in_one_line
 
 Watched = tuple[str, float, float, float]
 """Name, seconds, and the parts of users' requests that the candidate and the champion answer."""
@@ -21,6 +32,8 @@ ENOUGH = 0.8
 _LONGER, _LONG_SECONDS = 6, 3600.0
 """So many times as long as all stages, and at least so long, is looked whether that would be enough."""
 _TIMES_ALLOWED = 3.0
+_TIMES_NEEDED = 4.0
+"""The time in which so many times the needed labels come is looked at."""
 
 
 def stages(config: Config) -> Iterator[Watched]:
@@ -56,14 +69,15 @@ def expectation(watched: Sequence[Watched], plan: Plan, metric: MetricPlan, usua
     if not per_second:
         summary = f"{metric.name}: the champion answers no requests now"
         return Reason(check, Verdict.INCONCLUSIVE, summary, {"requests_expected": 0, "enough_requests": False})
-    stretches = [Stretch(seconds, per_second * candidate, per_second * champion) for _, seconds, candidate, champion in watched]
+    rate = seen if metric.label else max(seen, metric.tolerate)
+    stretches = _stretches(watched, per_second)
     expected = int(
         min(sum(one.seconds * one.candidate for one in stretches), sum(one.seconds * one.champion for one in stretches))
     )
-    enough, told, numbers = _found(plan, metric, max(seen, metric.tolerate), stretches)
-    summary = (
-        f"{metric.name}: {metric.margin:g} times {100 * max(seen, metric.tolerate):.3g} % of {per_second:.3g} requests/s {told}"
-    )
+    enough, told, numbers = _found(lambda stages: _simulated(plan, metric, rate, stages), stretches)
+    times = f"{metric.margin:g} times" if not metric.label else f"{metric.margin:g} times as often or as rarely as now,"
+    what = "predictions" if metric.label else "requests"
+    summary = f"{metric.name}: {times} {100 * rate:.3g} % of {per_second:.3g} {what}/s {told}"
     requests_do = expected >= plan.min_requests
     if not requests_do:
         summary += (
@@ -77,17 +91,84 @@ def expectation(watched: Sequence[Watched], plan: Plan, metric: MetricPlan, usua
     )
 
 
-def _found(plan: Plan, metric: MetricPlan, rate: float, watched: list[Stretch]) -> tuple[bool, str, dict[str, float]]:
-    """Whether the stages are enough, in words, and the numbers."""
+def of_predictions(watched: Sequence[Watched], plan: Plan, usual: Mapping[str, tuple[float, float]]) -> tuple[Reason, ...]:
+    """Of the classes that are compared, or the bounds of numbers, the one that the champion answers most often now and the one
+    that it answers least often: the quickest to be found and the slowest."""
+    classes = sorted((metric for metric in plan.metrics if metric.label), key=lambda metric: -usual[metric.name][1])
+    answered = [metric for metric in classes if usual[metric.name][1]] or classes[:1]
+    return tuple(expectation(watched, plan, metric, usual[metric.name]) for metric in dict.fromkeys(answered[:1] + answered[-1:]))
+
+
+def of_labels(watched: Sequence[Watched], plan: Plan, metric: MetricPlan, known: Callable[[], LabelledAnswers]) -> Reason:
+    """How many late labels it takes to find harm of the margin, and how long these take to come.
+
+    Args:
+        known: What came of the champion's until now. What it raises is told, as labels never hold a release up.
+    """
+    check = f"verify.plan.{metric.name}"
+    try:
+        labels = known()
+    except MlpipelineError as fault:
+        return Reason(check, Verdict.INCONCLUSIVE, f"{metric.name}: no labels, {in_one_line(fault)}", {})
+    if not labels.labelled:
+        none = f"{metric.name}: no label of an answer of the champion has come yet, or, of counters, in the last hour"
+        none += "; without one labels say nothing for or against a release"
+        return Reason(check, Verdict.PASS, none, {"labelled": 0})
+    rate = max(labels.wrong / labels.labelled, metric.tolerate)
+    seen = f"{metric.name}: {labels.wrong} of the champion's {labels.labelled} newest labelled answers are wrong"
+    needed = labels_needed(metric, rate, rules=plan.rules, log_threshold=_bar(plan)) if rate else None
+    if needed is None:
+        told = f"{seen}, of which {metric.margin:g} times as many cannot be told apart: nobody knows how many labels that takes"
+        return Reason(check, Verdict.INCONCLUSIVE, told, {"labelled": labels.labelled})
+    told = f"{seen}; {metric.margin:g} times {100 * rate:.3g} % takes about {needed} labels of each colour"
+    numbers: dict[str, Number] = {"labelled": labels.labelled, "labels_needed": needed}
+    if labels.seconds is None:
+        told += "; how many come in an hour is not known, as verify.accuracy.time names no column"
+        return Reason(check, Verdict.INCONCLUSIVE, told, numbers)
+    per_second = labels.labelled / labels.seconds
+    comes = f"about {_hourly(per_second)} come in an hour{f', {duration(labels.delay)} after the answer' if labels.delay else ''}"
+    enough, found, more = _found(
+        lambda stages: _simulated(plan, metric, rate, stages),
+        _stretches(watched, per_second),
+        delay=labels.delay,
+        longest=_TIMES_NEEDED * needed / (per_second * min(watched[-1][2:], default=1.0)) if watched else 0.0,
+    )
+    numbers |= {"labels_per_hour": round(3600 * per_second, 3), "delay_seconds": round(labels.delay, 3), **more}
+    return Reason(check, Verdict.PASS if enough else Verdict.INCONCLUSIVE, f"{told}, {comes}: it {found}", numbers)
+
+
+def _stretches(watched: Sequence[Watched], per_second: float) -> list[Stretch]:
+    return [Stretch(seconds, per_second * candidate, per_second * champion) for _, seconds, candidate, champion in watched]
+
+
+def _bar(plan: Plan) -> float:
+    """The evidence that one part needs."""
+    return threshold(plan.false_alarm, _parts(plan), 1.0 if plan.disagreement is None else 1 - WEIGHT)
+
+
+def _simulated(plan: Plan, metric: MetricPlan, rate: float, stretches: Sequence[Stretch]) -> list[float]:
+    """Seconds after which releases that do harm of the margin are found, in ascending order."""
+    bar = _bar(plan)
+    if metric.label:
+        bar = threshold_of_class(bar, sum(bool(one.label) for one in plan.metrics))
+        return shift_found_after(metric, rate, stretches, rules=plan.rules, interval=plan.interval, log_threshold=bar)
+    return found_after(metric, rate, stretches, rules=plan.rules, interval=plan.interval, log_threshold=bar)
+
+
+def _found(
+    simulated: Callable[[Sequence[Stretch]], list[float]], watched: list[Stretch], *, delay: float = 0.0, longest: float = 0.0
+) -> tuple[bool, str, dict[str, float]]:
+    """Whether the stages are enough, in words, and the numbers.
+
+    Args:
+        delay: Seconds after which an answer counts: those of the last such seconds come too late.
+        longest: At least so long is looked whether that would be enough.
+    """
     lasts = sum(one.seconds for one in watched)
     if not watched:
         return False, "is never found: no stage compares", {"found_share": 0.0}
-    bar = threshold(plan.false_alarm, _parts(plan), 1.0 if plan.disagreement is None else 1 - WEIGHT)
-
-    def simulated(stretches: list[Stretch]) -> list[float]:
-        return found_after(metric, rate, stretches, rules=plan.rules, interval=plan.interval, log_threshold=bar)
-
-    after = simulated(watched)
+    in_time = _first(watched, lasts - delay)
+    after = [delay + seconds for seconds in simulated(in_time)] if in_time else [inf]
     share = sum(seconds < inf for seconds in after) / len(after)
     numbers = {"found_share": round(share, 3), "stages_seconds": round(lasts, 3)}
     if share >= 0.5:
@@ -95,12 +176,27 @@ def _found(plan: Plan, metric: MetricPlan, rate: float, watched: list[Stretch]) 
     if share >= ENOUGH:
         told = f"is found in about {duration(numbers['median_seconds'])} where traffic is calm"
         return True, f"{told}; the {duration(lasts)} of all stages are enough", numbers
-    longest = max(_LONGER * lasts, _LONG_SECONDS)
+    longest = max(_LONGER * lasts, _LONG_SECONDS, longest)
     longer = simulated([*watched[:-1], watched[-1]._replace(seconds=watched[-1].seconds + longest - lasts)])
-    needed = longer[int(ENOUGH * len(longer))]
+    needed = delay + longer[int(ENOUGH * len(longer))]
     how_long = f"about {duration(needed)} would be" if needed < inf else f"nor would {duration(longest)} be"
     told = f"is found in {100 * share:.0f} % of releases, however calm traffic is"
     return False, f"{told}; the {duration(lasts)} of all stages are not enough, {how_long}", numbers
+
+
+def _hourly(per_second: float) -> str:
+    per_hour = float(f"{3600 * per_second:.3g}")
+    return f"{per_hour:.0f}" if per_hour >= 10 else f"{per_hour:.2g}"
+
+
+def _first(watched: Sequence[Stretch], seconds: float) -> list[Stretch]:
+    """The stages cut off after so many seconds."""
+    found = []
+    for one in watched:
+        if seconds > 0:
+            found.append(one._replace(seconds=min(one.seconds, seconds)))
+        seconds -= one.seconds
+    return found
 
 
 def _parts(plan: Plan) -> int:

@@ -73,7 +73,8 @@ class Watch:
         """
         self._rules.check()
         if self._settings.accuracy.enabled:
-            LateLabels(self._context, self._roles, self._source, self._context.clock.now().timestamp()).check()
+            for strange in self._late_labels().check():
+                self._context.console.say(f"verify: labels: {strange}")
         for condition in conditions(self._context.config, self._roles):
             self._source.instant(condition.query)
         plan = score_of(self._context.config, self._roles)
@@ -96,14 +97,25 @@ class Watch:
         return self._expected(self._rules.planned(now), now, seconds)
 
     def _expected(self, plan: Plan, now: float, seconds: float | None) -> tuple[Reason, ...]:
-        from mlpipeline.verbs.verify_planning import expectation, of_answers, stages, unfinished
+        from mlpipeline.verbs.verify_planning import expectation, of_answers, of_labels, of_predictions, stages, unfinished
 
         watched = list(stages(self._context.config)) if seconds is None else [("watch", seconds, 1.0, 1.0)]
-        prompt = [metric for metric in plan.metrics if not metric.late and not metric.label]
+        prompt = [metric for metric in plan.metrics if not metric.late]
         usual = {metric.name: self._reader.usual(metric, now) for metric in prompt}
-        found = [expectation(watched, plan, metric, usual[metric.name]) for metric in prompt]
-        answers = of_answers(watched, plan, max((per_second for per_second, _ in usual.values()), default=0.0))
-        return (*found, *([answers] if answers else ()), *unfinished(watched, plan.conditions))
+        found = [expectation(watched, plan, metric, usual[metric.name]) for metric in prompt if not metric.label]
+        requests = (usual[metric.name][0] for metric in prompt if not metric.label)
+        answers = of_answers(watched, plan, max(requests, default=0.0))
+        late = [of_labels(watched, plan, metric, self._late_labels().known) for metric in plan.metrics if metric.late]
+        return (
+            *found,
+            *of_predictions(watched, plan, usual),
+            *([answers] if answers else ()),
+            *late,
+            *unfinished(watched, plan.conditions),
+        )
+
+    def _late_labels(self) -> LateLabels:
+        return LateLabels(self._context, self._roles, self._source, self._context.clock.now().timestamp())
 
     def watch(self, stage: str, seconds: float, *, traffic: Traffic, last: bool = False) -> StageOutcome:
         """Looks every ``verify.interval`` and returns at once on a failure, else after ``seconds``; with ``verify.early_pass``
@@ -176,7 +188,7 @@ class Watch:
         """Requests of the time between two stages followed another plan and count for neither."""
         self._compared(traffic)
         if self._settings.accuracy.enabled and self._labels is None:
-            self._labels = LateLabels(self._context, self._roles, self._source, self._context.clock.now().timestamp())
+            self._labels = self._late_labels()
             self._labels.new()
         try:
             self._reader.look(stage, traffic, ())

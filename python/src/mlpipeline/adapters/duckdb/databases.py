@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from mlpipeline.errors import ConfigurationError, EnvironmentFault, Failed
 
@@ -17,6 +21,8 @@ DUCKDB = (".duckdb", ".ddb")
 SQLITE = (".sqlite", ".sqlite3", ".db")
 SERVERS = ("postgres://", "postgresql://")
 _AT_ONCE = 50_000
+_PLAIN = frozenset({bool, int, float, str, bytes, date, datetime, time, timedelta})
+"""What a column keeps its type for; anything else a client answers, such as UUIDs, addresses and documents, becomes text."""
 
 
 def is_server(configured: str) -> bool:
@@ -36,12 +42,40 @@ def filled(address: str, environment: Mapping[str, str]) -> str:
         if name not in environment:
             raise ConfigurationError(
                 f"the variable {name} of a database's address is not set",
-                facts={"address": address},
+                facts={"address": named(address)},
                 tries=(f"export {name}=...",),
             )
         return environment[name]
 
-    return re.sub(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?", value, address)
+    known = address.rpartition("@")[0]
+    pattern = r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?"
+    login = re.sub(pattern, lambda found: _escaped(value(found)), known)
+    return login + re.sub(pattern, value, address[len(known) :])
+
+
+def _escaped(part: str) -> str:
+    """As it may stand before the ``@`` of an address; what is escaped already stays."""
+    return re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", quote(part, safe="%:"))
+
+
+def named(address: str) -> str:
+    """An address without user, password and settings, for messages; whatever characters the password has."""
+    scheme, _, rest = address.partition("://")
+    if "password=" in rest:
+        rest = rest.partition("?")[0]
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def _checked(address: str) -> None:
+    """Raises ConfigurationError for a password that cuts the address in two: libpq would tell half of it as the host."""
+    login = re.sub(r"\?[^?@]*=.*", "", address.partition("://")[2]).rpartition("@")[0]
+    if re.search(r"[/@?#]|%(?![0-9A-Fa-f]{2})", login):
+        raise ConfigurationError(
+            "the user or password in the address of a database has a character that may not stand there",
+            facts={"database": named(address)},
+            likely="one of / @ ? # %",
+            tries=("name it by a variable, $LABELS_PASSWORD, which is escaped", "write %40 for @, %2F for /, %25 for %"),
+        )
 
 
 def attached(connection: duckdb.DuckDBPyConnection, address: str, table: str, name: str) -> str:
@@ -111,18 +145,41 @@ def _postgresql(address: str, table: str) -> Iterator[tuple[list[str], list[Sequ
             facts={"table": table},
             tries=("pip install 'mlpipeline[postgresql]'",),
         ) from error
-    where = re.sub(r"//[^@/]*@", "//", address)
+    _checked(address)
+    where = named(address)
     try:
         with psycopg.connect(address, connect_timeout=10) as database, database.cursor("mlpipeline") as cursor:
             cursor.itersize = _AT_ONCE
             cursor.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(*table.split("."))))
             yield from _batches(cursor)
     except psycopg.errors.UndefinedTable as error:
-        raise ConfigurationError(f"the database has no table {table!r}", facts={"database": where}) from error
+        raise _no_table(where, table, _postgresql_tables(address)) from error
+    except psycopg.ProgrammingError as error:
+        raise ConfigurationError(
+            "the database cannot be read",
+            facts={"database": where, "table": table, "found": str(error).splitlines()[0]},
+            likely="the user may not read the table, or the name of the table or the address is none",
+            tries=(f"psql -c 'GRANT SELECT ON {table} TO ...'", f"psql -c 'TABLE {table} LIMIT 1'"),
+        ) from error
     except psycopg.Error as error:
         raise EnvironmentFault(
-            "the database cannot be read", facts={"database": where, "found": str(error).splitlines()[0]}, tries=("run it again",)
+            "the database cannot be read",
+            facts={"database": where, "found": str(error).splitlines()[0]},
+            likely="the server is down, cannot be reached from this machine, or refuses the user or password",
+            tries=("run it again", "psql with the same address"),
         ) from error
+
+
+def _postgresql_tables(address: str) -> list[str]:
+    """What there is to be read, for a message."""
+    import psycopg
+
+    asked = (
+        "SELECT table_schema || '.' || table_name FROM information_schema.tables "
+        "WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1 LIMIT 20"
+    )
+    with psycopg.connect(address, connect_timeout=10) as database:
+        return [str(row[0]) for row in database.execute(asked)]
 
 
 def _batches(cursor: Any) -> Iterator[tuple[list[str], list[Sequence[Any]]]]:
@@ -153,7 +210,10 @@ def _array(values: Sequence[Any]) -> Any:
     import pyarrow as pa
 
     kinds = {type(value) for value in values if value is not None}
-    if len(kinds) > 1 and not kinds <= {int, float}:
+    if Decimal in kinds and kinds <= {Decimal, int, float}:
+        whole = all(value is None or (isfinite(value) and value == int(value) and abs(value) < 2**63) for value in values)
+        return pa.array([None if value is None else int(value) if whole else float(value) for value in values])
+    if (len(kinds) > 1 and not kinds <= {int, float}) or not kinds <= _PLAIN:
         values = [None if value is None else str(value) for value in values]
     if kinds == {int, float}:
         values = [None if value is None else float(value) for value in values]
@@ -182,9 +242,17 @@ def _no_table(where: str, table: str, names: Sequence[str]) -> ConfigurationErro
     )
 
 
-def _no_database(path: Path, error: Exception) -> Failed:
+def _no_database(path: Path, error: Exception) -> Failed | EnvironmentFault:
+    found = str(error).splitlines()[0]
+    if "lock" in found.lower():
+        return EnvironmentFault(
+            "the database is being written, and cannot be read meanwhile",
+            facts={"file": path, "found": found},
+            likely="another program has it open for writing",
+            tries=("close it there after each write", "let it write Parquet, or a copy under another name", f"fuser {path}"),
+        )
     return Failed(
         "the database cannot be read",
-        facts={"file": path, "found": str(error).splitlines()[0]},
+        facts={"file": path, "found": found},
         likely="it is damaged, cut off, or not what its name says",
     )

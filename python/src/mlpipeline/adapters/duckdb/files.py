@@ -139,19 +139,24 @@ class Table:
 
     def newest(self, column: str) -> datetime | None:
         """The latest moment in a column of times, or of text that reads as times; without a zone it is UTC."""
-        latest = self.rows(f"SELECT epoch(max({self._as_time(column)})) FROM {self.relation}")[0][0]  # noqa: S608
+        latest = self.rows(f"SELECT epoch(max({self.as_time(column)})) FROM {self.relation}")[0][0]  # noqa: S608
         return None if latest is None else datetime.fromtimestamp(latest, UTC)
 
     def no_times(self, column: str) -> int:
         """How many values :meth:`newest` leaves out because they do not read as times."""
         if self.kinds[column] == "timestamp":
             return 0
-        asked = f"SELECT count({quoted(column)}) - count({self._as_time(column)}) FROM {self.relation}"  # noqa: S608
+        asked = f"SELECT count({quoted(column)}) - count({self.as_time(column)}) FROM {self.relation}"  # noqa: S608
         return int(self.rows(asked)[0][0])
 
-    def _as_time(self, column: str) -> str:
+    def as_time(self, column: str) -> str:
+        """SQL of a column's moments in UTC, which no zone stands for; missing where a text is no time."""
         name = quoted(column)
-        return name if self.kinds[column] == "timestamp" else f"TRY_CAST(CAST({name} AS VARCHAR) AS TIMESTAMP)"
+        if self.kinds[column] == "timestamp":
+            return name
+        text, zoned = f"CAST({name} AS VARCHAR)", "[0-9]:[0-9]{2}.*(Z|z|[+-][0-9]{2}(:?[0-9]{2})?)$"
+        moment = f"make_timestamp(epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)))"  # as a TIMESTAMP it would lose its zone
+        return f"CASE WHEN regexp_matches({text}, '{zoned}') THEN {moment} ELSE TRY_CAST({text} AS TIMESTAMP) END"
 
     def close(self) -> None:
         self.connection.close()

@@ -25,6 +25,12 @@ def problems(config: Config) -> Iterator[Problem]:
             "nightly.accuracy.drop compares answers with their labels, and labels is not set",
             example="nightly:\n  accuracy:\n    labels: labels.parquet",
         )
+    if decay.metric == "mae" and (decay.predictions or "://" in decay.labels):
+        yield Problem(
+            ("nightly", "accuracy", "metric"),
+            "nightly.accuracy.metric mae needs one file with both columns; answers joined with their labels are right or wrong",
+            example="nightly:\n  accuracy:\n    metric: accuracy",
+        )
     limits = (decay.at_least, decay.at_most, decay.drop)
     if (decay.query or decay.labels) and all(limit is None for limit in limits):
         yield Problem(

@@ -43,7 +43,8 @@ class Decay(Section, frozen=True):
     query: str = ""
     """One number; ``{{service}}`` and ``{{version}}`` stand for the champion's names."""
     labels: str = ""
-    """Parquet or CSV with one row per prediction whose truth has arrived."""
+    """Parquet or CSV with one row per prediction whose truth has arrived; with ``predictions`` also a file of DuckDB or SQLite or
+    ``postgresql://``. ``$NAME`` in an address is replaced from the environment."""
     truth: str = "label"
     prediction: str = "prediction"
     metric: Literal["accuracy", "mae"] = "accuracy"
@@ -51,13 +52,14 @@ class Decay(Section, frozen=True):
     at_most: float | None = None
     min_rows: Positive = 200
     predictions: str = ""
-    """Where the predictions stand when ``labels`` has only the truth: Parquet, CSV, or a file of DuckDB or SQLite."""
+    """Where the predictions stand when ``labels`` has only the truth: Parquet, CSV, a file of DuckDB or SQLite, or
+    ``postgresql://``. Answers and labels are joined by request id, and the champion's are judged."""
     predictions_table: str = ""
     labels_table: str = ""
     request: str = "request_id"
     """Column that joins the two."""
     version: str = "model_version"
-    """Column with the version that answered; only the champion's rows count, for ``drop``."""
+    """Column with the version that answered; only the champion's rows count, for ``drop`` and with ``predictions``."""
     time: str = "time"
     """Column with the moment of the answer, for ``drop``."""
     recent: Duration = Duration(7 * 24 * 3600)
