@@ -365,9 +365,10 @@ def alarms(rng: np.random.Generator, runs: int) -> None:
     for per_second in (200, 50, 5):
         healthy = {regime: releases(rng, regime, runs, per_second=per_second, harm=1.0) for regime in REGIMES}
         table(f"False rollback of a healthy release, {per_second} requests/s per colour", ALL_RULES, healthy)
-    for part in (0.1, 0.9):
-        split = {regime: releases(rng, regime, runs, per_second=25, harm=1.0, part=part) for regime in REGIMES}
-        table(f"False rollback with {part:.0%} of 50 requests/s at the candidate", {"ours": ours}, split)
+    for part, per_second in ((0.1, 25), (0.9, 25), (0.1, 500), (0.25, 500), (0.9, 500)):
+        split = {regime: releases(rng, regime, runs, per_second=per_second, harm=1.0, part=part) for regime in REGIMES}
+        title = f"False rollback with {part:.0%} of {2 * per_second} requests/s at the candidate"
+        table(title, {"ours": ours}, split)
 
 
 def looks(rng: np.random.Generator, runs: int) -> None:

@@ -299,3 +299,63 @@ def test_the_interval_does_not_depend_on_how_often_one_looks() -> None:
     assert often.judgement().metrics[0].high == seldom.judgement().metrics[0].high > 0
     assert often.judgement().metrics[0].ratio == seldom.judgement().metrics[0].ratio
     assert len(often.metrics["errors"].trace) == 200
+
+
+def test_without_a_metric_the_conditions_decide_at_the_last_look_too() -> None:
+    drift = ConditionPlan("drift", "q", success="result < 0.1")
+    judge = Judge(plan(rules=RULES, conditions=(drift,)))
+    judge = Judge(msgspec.structs.replace(judge.plan, metrics=()))
+    judge.add(Look(1.0, "bake", "live", 2.0, conditions={"drift": Measurement(("0.01",))}))
+    judge.end(StageEnd("bake", 1, True, last=True))
+    assert verdict(judge) is Verdict.PASS
+
+
+def test_a_stage_of_the_same_name_begins_anew_after_its_end() -> None:
+    """Copies are watched each night under one name: what the first night excluded says nothing of the second."""
+    judge = Judge(plan(rules=RULES))
+    same = {"errors": (200, 8, 200, 8), "latency": (200, 8, 200, 8)}
+    for number in range(400):
+        judge.add(Look(2.0 * number, "mirror", "mirror", 2.0, same))
+    assert judge.excluded_in_stage
+    judge.end(StageEnd("mirror", judge.looks, True, excluded=True))
+    judge.add(Look(90_000.0, "mirror", "mirror", 2.0, same))
+    assert not judge.excluded_in_stage
+    assert judge.answered()[1] == (200, 200)
+
+
+def test_a_champion_that_is_silent_in_a_stage_excludes_nothing_in_it() -> None:
+    judge = Judge(plan(rules=RULES))
+    for stage, champion in (("mirror", 200), ("step-50", 0)):
+        for number in range(400):
+            counts = (200, 0, champion, 0)
+            judge.add(Look(2.0 * number, stage, "live", 2.0, {"errors": counts, "latency": counts}))
+        assert judge.excluded_in_stage is bool(champion)
+        judge.end(StageEnd(stage, judge.looks, True))
+
+
+def test_a_failure_after_a_last_look_that_passed_is_not_told_as_found_at_it() -> None:
+    judge = moderate(1, ratio=1.0)
+    for number in range(60):
+        judge.add(Look(5000.0 + 2 * number, "bake", "live", 2.0, {"errors": (60, 40, 60, 1), "latency": GOOD}))
+    errors = judge.judgement().metrics[0]
+    assert errors.verdict is Verdict.FAIL
+    assert errors.last_look > 0.01
+    assert "last look" not in errors.summary
+
+
+def test_the_interval_of_labels_that_come_seldom_does_not_wait_for_five_of_them() -> None:
+    late = MetricPlan("accuracy", "wrong", "labels", 0.001, 2.0, late=True)
+    judge = Judge(plan(ERRORS, late, rules=RULES))
+    for number in range(100):
+        counts = {"errors": GOOD, **({"accuracy": (500, 60, 500, 20)} if number % 25 == 0 else {})}
+        judge.add(Look(2.0 * number, "bake", "live", 2.0, counts))
+    points = judge.metrics["accuracy"].trace
+    assert len(points) == 4
+    assert points[-1].low > 0
+
+
+def test_a_stage_that_ended_early_is_told() -> None:
+    judge = moderate(1, ratio=1.0)
+    assert judge.ended_early == ()
+    judge.end(StageEnd("bake", judge.looks, True, excluded=True))
+    assert judge.ended_early == ("bake",)

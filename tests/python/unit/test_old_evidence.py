@@ -9,6 +9,7 @@ import pytest
 
 from mlpipeline.core.judge import RULES
 from mlpipeline.core.verdict import Verdict
+from mlpipeline.errors import ConfigurationError
 from mlpipeline.verbs.verify import replay
 from mlpipeline.verbs.verify_evidence import Evidence, folded
 
@@ -41,6 +42,14 @@ def test_old_evidence_replays_to_its_verdict(name: str) -> None:
     judged = replay(FOLDER / f"{name}.json")
     assert judged.verdict is VERDICTS[name]
     assert "verify.replay" not in {reason.check for reason in judged.reasons}
+
+
+def test_a_last_look_in_evidence_of_rules_that_know_none_is_refused(tmp_path: Path) -> None:
+    late = msgspec.json.decode((FOLDER / "taken-back-at-the-last-look.json").read_bytes(), type=Evidence)
+    file = tmp_path / "evidence.json"
+    file.write_bytes(msgspec.json.encode(msgspec.structs.replace(late, plan=msgspec.structs.replace(late.plan, rules=4))))
+    with pytest.raises(ConfigurationError, match="no evidence of a release"):
+        replay(file)
 
 
 def test_there_is_evidence_of_every_rule() -> None:

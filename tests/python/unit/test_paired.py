@@ -216,12 +216,3 @@ def test_doubt_is_small_as_seldom_as_it_says_where_colours_are_steady(requests: 
         bank.add(looks[:, tick])
     assert (bank.doubt <= 0.01).sum() <= 21
     assert (bank.doubt <= 0.1).sum() <= 130
-
-
-def test_what_a_stage_shows_begins_with_it() -> None:
-    bank = PairedBank([1.0])
-    for _ in range(10):
-        bank.add([Tick(100, 20, 100, 2)])
-    assert bank.log_e_of_stage[0] > 5
-    bank.next_stage()
-    assert bank.log_e_of_stage[0] == pytest.approx(0)

@@ -468,10 +468,22 @@ def test_the_next_stage_is_not_over_because_the_one_before_excluded_harm(tmp_pat
     for behaviour in metrics.colours.values():
         behaviour.requests, behaviour.errors, behaviour.slow = 200, 10, 12
     watch = watching(context)
-    watch.watch("mirror", 1200, traffic="mirror")
+    assert "ends early" in watch.watch("mirror", 1200, traffic="mirror").summary
     metrics.colours["green"].traffic, between = "live", world.clock.passed
-    watch.watch("step-50", 1200, traffic="live")
-    assert world.clock.passed - between > 60
+    assert "ends early" in watch.watch("step-50", 1200, traffic="live").summary
+    assert 300 <= world.clock.passed - between < 1200
+    assert "ended before their planned time because harm was excluded in them: stage mirror, step-50" in [
+        reason.summary for reason in watch.conclude().reasons
+    ]
+
+
+def test_a_stage_without_an_error_is_not_over_before_a_quarter_of_it(tmp_path: Path) -> None:
+    """However many requests there are: bursts come after seconds in which nothing happens."""
+    world, metrics, context = make(tmp_path, early_pass=True)
+    for behaviour in metrics.colours.values():
+        behaviour.requests = 3000
+    assert "ends early" in watching(context).watch("mirror", 400, traffic="mirror").summary
+    assert world.clock.passed == pytest.approx(100, abs=4)
 
 
 def test_a_break_too_small_for_any_look_is_found_at_the_last(tmp_path: Path) -> None:

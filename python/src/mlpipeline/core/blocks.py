@@ -150,23 +150,33 @@ class ExclusionBank:
     """
 
     def __init__(self, margins: Sequence[float]) -> None:
-        self._blocks = PairedBank([1 / margin for margin in margins], EXCLUSION)
+        self._effects = [1 / margin for margin in margins]
+        self._whole, self._stage = self._bank(), self._bank()
         self._sums = _Blocks(len(margins))
         self._weigh()
+
+    def _bank(self) -> PairedBank:
+        return PairedBank(self._effects, EXCLUSION)
 
     def add(self, ticks: Sequence[Tick], seconds: float) -> None:
         """Takes in what one look found, the roles exchanged already."""
         if self._sums.add(ticks, seconds):
-            self._blocks.add(*self._sums.end())
+            self._end_block()
             self._weigh()
 
     def next_stage(self) -> None:
-        """Ends the present stage, and with it the block."""
-        self._blocks.add(*self._sums.end())
-        self._blocks.next_stage()
+        """Ends the present stage, and with it the block. The next one learns roughness anew: to the null, what was excluded
+        before is wander that lasts."""
+        self._end_block()
+        self._stage = self._bank()
         self._weigh()
 
+    def _end_block(self) -> None:
+        ended = self._sums.end()
+        for bank in (self._whole, self._stage):
+            bank.add(*ended)
+
     def _weigh(self) -> None:
-        """What the properties answer; it changes with the blocks only."""
-        self.log_e = self._blocks.log_e - log(EXCLUSION_RESERVE)
-        self.log_e_of_stage = self._blocks.log_e_of_stage - log(EXCLUSION_RESERVE)
+        """What is read off; it changes with the blocks only."""
+        self.log_e = self._whole.log_e - log(EXCLUSION_RESERVE)
+        self.log_e_of_stage = self._stage.log_e - log(EXCLUSION_RESERVE)

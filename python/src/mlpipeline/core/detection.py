@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from math import ceil, exp, inf, log
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,9 @@ from mlpipeline.core.judge import MetricPlan
 from mlpipeline.core.proportions import AboveTest
 from mlpipeline.core.rules import LAST_LOOKS, tests_of
 from mlpipeline.core.sequential import Tick
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 RELEASES = 32
 MOST_TICKS = 120
@@ -37,7 +40,7 @@ class Stretch(NamedTuple):
 
 
 def threshold(false_alarm: float, parts: int, weight: float = 1.0) -> float:
-    """Logarithm of the e-value that one part needs for the whole to fail while all others say nothing (an e-value of 1).
+    """Logarithm of the e-value that one part needs for the whole to fail while all others say nothing.
 
     The whole is ``weight * mean(parts) + (1 - weight)`` and fails at ``1 / false_alarm``.
     """
@@ -57,30 +60,12 @@ def found_after(
     """
     import numpy as np
 
-    random = np.random.default_rng(_SEED)
-    names = [str(number) for number in range(RELEASES)]
-    copies = [MetricPlan(name, "", "", 0.0, metric.margin, metric.effect, calibration=metric.calibration) for name in names]
-    tests = tests_of(rules, copies)
-    tick = max(interval, sum(stretch.seconds for stretch in stretches) / MOST_TICKS)
-    found, at = [inf] * RELEASES, 0.0
-    for number, stretch in enumerate(stretches):
-        if number:
-            tests.next_stage()
-        for _ in range(max(1, round(stretch.seconds / tick))):
-            requests = random.poisson((stretch.candidate * tick, stretch.champion * tick), (RELEASES, 2))
-            events = random.binomial(requests, (min(1.0, rate * metric.margin), min(1.0, rate)))
-            rows = np.stack([requests[:, 0], events[:, 0], requests[:, 1], events[:, 1]], axis=1).tolist()
-            tests.add({name: Tick(*row) for name, row in zip(names, rows, strict=True)}, tick)
-            at += tick
-            evidence = tests.log_e()
-            found = [min(one, at if evidence[name][0] >= log_threshold else inf) for name, one in zip(names, found, strict=True)]
-            if inf not in found:
-                return sorted(found)
-    if rules >= LAST_LOOKS:
-        level = OF_RULES_5.last_look * exp(-log_threshold)
-        doubts = tests.last(dict.fromkeys(names, level))
-        found = [min(one, at if doubts[name] <= level else inf) for name, one in zip(names, found, strict=True)]
-    return sorted(found)
+    copies = [
+        MetricPlan(str(number), "", "", 0.0, metric.margin, metric.effect, calibration=metric.calibration)
+        for number in range(RELEASES)
+    ]
+    rates = np.tile((min(1.0, rate * metric.margin), min(1.0, rate)), (RELEASES, 1))
+    return _simulated(copies, rates, stretches, rules=rules, interval=interval, log_threshold=log_threshold)
 
 
 def threshold_of_class(log_threshold: float, classes: int) -> float:
@@ -99,17 +84,33 @@ def shift_found_after(
     """
     import numpy as np
 
-    random = np.random.default_rng(_SEED)
     often = [number % 2 == 0 and share * metric.margin <= 1 for number in range(RELEASES)]
     shares = np.array([share * metric.margin if more else share / metric.margin for more in often])
     copies = [msgspec.structs.replace(metric, name=str(number)) for number in range(RELEASES)]
+    rates = np.stack([shares, np.full(RELEASES, share)], axis=1)
+    return _simulated(copies, rates, stretches, rules=rules, interval=interval, log_threshold=log_threshold)
+
+
+def _simulated(
+    copies: Sequence[MetricPlan],
+    rates: NDArray[Any],
+    stretches: Sequence[Stretch],
+    *,
+    rules: int,
+    interval: float,
+    log_threshold: float,
+) -> list[float]:
+    """Of releases with one metric each. ``rates``: of the candidate and the champion, a row a release."""
+    import numpy as np
+
+    random = np.random.default_rng(_SEED)
     tests = tests_of(rules, copies)
     found, at = dict.fromkeys((copy.name for copy in copies), inf), 0.0
     for begins, tick, stretch in _ticks(stretches, interval):
         if begins:
             tests.next_stage()
         requests = random.poisson((stretch.candidate * tick, stretch.champion * tick), (RELEASES, 2))
-        events = random.binomial(requests, np.stack([shares, np.full(RELEASES, share)], axis=1))
+        events = random.binomial(requests, rates)
         rows = np.stack([requests[:, 0], events[:, 0], requests[:, 1], events[:, 1]], axis=1).tolist()
         tests.add({copy.name: Tick(*row) for copy, row in zip(copies, rows, strict=True)}, tick)
         at += tick
@@ -119,7 +120,8 @@ def shift_found_after(
     if rules >= LAST_LOOKS:
         level = OF_RULES_5.last_look * exp(-log_threshold)
         doubts = tests.last(dict.fromkeys(found, level))
-        found |= {name: at for name, seconds in found.items() if seconds == inf and doubts[name] <= level}
+        directions = 2 if copies[0].label else 1
+        found |= {name: at for name, seconds in found.items() if seconds == inf and doubts[name] <= level / directions}
     return sorted(found.values())
 
 

@@ -341,8 +341,8 @@ class Judge:
             check(plan.score)
 
     def add(self, look: Look) -> Verdict:
-        """Takes in one look; ``fail`` when the release has failed, else ``inconclusive``. After the end of a stage one of the same
-        name begins anew."""
+        """Takes in one look; ``fail`` when the release has failed, else ``inconclusive``. After the end of a stage, one of the
+        same name begins anew."""
         self._enter(look.stage)
         self.looks += 1
         ticks = {name: Tick(*counts) for name, counts in look.counts.items()}

@@ -226,11 +226,6 @@ class PairedBank:
         return log_mean(np.stack(terms, axis=1)) + log(len(terms))
 
     @property
-    def log_e_of_stage(self) -> NDArray[Any]:
-        """Natural logarithm of each e-value of the present stage alone; what was learned about roughness before is kept."""
-        return self._of(self._stage)
-
-    @property
     def doubt(self) -> NDArray[Any]:
         """Of each test the probability, given everything so far, that the shift is at most 0; 1 where nothing was learned.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from mlpipeline.core.judge import Judge, Judgement, Look, Plan, StageEnd, TracePoint
+from mlpipeline.core.rules import LAST_LOOKS
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.record.result import Reason
@@ -59,6 +60,8 @@ def read(file: Path) -> Evidence:
     try:
         evidence = msgspec.json.decode(file.read_bytes(), type=Evidence)
         Judge(evidence.plan)
+        if evidence.plan.rules < LAST_LOOKS and any(end.last for end in evidence.ends):
+            raise ValueError(f"a last look, which rules {evidence.plan.rules} do not know")
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigurationError("this is no evidence of a release", facts={"file": file, "found": error}) from error
     return evidence

@@ -32,6 +32,8 @@ ENOUGH = 0.8
 _LONGER, _LONG_SECONDS = 6, 3600.0
 """So many times as long as all stages, and at least so long, is looked whether that would be enough."""
 _TIMES_ALLOWED = 3.0
+_NARROWED = 4
+"""How often the time that would be enough is halved, by ratio."""
 _TIMES_NEEDED = 4.0
 """The time in which so many times the needed labels come is looked at."""
 
@@ -177,11 +179,31 @@ def _found(
         told = f"is found in about {duration(numbers['median_seconds'])} where traffic is calm"
         return True, f"{told}; the {duration(lasts)} of all stages are enough", numbers
     longest = max(_LONGER * lasts, _LONG_SECONDS, longest)
-    longer = simulated([*watched[:-1], watched[-1]._replace(seconds=watched[-1].seconds + longest - lasts)])
-    needed = delay + longer[int(ENOUGH * len(longer))]
+    needed = delay + _shortest(simulated, watched, longest)
     how_long = f"about {duration(needed)} would be" if needed < inf else f"nor would {duration(longest)} be"
     told = f"is found in {100 * share:.0f} % of releases, however calm traffic is"
     return False, f"{told}; the {duration(lasts)} of all stages are not enough, {how_long}", numbers
+
+
+def _shortest(simulated: Callable[[Sequence[Stretch]], list[float]], watched: list[Stretch], longest: float) -> float:
+    """About how long the stages would have to last; infinite where ``longest`` is not enough.
+
+    Narrowed down by simulation, as the last look comes when the stages end: a shorter plan finds sooner.
+    """
+    lasts = sum(one.seconds for one in watched)
+
+    def eight_of_ten(seconds: float) -> float:
+        found = simulated([*watched[:-1], watched[-1]._replace(seconds=watched[-1].seconds + seconds - lasts)])
+        return found[int(ENOUGH * len(found))]
+
+    short, enough = lasts, eight_of_ten(longest)
+    for _ in range(_NARROWED if enough < inf else 0):
+        between = (short * enough) ** 0.5
+        if eight_of_ten(between) < inf:
+            enough = between
+        else:
+            short = between
+    return enough
 
 
 def _hourly(per_second: float) -> str:
