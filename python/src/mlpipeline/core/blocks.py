@@ -44,7 +44,7 @@ class Budget(NamedTuple):
 
 OF_RULES_4 = Budget(0.8, 1 - 0.8, 0.0)
 OF_RULES_5 = Budget(0.42, 0.13, 0.35)
-EXCLUSION_RESERVE = 4.0
+EXCLUSION_RESERVE = 2.5
 """The evidence that excludes harm is divided by so much: a wander that lasts is easily taken for the absence of harm."""
 
 
