@@ -261,15 +261,20 @@ def deadlines(rng: np.random.Generator, runs: int) -> None:
     healthy = [releases(rng, regime, 2000, per_second=50, harm=1.0)[1] for regime in ("hard", "hard2")]
     for harm, seconds in WITHIN.items():
         history, looks = releases(rng, "hard", runs, per_second=50, harm=harm)
-        for name, rule in JUDGES.items():
-            print(f"  errors x{harm:<4g} {name:32} {within(rule(history, looks), seconds)}", flush=True)
+        timed(rng, f"errors x{harm:g}", history, looks, seconds)
         reachable(healthy, looks, ERRORS_WANDER, seconds)
     healthy = [slow_releases(rng, regime, 2000, 1.0)[1] for regime in ("hard", "hard2")]
     for factor, seconds in LATENCY_WITHIN.items():
         history, looks = slow_releases(rng, "hard", runs, factor)
-        for name, rule in JUDGES.items():
-            print(f"  p99 x{factor:<7g} {name:32} {within(rule(history, looks), seconds)}", flush=True)
+        timed(rng, f"p99 x{factor:g}", history, looks, seconds)
         reachable(healthy, looks, LATENCY_WANDER, seconds)
+
+
+def timed(rng: np.random.Generator, harm: str, history: Counts, looks: Counts, seconds: int) -> None:
+    for name, rule in JUDGES.items():
+        print(f"  {harm:12} {name:32} {within(rule(history, looks), seconds)}", flush=True)
+    often = divided(rng, looks, 5)
+    print(f"  {harm:12} {'ours, a look each 2 s':32} {within(ours(often, often, parts=5), seconds)}", flush=True)
 
 
 def reachable(healthy: Sequence[Counts], harmed: Counts, roughness: tuple[float, float, float], seconds: int) -> None:
