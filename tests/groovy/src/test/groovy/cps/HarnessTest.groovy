@@ -66,7 +66,10 @@ class HarnessTest extends CpsWorld {
     void test_processes_die_with_their_node_unless_they_were_told_not_to() {
         File left = new File(folder.root, 'left')
         File right = new File(folder.root, 'right')
-        faulty("node { sh(script: '''sleep 3600 & echo \$! > ${left}\nJENKINS_NODE_COOKIE=dontKillMe sleep 3600 & echo \$! > ${right}''') }")
+        // a child has its shell's environment until it is another program
+        String another = 'until grep -qz dontKillMe /proc/$!/environ; do sleep 0.01; done'
+        String both = "sleep 3600 & echo \$! > ${left}\nJENKINS_NODE_COOKIE=dontKillMe sleep 3600 & echo \$! > ${right}"
+        faulty("node { sh(script: '''${both}\n${another}''') }")
         try {
             assert running(right.text.trim())
             assert !running(left.text.trim())
