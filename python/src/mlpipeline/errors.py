@@ -43,6 +43,11 @@ class MlpipelineError(Exception):
         self.likely = likely
         self.tries = tuple(tries)
 
+    def in_one_line(self, between: str = ", ") -> str:
+        """What happened, and with which input; for a reason or a line of the console."""
+        facts = between.join(f"{name}: {text}" for name, text in self.facts.items())
+        return f"{self.what} ({facts})" if facts else self.what
+
     def render(self, verb: str = "mlpipeline") -> str:
         """The whole message, several lines, without a final newline."""
         rows = [*self.facts.items()]

@@ -81,21 +81,27 @@ def test_harm_is_found_and_sooner_when_it_is_greater_or_steadier() -> None:
     assert median(20, 0.1) <= 5
 
 
+FIRST = Tick(110, 8, 100, 5)
+_P = 1.1 * 110 / (1.1 * 110 + 100)
+SURPLUS = (8 - 13 * _P) / (13 * _P * (1 - _P))
+
+
+def roughnesses() -> list[tuple[float, float]]:
+    """Weight, and variance of the surplus of the first tick, under each."""
+    noises = [clumping / (13 * _P * (1 - _P)) for clumping in paired._CLUMPING]
+    return [(weight, deviation**2 + noise) for deviation, _, weight in paired.RULES_5.wander for noise in noises]
+
+
 def test_one_tick_is_as_the_formula_says() -> None:
     """Of a first tick: Gaussian likelihoods of the surplus, with and without a shift; nothing is cut here."""
-    tick = Tick(110, 8, 100, 5)
-    p = 1.1 * 110 / (1.1 * 110 + 100)
-    v, surplus = p * (1 - p), (8 - 13 * p) / (13 * p * (1 - p))
     over = under = 0.0
-    for deviation, _, weight in paired.RULES_5.wander:
-        for clumping in paired._CLUMPING:
-            variance = deviation**2 + clumping / (13 * v)
-            null = weight * exp(-(surplus**2) / variance / 2) / sqrt(variance)
-            under += null
-            over += null * sum(part * exp((surplus * shift - shift**2 / 2) / variance) for shift, part in paired.RULES_5.shifts)
+    for weight, variance in roughnesses():
+        null = weight * exp(-(SURPLUS**2) / variance / 2) / sqrt(variance)
+        under += null
+        over += null * sum(part * exp((SURPLUS * shift - shift**2 / 2) / variance) for shift, part in paired.RULES_5.shifts)
     expected = over / under
     bank = PairedBank([1.1])
-    bank.add([tick])
+    bank.add([FIRST])
     whole = paired.RULES_5.whole
     assert exp(bank.log_e[0]) == pytest.approx((whole + (1 - whole) / 2) * expected + (1 - whole) / 2)
 
@@ -183,17 +189,10 @@ def test_short_looks_find_what_long_ones_find_in_about_the_same_time() -> None:
 
 def test_doubt_after_one_tick_is_as_the_formula_says() -> None:
     """Under each roughness a normal tail, weighed by the likelihood with the shift integrated out. Nothing is cut or skewed."""
-    tick = Tick(110, 8, 100, 5)
-    p = 1.1 * 110 / (1.1 * 110 + 100)
-    v, surplus = p * (1 - p), (8 - 13 * p) / (13 * p * (1 - p))
-    likely = above = 0.0
-    for deviation, _, weight in paired.RULES_5.wander:
-        for clumping in paired._CLUMPING:
-            variance = deviation**2 + clumping / (13 * v)
-            likely += weight
-            above += weight * norm.sf(surplus / sqrt(variance))
+    likely = sum(weight for weight, _ in roughnesses())
+    above = sum(weight * norm.sf(SURPLUS / sqrt(variance)) for weight, variance in roughnesses())
     bank = PairedBank([1.1])
-    bank.add([tick])
+    bank.add([FIRST])
     assert bank.doubt[0] == pytest.approx(above / likely)
 
 

@@ -35,6 +35,7 @@ from mlpipeline.core.sequential import (
     closed_culprits,
     log_mean_exp,
     log_weighted_sum,
+    rate_ratio,
 )
 from mlpipeline.core.verdict import Verdict, worst
 from mlpipeline.core.weighted_score import Sampled, Score, ScorePlan, check, score
@@ -96,6 +97,16 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether answers to mirrored requests are compared."""
     rules: Literal[1, 2, 3, 4, 5] = 1
     """Which tests judge, see :mod:`mlpipeline.core.rules`; 1 for evidence that names none."""
+
+    @property
+    def classes(self) -> int:
+        """How many classes of predictions, or bounds of them, are compared."""
+        return sum(bool(metric.label) for metric in self.metrics)
+
+    @property
+    def parts(self) -> int:
+        """Among how many the budget of the metrics is divided: all classes of predictions together count as one."""
+        return len(self.metrics) - self.classes + bool(self.classes)
 
 
 class Look(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -227,7 +238,7 @@ class MetricState:
         """A look at this metric is complete."""
         excluded = self.log_excluded
         self.excluded = self.excluded or excluded >= -log(PASS_ERROR)
-        self._untold.append((at, self.log_e, excluded, self._known, self._ratio))
+        self._untold.append((at, self.log_e, excluded, self._known, rate_ratio(self.totals)))
 
     @property
     def trace(self) -> list[TracePoint]:
@@ -252,12 +263,6 @@ class MetricState:
         self._found.extend(self._interval.intervals())
 
     @property
-    def _ratio(self) -> float:
-        """Quotient of the total rates, half an event added to each so that it is always finite."""
-        requests, events, other_requests, other_events = self.totals
-        return (events + 0.5) / (requests + 1) * (other_requests + 1) / (other_events + 0.5)
-
-    @property
     def rate(self) -> float:
         """The candidate's events per request, over everything or the last looks, whichever is worse."""
         requests, events = self._lately
@@ -277,7 +282,7 @@ class MetricState:
         """Estimate of everything so far, and the bounds of the last block."""
         self._compute()
         _, low, high = self._found[-1] if self._found else _NO_INTERVAL
-        return self._ratio, low, high
+        return rate_ratio(self.totals), low, high
 
 
 class MetricVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -401,9 +406,8 @@ class Judge:
 
     def _parts(self) -> dict[str, float]:
         """By which part each metric counts in the evidence of the release, see ``log_evidence``."""
-        classes = sum(bool(state.plan.label) for state in self.metrics.values())
-        whole = (1.0 if self.disagreement is None else 1 - WEIGHT) / (len(self.metrics) - classes + bool(classes))
-        return {name: whole / classes if state.plan.label else whole for name, state in self.metrics.items()}
+        whole = (1.0 if self.disagreement is None else 1 - WEIGHT) / self.plan.parts
+        return {metric.name: whole / self.plan.classes if metric.label else whole for metric in self.plan.metrics}
 
     @property
     def excluded_in_stage(self) -> bool:

@@ -132,6 +132,11 @@ class PairedBank:
         self._whole, self._stage = self._track(), self._track()
         self._ended: list[NDArray[Any]] = []
 
+    @property
+    def _tracks(self) -> tuple[_Track, ...]:
+        """What learns; the stage only where it weighs anything."""
+        return (self._whole,) if self._weights.whole == 1 else (self._whole, self._stage)
+
     def _track(self) -> _Track:
         return _Track(self._tests, len(self._deviation), len(self._shifts))
 
@@ -155,7 +160,7 @@ class PairedBank:
         kept = np.exp(-seconds / self._memory)
         self._wander *= kept
         self._variance = kept**2 * self._variance + self._deviation**2 * (1 - kept**2)
-        for track in (self._whole, self._stage):
+        for track in self._tracks:
             track.response *= kept
 
     def _learn(self, rows: NDArray[Any], counts: NDArray[Any]) -> None:
@@ -179,7 +184,7 @@ class PairedBank:
         self._variance[rows] = (1 - gain) * variance
         self._log_null[rows] -= np.log(deviation) + np.abs(cut * found) - cut**2 / 2
         few = np.flatnonzero(p[:, 0] < 0.5)
-        for track in (self._whole, self._stage):
+        for track in self._tracks:
             effect = 1 - track.response[rows]
             track.response[rows] += gain * effect
             track.score[rows] += effect * cut / deviation
@@ -251,7 +256,7 @@ class PairedBank:
 
 
 def _normal_tail(deviations: NDArray[Any]) -> NDArray[Any]:
-    """Probability that a standard normal lies above each."""
+    """Probability that a standard normal lies above each; by ``erfc``, which is exact where one less the rest is not."""
     import numpy as np
 
     return np.asarray([erfc(one / sqrt(2)) / 2 for one in deviations.ravel()]).reshape(deviations.shape)

@@ -13,7 +13,6 @@ Nothing that 1 to 4 compute may change.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import log
 from typing import TYPE_CHECKING, Protocol
 
 from mlpipeline.core.blocks import EXCLUSION_RESERVE, OF_RULES_4, BlockedBank, ExclusionBank
@@ -124,18 +123,19 @@ class _Tests:
         self._rows = [*((each, False) for each in metrics), *((each, True) for each in metrics if each.label)]
         calibrations = [each.calibration for each, _ in self._rows]
         margins = [each.margin for each, _ in self._rows]
+        self._last_looks = rules >= LAST_LOOKS
         self._harm = _harm_tests(rules, [each.effect for each, _ in self._rows], calibrations)
         self._benign: HarmBank | ExclusionBank = (
             ExclusionBank(margins)
-            if rules >= LAST_LOOKS
+            if self._last_looks
             else HarmBank([1 / margin for margin in margins], calibrations, EXCLUSION_CAUTION)
         )
         self._levelled = [each for each in metrics if 0 < each.tolerate < 1]
         self._level, self._level_of_stage = self._levels(), self._levels()
 
     def _levels(self) -> LevelBank:
-        on_blocks = isinstance(self._benign, ExclusionBank)
-        return LevelBank([each.tolerate for each in self._levelled], LEVEL_CLUMPING if on_blocks else 1.0)
+        levels = [each.tolerate for each in self._levelled]
+        return LevelBank(levels, LEVEL_CLUMPING, EXCLUSION_RESERVE) if self._last_looks else LevelBank(levels)
 
     def add(self, ticks: Mapping[str, Tick], seconds: float) -> None:
         if not ticks:
@@ -158,7 +158,7 @@ class _Tests:
     def last(self, levels: Mapping[str, float]) -> dict[str, float]:
         """The last look at the planned end, taken once: of each metric the p-value, of a class the smaller of both directions.
         At most its level is harm; a class has half of it for each direction."""
-        if not (isinstance(self._harm, BlockedBank) and isinstance(self._benign, ExclusionBank)):
+        if not (self._last_looks and isinstance(self._harm, BlockedBank)):
             raise ValueError(_NO_LAST_LOOK)
         rows = [(metric.name, levels[metric.name] / (2 if metric.label else 1)) for metric, _ in self._rows]
         found: dict[str, float] = {}
@@ -182,8 +182,7 @@ class _Tests:
 
     def _excluded(self, benign: Sequence[float], level: LevelBank) -> dict[str, float]:
         """In the direction that is excluded less, or because the rate itself is negligible."""
-        reserve = log(EXCLUSION_RESERVE) if isinstance(self._benign, ExclusionBank) else 0.0
-        levels = dict(zip((each.name for each in self._levelled), (level.log_e - reserve).tolist(), strict=True))
+        levels = dict(zip((each.name for each in self._levelled), level.log_e.tolist(), strict=True))
         found: dict[str, float] = {}
         for (metric, fewer), value in zip(self._rows, benign, strict=True):
             if fewer:

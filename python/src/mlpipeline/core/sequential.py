@@ -222,13 +222,13 @@ class LevelBank:
 
     Args:
         clumping: The evidence is raised to the power ``1 / clumping``: as if events came in clumps of so many.
+        reserve: The evidence is divided by so much.
     """
 
-    def __init__(self, levels: Sequence[float], clumping: float = 1.0) -> None:
+    def __init__(self, levels: Sequence[float], clumping: float = 1.0, reserve: float = 1.0) -> None:
         import numpy as np
 
-        self._clumping = clumping
-
+        self._clumping, self._log_reserve = clumping, log(reserve)
         terms = [LevelTest(level).terms for level in levels]
         self._hits, self._misses = (np.array([[pair[at] for pair in one] for one in terms]).reshape(-1, 5) for at in (0, 1))
         self._sums = np.zeros_like(self._hits)
@@ -241,7 +241,7 @@ class LevelBank:
 
     @property
     def log_e(self) -> NDArray[Any]:
-        return log_mean(self._sums / self._clumping)
+        return log_mean(self._sums / self._clumping) - self._log_reserve
 
 
 class HarmBank:
@@ -390,7 +390,7 @@ class RatioInterval:
         self._rho = calibration.overdispersion
         self._ratios = [exp(self._STEP * index) for index in range(-self._HALF, self._HALF + 1)]
         self._likelihood: Sequence[float] = [0.0] * len(self._ratios)
-        self._totals = [0, 0, 0, 0]
+        self._totals = Tick(0, 0, 0, 0)
         self._pending: list[Tick] = []
         self._newest = Interval(1.0, 0.0, inf)
 
@@ -426,18 +426,22 @@ class RatioInterval:
         some, first = inside.any(axis=1), inside.argmax(axis=1)
         last = len(self._ratios) - 1 - inside[:, ::-1].argmax(axis=1)
         for place, tick in enumerate(pending):
-            self._totals = [total + now for total, now in zip(self._totals, tick, strict=True)]
+            self._totals = Tick(*(total + now for total, now in zip(self._totals, tick, strict=True)))
             found.append(self._between(int(first[place]), int(last[place])) if some[place] else self._between(0, -1))
         self._likelihood, self._newest = sums[-1], found[-1]
         return found
 
     def _between(self, first: int, last: int) -> Interval:
         """From the grid points inside; all of them when ``last`` is -1."""
-        requests, events, other_requests, other_events = self._totals
-        estimate = (events + 0.5) / (requests + 1) * (other_requests + 1) / (other_events + 0.5)
         low = 0.0 if first == 0 else self._ratios[first - 1]
         high = inf if last in (-1, len(self._ratios) - 1) else self._ratios[last + 1]
-        return Interval(estimate, low, high)
+        return Interval(rate_ratio(self._totals), low, high)
+
+
+def rate_ratio(tick: Tick) -> float:
+    """Quotient of the rates, half an event added to each so that it is always finite."""
+    requests, events, other_requests, other_events = tick
+    return (events + 0.5) / (requests + 1) * (other_requests + 1) / (other_events + 0.5)
 
 
 def closed_culprits(log_e: Sequence[float], alpha: float) -> tuple[int, ...]:

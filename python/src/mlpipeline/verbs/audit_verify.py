@@ -42,8 +42,7 @@ def _reasons(context: Context, *, registry: bool) -> list[Reason]:
     try:
         entries = context.ledger.read()
     except EnvironmentFault as fault:
-        facts = ", ".join(f"{name}: {value}" for name, value in fault.facts.items())
-        return [Reason("audit.chain", Verdict.FAIL, f"{fault.what} ({facts})")]
+        return [Reason("audit.chain", Verdict.FAIL, fault.in_one_line())]
     lines = [auditing.line(entry) for entry in entries]
     newest = f", the newest is {lines[-1].hash}" if lines else ""
     anchors = auditing.anchors(context) + (auditing.registry_anchors(context, lines) if registry else [])

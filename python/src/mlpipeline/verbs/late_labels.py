@@ -21,12 +21,6 @@ _HOUR, _STEP = 3600.0, 10.0
 _Totals = dict[str, tuple[int, int]]
 
 
-def in_one_line(fault: MlpipelineError) -> str:
-    """What happened, and with which input."""
-    facts = "; ".join(f"{name}: {value}" for name, value in fault.facts.items())
-    return f"{fault.what} ({facts})" if facts else fault.what
-
-
 class LateLabels:
     """Counts answers whose label arrived since the last call, and how many of these were wrong.
 
@@ -55,7 +49,7 @@ class LateLabels:
         try:
             totals = self._totals()
         except MlpipelineError as fault:
-            self._tell(f"no labels: {in_one_line(fault)}")
+            self._tell(f"no labels: {fault.in_one_line('; ')}")
             return None
         before = self._before
         if before is None:

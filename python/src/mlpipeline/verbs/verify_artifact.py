@@ -170,8 +170,7 @@ class _Examination:
         except _Broken as broken:
             return Reason(f"artifact.{name}", Verdict.FAIL, str(broken))
         except EnvironmentFault as fault:
-            facts = ", ".join(f"{key}: {value}" for key, value in fault.facts.items())
-            return Reason(f"artifact.{name}", Verdict.FAIL, f"{fault.what} ({facts})" if facts else fault.what)
+            return Reason(f"artifact.{name}", Verdict.FAIL, fault.in_one_line())
 
     def _bundle(self) -> str:
         from mlpipeline.adapters import bundle

@@ -23,7 +23,6 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import MlpipelineError
 from mlpipeline.ports import LabelledAnswers
 from mlpipeline.record.result import Number, Reason
-from mlpipeline.verbs.late_labels import in_one_line
 
 Watched = tuple[str, float, float, float]
 """Name, seconds, and the parts of users' requests that the candidate and the champion answer."""
@@ -111,7 +110,7 @@ def of_labels(watched: Sequence[Watched], plan: Plan, metric: MetricPlan, known:
     try:
         labels = known()
     except MlpipelineError as fault:
-        return Reason(check, Verdict.INCONCLUSIVE, f"{metric.name}: no labels, {in_one_line(fault)}", {})
+        return Reason(check, Verdict.INCONCLUSIVE, f"{metric.name}: no labels, {fault.in_one_line('; ')}", {})
     if not labels.labelled:
         none = f"{metric.name}: no label of an answer of the champion has come yet, or, of counters, in the last hour"
         none += "; without one labels say nothing for or against a release"
@@ -145,14 +144,14 @@ def _stretches(watched: Sequence[Watched], per_second: float) -> list[Stretch]:
 
 def _bar(plan: Plan) -> float:
     """The evidence that one part needs."""
-    return threshold(plan.false_alarm, _parts(plan), 1.0 if plan.disagreement is None else 1 - WEIGHT)
+    return threshold(plan.false_alarm, plan.parts, 1.0 if plan.disagreement is None else 1 - WEIGHT)
 
 
 def _simulated(plan: Plan, metric: MetricPlan, rate: float, stretches: Sequence[Stretch]) -> list[float]:
     """Seconds after which releases that do harm of the margin are found, in ascending order."""
     bar = _bar(plan)
     if metric.label:
-        bar = threshold_of_class(bar, sum(bool(one.label) for one in plan.metrics))
+        bar = threshold_of_class(bar, plan.classes)
         return shift_found_after(metric, rate, stretches, rules=plan.rules, interval=plan.interval, log_threshold=bar)
     return found_after(metric, rate, stretches, rules=plan.rules, interval=plan.interval, log_threshold=bar)
 
@@ -219,12 +218,6 @@ def _first(watched: Sequence[Stretch], seconds: float) -> list[Stretch]:
             found.append(one._replace(seconds=min(one.seconds, seconds)))
         seconds -= one.seconds
     return found
-
-
-def _parts(plan: Plan) -> int:
-    """Among how many the error budget is divided: all classes of predictions together count as one."""
-    classes = any(metric.label for metric in plan.metrics)
-    return sum(not metric.label for metric in plan.metrics) + classes
 
 
 def of_answers(watched: Sequence[Watched], plan: Plan, per_second: float) -> Reason | None:
