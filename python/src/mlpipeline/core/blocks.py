@@ -146,14 +146,14 @@ class ExclusionBank:
 
     Attributes:
         log_e: Natural logarithm of each e-value over the whole release, the reserve taken off.
-        log_e_of_stage: The same of the present stage alone.
     """
 
     def __init__(self, margins: Sequence[float]) -> None:
         self._effects = [1 / margin for margin in margins]
         self._whole, self._stage = self._bank(), self._bank()
+        self._blocks_of_stage: list[tuple[list[Tick], float]] = []
         self._sums = _Blocks(len(margins))
-        self._weigh()
+        self.log_e = self._weighed(self._whole)
 
     def _bank(self) -> PairedBank:
         return PairedBank(self._effects, EXCLUSION)
@@ -162,21 +162,28 @@ class ExclusionBank:
         """Takes in what one look found, the roles exchanged already."""
         if self._sums.add(ticks, seconds):
             self._end_block()
-            self._weigh()
 
     def next_stage(self) -> None:
         """Ends the present stage, and with it the block. The next one learns roughness anew: to the null, what was excluded
         before is wander that lasts."""
         self._end_block()
         self._stage = self._bank()
-        self._weigh()
+        self._blocks_of_stage.clear()
+
+    @property
+    def log_e_of_stage(self) -> NDArray[Any]:
+        """The same of the present stage alone. Taken in when it is asked for: only an early pass asks."""
+        for block in self._blocks_of_stage:
+            self._stage.add(*block)
+        self._blocks_of_stage.clear()
+        return self._weighed(self._stage)
 
     def _end_block(self) -> None:
         ended = self._sums.end()
-        for bank in (self._whole, self._stage):
-            bank.add(*ended)
+        self._whole.add(*ended)
+        self._blocks_of_stage.append(ended)
+        self.log_e = self._weighed(self._whole)
 
-    def _weigh(self) -> None:
-        """What is read off; it changes with the blocks only."""
-        self.log_e = self._whole.log_e - log(EXCLUSION_RESERVE)
-        self.log_e_of_stage = self._stage.log_e - log(EXCLUSION_RESERVE)
+    @staticmethod
+    def _weighed(bank: PairedBank) -> NDArray[Any]:
+        return bank.log_e - log(EXCLUSION_RESERVE)

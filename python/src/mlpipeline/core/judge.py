@@ -187,7 +187,7 @@ class MetricState:
         self.failed_at_last = False
         self._blocks = blocks
         self._block, self._block_seconds = NOTHING, 0.0
-        self._harm = self.log_excluded = 0.0
+        self.log_e = self.log_excluded = 0.0
         self._recent: deque[Tick] = deque()
         self._lately = [0, 0]
         self._interval = RatioInterval(INTERVAL_CONFIDENCE, plan.calibration)
@@ -231,8 +231,10 @@ class MetricState:
         self._lately[1] += tick.candidate_events - gone.candidate_events
 
     def weigh(self, harm: float, excluded: float) -> None:
-        """Logarithms of the e-values against "no harm" and against "harm of the margin", as they stand now."""
-        self._harm, self.log_excluded = harm, excluded
+        """Logarithms of the e-values against "no harm" and against "harm of the margin", as they stand now; that of harm is at
+        most 0 (an e-value of 1) while the rate is tolerated."""
+        self.log_e = min(0.0, harm) if self.tolerated else harm
+        self.log_excluded = excluded
 
     def looked(self, at: float) -> None:
         """A look at this metric is complete."""
@@ -271,11 +273,6 @@ class MetricState:
     @property
     def tolerated(self) -> bool:
         return not self.plan.label and self.rate <= self.plan.tolerate
-
-    @property
-    def log_e(self) -> float:
-        """Evidence of harm; at most 0 (an e-value of 1) while the rate is tolerated."""
-        return min(0.0, self._harm) if self.tolerated else self._harm
 
     @property
     def interval(self) -> tuple[float, float, float]:
