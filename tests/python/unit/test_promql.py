@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlpipeline.core.promql import newest_scrape_query, selectors
+from mlpipeline.core.promql import LOOK_BACK, newest_scrape_query, reach, selectors
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,22 @@ def test_the_metric_that_is_named(query: str, name: str) -> None:
 def test_the_newest_scrape_is_asked_for_also_when_the_series_is_gone() -> None:
     (selector,) = selectors('rate(x{a="b"}[5m])')
     assert newest_scrape_query(selector) == 'max(timestamp(x{a="b"}) or max_over_time(timestamp(x{a="b"})[300s:10s]))'
+
+
+@pytest.mark.parametrize(
+    ("query", "seconds"),
+    [
+        ("up", 0),
+        ("sum(rate(gone_total[15m]))", 900),
+        ("max_over_time(rate(x[90s])[1h:30s]) offset 1d", 3690 + 86400),
+        ("rate(x[1h30m]) / rate(y[300])", 5700),
+        ('x{a="[5m]"} offset -5m', 0),
+    ],
+)
+def test_how_long_a_series_that_is_gone_still_counts(query: str, seconds: float) -> None:
+    assert reach(query) == LOOK_BACK + seconds
+
+
+def test_a_long_range_is_not_asked_in_steps_that_miss_what_is_gone() -> None:
+    (selector,) = selectors("x")
+    assert newest_scrape_query(selector, 90_000) == "max(timestamp(x) or max_over_time(timestamp(x)[90000s:150s]))"

@@ -57,9 +57,10 @@ class Behaviour:
 
 @dataclass
 class Simulated(FakeMetrics):
-    """Both colours' counters, advanced and scraped once per second of the fake clock."""
+    """Both colours' counters, advanced once per second of the fake clock and scraped every so many."""
 
     clock: FakeClock
+    every: int = 1
     router: bool = True
     now: Callable[[float], None] = lambda _: None
     colours: dict[str, Behaviour] = field(default_factory=lambda: {"blue": Behaviour(), "green": Behaviour(traffic="mirror")})
@@ -68,7 +69,7 @@ class Simulated(FakeMetrics):
         super().__init__()
         self._totals: dict[tuple[tuple[str, str], ...], float] = {}
         self._scrapes: list[tuple[float, dict[tuple[tuple[str, str], ...], float]]] = []
-        self._passed = -30
+        self._passed = -300
         self.advance()
 
     def advance(self) -> None:
@@ -82,7 +83,8 @@ class Simulated(FakeMetrics):
                 colour = dict(labels).get("colour")
                 if colour is None or self.colours[colour].scraped:
                     scrape[labels] = total
-            self._scrapes.append((START.timestamp() + self._passed, scrape))
+            if self._passed % self.every == 0:
+                self._scrapes.append((START.timestamp() + self._passed, scrape))
 
     def restart(self, colour: str) -> None:
         self._totals = {labels: 0.0 if dict(labels).get("colour") == colour else total for labels, total in self._totals.items()}
@@ -277,6 +279,103 @@ def test_stale_scrapes_are_an_outage(tmp_path: Path) -> None:
     assert "green" in outcome.summary
 
 
+@pytest.mark.parametrize("every", [15, 60])
+def test_slow_scrapes_are_no_outage(tmp_path: Path, every: int) -> None:
+    world, metrics, context = make(tmp_path)
+    metrics.every = every
+    metrics._scrapes = [scrape for scrape in metrics._scrapes if int(scrape[0] - START.timestamp()) % every == 0]
+    watch = watching(context)
+    watch.check()
+    outcome = watch.watch("mirror", 240, traffic="mirror")
+    assert (outcome.verdict, outcome.seconds) == (Verdict.PASS, 240.0)
+    assert not any("holding" in line for line in world.console.lines)
+    metrics.colours["green"].scraped = False
+    lost = watch.watch("10 %", 30, traffic="mirror")
+    assert lost.verdict is Verdict.INCONCLUSIVE, "a scrape that stays away is still told"
+
+
+def test_a_metric_that_falls_silent_at_one_colour_holds_and_never_passes(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path, rollout=Rollout(hold=Duration(40)))
+    watch = watching(context)
+    watch.check()
+
+    def silence(second: float) -> None:
+        if second == 60:
+            metrics._totals = {
+                labels: total
+                for labels, total in metrics._totals.items()
+                if (dict(labels).get("colour"), dict(labels)["__name__"]) != ("green", "mlpipeline_request_seconds_bucket")
+            }
+            metrics._add = without_latency_of_green  # type: ignore[method-assign]
+
+    add = metrics._add
+
+    def without_latency_of_green(number: float, name: str, **labels: str) -> None:
+        if (labels.get("colour"), name) != ("green", "mlpipeline_request_seconds_bucket"):
+            add(number, name, **labels)
+
+    metrics.now = silence
+    outcome = watch.watch("mirror", 300, traffic="mirror")
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert "the candidate answered nothing that latency could count" in outcome.summary
+    assert watch.conclude().verdict is Verdict.INCONCLUSIVE
+
+
+def test_conditions_wait_while_the_monitoring_is_out(tmp_path: Path) -> None:
+    """Three minutes of measurements are wanted, and twenty seconds without answers are neither errors nor measurements."""
+    wanted = Condition("drift", "drift", success="result < 0.1", interval=Duration(2), count=20, consecutive_error_limit=2)
+    world, metrics, context = make(tmp_path, conditions=(wanted,))
+    metrics.instants["drift"] = [Sample({}, 0.01, 0.0)]
+    watch = watching(context)
+    watch.check()
+    world.clock.on_sleep = lambda: setattr(metrics, "unreachable", 10 < world.clock.passed <= 30)
+    assert watch.watch("mirror", 60, traffic="mirror").verdict is Verdict.PASS
+    judged = watch.conclude()
+    assert judged.verdict is Verdict.PASS
+    assert "drift: 20 pass" in str(judged.evidence)
+    assert verify.replay(evidence(context)) == judged
+
+
+def test_a_failure_is_seen_although_the_candidate_is_scraped_no_more(tmp_path: Path) -> None:
+    wanted = Condition("up", "up", failure="result < 1", interval=Duration(1), count=300)
+    _, metrics, context = make(
+        tmp_path, conditions=(wanted,), errors=ErrorRule(enabled=False), rollout=Rollout(hold=Duration(60))
+    )
+    metrics.instants["up"] = [Sample({}, 1.0, 0.0)]
+    watch = watching(context)
+    watch.check()
+
+    def down(second: float) -> None:
+        if second == 20:
+            metrics.colours["green"].scraped = False
+        if second == 40:
+            metrics.instants["up"] = [Sample({}, 0.0, 0.0)]
+
+    metrics.now = down
+    outcome = watch.watch("mirror", 300, traffic="mirror")
+    assert outcome.verdict is Verdict.FAIL
+    assert outcome.seconds < 45
+    assert verify.replay(evidence(context)) == watch.conclude()
+
+
+def test_access_that_is_refused_for_a_while_is_an_outage_too(tmp_path: Path) -> None:
+    world, metrics, context = make(tmp_path)
+    watch = watching(context)
+    watch.check()
+    asked = metrics.instant
+
+    def refusing(query: str, at: float | None = None) -> Sequence[Sample]:
+        if 10 < world.clock.passed <= 20:
+            raise ConfigurationError("Prometheus refuses access")
+        return asked(query, at)
+
+    metrics.instant = refusing  # type: ignore[method-assign]
+    outcome = watch.watch("mirror", 60, traffic="mirror")
+    assert outcome.verdict is Verdict.PASS
+    assert outcome.seconds == pytest.approx(70, abs=2)
+    assert any("holding, Prometheus refuses access" in line for line in world.console.lines)
+
+
 def test_a_restarted_process_does_not_lose_or_invent_requests(tmp_path: Path) -> None:
     _, metrics, context = make(tmp_path, router=False)
     watch = watching(context)
@@ -415,7 +514,7 @@ def test_an_answer_about_series_that_nobody_scrapes_any_more_is_stale(tmp_path: 
     wanted = Condition("drift", "rate(drift[5m]) / 2", success="result < 0.1", stale=policy)  # type: ignore[arg-type]
     _, metrics, context = make(tmp_path, conditions=(wanted,))
     metrics.instants["rate(drift[5m]) / 2"] = [Sample({}, 0.01, 0.0)]
-    metrics.instants["max(timestamp(drift) or max_over_time(timestamp(drift)[300s:10s]))"] = [Sample({}, 1000.0, 1121.0)]
+    metrics.instants["max(timestamp(drift) or max_over_time(timestamp(drift)[600s:10s]))"] = [Sample({}, 1000.0, 1121.0)]
     watch = watching(context)
     watch.watch("mirror", 30, traffic="mirror")
     judged = watch.conclude()

@@ -171,6 +171,10 @@ class ConditionState:
         """Whether to query now (Unix seconds). Errors are retried at the same interval."""
         return self._next is not None and at >= self._next and not self.complete and self.verdict is not Verdict.FAIL
 
+    def pass_over(self, at: float) -> None:
+        """It was asked and the answer does not count, because the monitoring is out: to be asked again after ``interval``."""
+        self._next = at + self.plan.interval
+
     def add(self, at: float, measurement: Measurement) -> Verdict:
         """Takes in one measurement and returns its own verdict."""
         verdict = measure(self.plan, measurement)

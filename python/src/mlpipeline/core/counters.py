@@ -6,6 +6,7 @@ fatal for rare errors. Here the raw scrapes are followed: what a counter stood a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from math import isfinite
 from typing import NamedTuple
@@ -71,6 +72,12 @@ def _increment(last: Point | None, fresh: Sequence[Point]) -> float:
             total += point.value - last.value if point.value >= last.value else point.value
         last = point
     return total
+
+
+def scrape_interval(series: Mapping[Labels, Sequence[Point]]) -> float:
+    """Seconds from one scrape to the next, the median over all series; 0 where none was scraped twice."""
+    between = sorted(later.at - earlier.at for points in series.values() for earlier, later in itertools.pairwise(points))
+    return between[len(between) // 2] if between else 0.0
 
 
 def newest_scrape(series: Mapping[Labels, Sequence[Point]]) -> float | None:

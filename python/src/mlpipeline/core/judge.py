@@ -24,8 +24,10 @@ from typing import Literal
 import msgspec
 
 from mlpipeline.core.blocks import OF_RULES_5, lasts_a_block
+from mlpipeline.core.concurrency import silent, together
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement
 from mlpipeline.core.disagreement import NAME, WEIGHT, DisagreementPlan, DisagreementState
+from mlpipeline.core.plausibility import check_look, check_plan
 from mlpipeline.core.rules import LAST_LOOKS, NOTHING, tests_of
 from mlpipeline.core.sequential import (
     Calibration,
@@ -121,6 +123,8 @@ class Look(msgspec.Struct, frozen=True, omit_defaults=True):
         scores: What the metrics of the score answered.
         compared: Mirrored requests that both colours answered, and the sum of their disagreements.
         users: For plots only: per colour ``requests_per_second``, ``p50_seconds``, ``p99_seconds`` and ``traffic``.
+        asked: Unix seconds at which the conditions were asked, by the worker's clock; 0 in evidence of earlier versions, which
+            took ``at``.
     """
 
     at: float
@@ -133,6 +137,7 @@ class Look(msgspec.Struct, frozen=True, omit_defaults=True):
     users: dict[str, dict[str, float]] = {}
     scores: dict[str, Sampled] = {}
     compared: tuple[int, float] = (0, 0.0)
+    asked: float = 0.0
 
 
 class StageEnd(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -190,6 +195,7 @@ class MetricState:
         self.log_e = self.log_excluded = 0.0
         self._recent: deque[Tick] = deque()
         self._lately = [0, 0]
+        self.blocks_of_stage: list[tuple[int, int]] = []
         self._interval = RatioInterval(INTERVAL_CONFIDENCE, plan.calibration)
         self._known = 0
         self._untold: list[tuple[float, float, float, int, float]] = []
@@ -198,11 +204,15 @@ class MetricState:
 
     def next_stage(self) -> None:
         self.stage = NOTHING
+        self.blocks_of_stage = []
 
     def end_stage(self) -> None:
         """What is left of a block counts too."""
         if self._block != NOTHING:
             self._end_block()
+        else:
+            self.blocks_of_stage.append((0, 0))
+            self._block_seconds = 0.0
 
     def add(self, tick: Tick) -> None:
         self.totals = _sum(self.totals, tick)
@@ -221,6 +231,7 @@ class MetricState:
 
     def _end_block(self) -> None:
         self._interval.add(self._block)
+        self.blocks_of_stage.append((self._block.candidate, self._block.champion))
         self._known += 1
         self._block, self._block_seconds = NOTHING, 0.0
 
@@ -318,11 +329,13 @@ class Judgement(msgspec.Struct, frozen=True, omit_defaults=True):
 class Judge:
     """Folds looks and stage ends, in the order they happened. The cost of a look does not grow with the history.
 
-    Raises ValueError for a plan whose conditions cannot be read, or whose score would mean nothing.
+    Raises ValueError for a plan whose conditions cannot be read, or whose score or numbers would mean nothing.
     """
 
     def __init__(self, plan: Plan) -> None:
+        check_plan(plan)
         self.plan = plan
+        self._names = frozenset(metric.name for metric in plan.metrics), frozenset(each.name for each in plan.conditions)
         self.metrics = {metric.name: MetricState(metric, blocks=plan.rules >= LAST_LOOKS) for metric in plan.metrics}
         self._tests = tests_of(plan.rules, plan.metrics)
         self._weigh()
@@ -344,7 +357,8 @@ class Judge:
 
     def add(self, look: Look) -> Verdict:
         """Takes in one look; ``fail`` when the release has failed, else ``inconclusive``. After the end of a stage, one of the
-        same name begins anew."""
+        same name begins anew. Raises ValueError for a look that cannot have been, and takes in nothing of it."""
+        check_look(*self._names, look)
         self._enter(look.stage)
         self.looks += 1
         ticks = {name: Tick(*counts) for name, counts in look.counts.items()}
@@ -359,10 +373,11 @@ class Judge:
             self.metrics[name].looked(look.at)
         if self.disagreement is not None:
             self.disagreement.add(*look.compared)
+        asked = look.asked or look.at
         for condition in self.conditions.values():
-            condition.start(look.at)
+            condition.start(asked)
         for name, measurement in look.conditions.items():
-            self.conditions[name].add(look.at, measurement)
+            self.conditions[name].add(asked, measurement)
         for name, sampled in look.scores.items():
             self._samples.setdefault(name, []).append(sampled)
         self._decide(look.at)
@@ -372,9 +387,9 @@ class Judge:
         """A stage is over. Watched again under the same name, its last end counts. The score is taken now, over all looks."""
         self._enter(end.stage)
         self._ends[end.stage] = end
-        self._answered[end.stage] = self.both_answered
         for state in self.metrics.values():
             state.end_stage()
+        self._answered[end.stage] = self.both_answered
         if end.last and self.metrics and not (self.failed or self._last_look_taken):
             self._look_last()
         self._stage_over = self.plan.rules >= LAST_LOOKS
@@ -427,8 +442,17 @@ class Judge:
 
     @property
     def both_answered(self) -> bool:
-        """Whether both colours answered requests, by every metric, in the present stage."""
-        return bool(self._prompt) and all(state.stage.candidate and state.stage.champion for state in self._prompt)
+        """Whether both colours answered requests, by every metric, in the present stage; from rules 5 on at the same time, see
+        :mod:`mlpipeline.core.concurrency`."""
+        if not all(state.stage.candidate and state.stage.champion for state in self._prompt):
+            return False
+        return bool(self._prompt) and (self.plan.rules < LAST_LOOKS or self._together)
+
+    @property
+    def _together(self) -> bool:
+        blocks = [state.blocks_of_stage for state in self._prompt]
+        most = max(blocks, key=lambda counted: sum(map(sum, counted)))
+        return all(together(counted) and not silent(counted, most) for counted in blocks)
 
     @property
     def _prompt(self) -> list[MetricState]:
@@ -549,7 +573,7 @@ class Judge:
         if not found and not self._excluded:
             found.extend(self._missing_evidence())
         elif not found and self.plan.rules >= LAST_LOOKS:
-            found.extend(self._too_few())
+            found.extend([*self._silent(), *self._too_few()])
         return tuple(dict.fromkeys(found))
 
     def _missing_evidence(self) -> list[str]:
@@ -565,10 +589,12 @@ class Judge:
             for end in self._ends.values()
             if not end.watched
         ]
-        if self._prompt:
-            silent = [stage for stage, both in self._answered.items() if not both]
-            found.extend(f"not both colours answered requests in stage {stage}" for stage in silent)
-        return [*found, *self._too_few()]
+        return [*found, *self._silent(), *self._too_few()]
+
+    def _silent(self) -> list[str]:
+        when = " at the same time" if self.plan.rules >= LAST_LOOKS else ""
+        stages = [stage for stage, both in self._answered.items() if not both] if self._prompt else []
+        return [f"not both colours answered requests{when} in stage {stage}" for stage in stages]
 
     def _too_few(self) -> list[str]:
         found = []

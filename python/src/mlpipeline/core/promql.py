@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -21,6 +22,10 @@ _WORDS = frozenset(
 _LABELS_FOLLOW = frozenset({"by", "without", "on", "ignoring", "group_left", "group_right"})
 
 _OF_A_CALL = frozenset({"(", "by", "without"})
+LOOK_BACK = 300.0
+"""Seconds for which a Prometheus answers with a value that was not scraped again, unless it was told otherwise."""
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
+_DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w|y)")
 
 
 class Selector(NamedTuple):
@@ -61,10 +66,34 @@ def selectors(query: str) -> tuple[Selector, ...]:
     return tuple(found)
 
 
-def newest_scrape_query(selector: Selector, within: float = 300.0) -> str:
-    """PromQL of when any series of the selector was scraped last (Unix seconds), also when Prometheus holds it for gone."""
+def newest_scrape_query(selector: Selector, within: float = LOOK_BACK) -> str:
+    """PromQL of when any series of the selector was scraped last (Unix seconds), also when Prometheus holds it for gone.
+
+    Args:
+        within: Seconds; what was scraped last before that is not found.
+    """
     now = f"timestamp({selector.text})"
-    return f"max({now} or max_over_time({now}[{within:.0f}s:10s]))"
+    return f"max({now} or max_over_time({now}[{within:.0f}s:{min(LOOK_BACK / 2, max(10.0, within / 120)):.0f}s]))"
+
+
+def reach(query: str) -> float:
+    """For how many seconds after its last scrape a series may still count in the answer: at most all ranges together and the
+    greatest offset, besides the time for which Prometheus keeps a value."""
+    tokens = [token for token in _tokens(query) if token.kind != "space"]
+    ranges, offsets = [0.0], [0.0]
+    for token, following in itertools.pairwise(tokens):
+        if token.text == "[":
+            ranges.append(_seconds(following.text))
+        elif token.text.lower() == "offset":
+            offsets.append(_seconds(following.text))
+    return LOOK_BACK + sum(ranges) + max(offsets)
+
+
+def _seconds(duration: str) -> float:
+    """Of a duration as PromQL writes it (``1h30m``, ``90``); 0 for anything else."""
+    if duration.isdigit():
+        return float(duration)
+    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(duration))
 
 
 def _tokens(query: str) -> Iterator[_Token]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import inf, isinf
 from typing import Literal, TypeVar
 
-from mlpipeline.core.counters import Counters, Labels, Point, newest_scrape
+from mlpipeline.core.counters import Counters, Labels, Point, newest_scrape, scrape_interval
 from mlpipeline.core.histogram import bound_of, nearest_bound, quantile, slower_than, spread_bounds
 from mlpipeline.core.judge import Look, MetricPlan
 from mlpipeline.core.sequential import Calibration, calibrate
@@ -26,6 +26,9 @@ MOST_CLASSES = 8
 """Of the champion's predictions, the most frequent ones are compared; of predicted numbers, so many bounds."""
 _OWN = "serving"
 _HISTORY_SECONDS = 600.0
+_LEARNING_WINDOW = 300.0
+"""Seconds of scrapes that are read until it is known how often Prometheus scrapes."""
+_SCRAPES_MISSED = 2.5
 
 _Value = TypeVar("_Value")
 Scrapes = Mapping[Labels, Sequence[Point]]
@@ -64,7 +67,8 @@ class Reader:
     """Follows the counters of both colours of one service.
 
     Args:
-        interval: Seconds between looks, on which it depends when a scrape counts as stale.
+        interval: Seconds between looks. A scrape counts as stale after five of them, after ten seconds, or when two have been
+            missed at the pace that was seen, whichever is longest.
         pack: Name of the metric pack.
         predictions: Whether predictions are counted by class too.
     """
@@ -89,6 +93,7 @@ class Reader:
         self._read_at = 0.0
         self._until = 0.0
         self.stale_after = max(10.0, 5 * interval)
+        self._pace_known = False
 
     def now(self) -> float:
         """The monitoring system's own clock, Unix seconds, so that clocks need not agree."""
@@ -96,10 +101,19 @@ class Reader:
 
     def scrapes(self, now: float) -> dict[str, Scrapes]:
         """All raw scrapes since shortly before the last look, by source."""
-        window = max(2 * self.stale_after, now - self._read_at + self.stale_after if self._read_at else 0.0)
-        found = {name: self._raw(f"{query}[{int(window) + 1}s]", now) for name, query in self.queries.items()}
+        found = self._read(now, self._window(now) if self._pace_known else max(_LEARNING_WINDOW, self._window(now)))
+        pace = 0.0 if self._pace_known else scrape_interval(found[self.main])
+        if pace:
+            self._pace_known, self.stale_after = True, max(self.stale_after, _SCRAPES_MISSED * pace)
+        since = now - self._window(now)
         self._read_at = now
-        return found
+        return {name: _newer(series, since) for name, series in found.items()}
+
+    def _window(self, now: float) -> float:
+        return max(2 * self.stale_after, now - self._read_at + self.stale_after if self._read_at else 0.0)
+
+    def _read(self, now: float, window: float) -> dict[str, Scrapes]:
+        return {name: self._raw(f"{query}[{int(window) + 1}s]", now) for name, query in self.queries.items()}
 
     def _raw(self, query: str, now: float) -> Scrapes:
         series: dict[Labels, list[Point]] = defaultdict(list)
@@ -325,6 +339,12 @@ def _sum(increments: Mapping[Labels, float], wanted: Sequence[Series], traffic: 
     return round(
         sum(value for labels, value in increments.items() if any(series.matches(dict(labels), traffic) for series in wanted))
     )
+
+
+def _newer(series: Scrapes, since: float) -> Scrapes:
+    """Without what was scraped before; a series of which nothing is left is gone."""
+    kept = {labels: [point for point in points if point.at >= since] for labels, points in series.items()}
+    return {labels: points for labels, points in kept.items() if points}
 
 
 def _age(who: str, newest: float | None, now: float, stale_after: float) -> str:

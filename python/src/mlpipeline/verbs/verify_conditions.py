@@ -9,7 +9,7 @@ import msgspec
 from mlpipeline.config.model import Config
 from mlpipeline.config.sections.verification import Condition
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement
-from mlpipeline.core.promql import newest_scrape_query, selectors
+from mlpipeline.core.promql import newest_scrape_query, reach, selectors
 from mlpipeline.core.traffic import Colour
 from mlpipeline.core.weighted_score import Sampled, ScorePlan
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
@@ -87,7 +87,8 @@ def _age(source: MetricSource, plan: ConditionPlan) -> float:
     """
     if plan.stale == "ignore":
         return 0.0
-    found = (source.instant(newest_scrape_query(selector)) for selector in selectors(plan.query))
+    within = reach(plan.query)
+    found = (source.instant(newest_scrape_query(selector, within)) for selector in selectors(plan.query))
     return round(max((newest.at - newest.value for answer in found for newest in answer), default=0.0), 3)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from mlpipeline.core.conditions import Measurement, measure
 from mlpipeline.core.disagreement import Join
 from mlpipeline.core.futility import hopeless_condition, hopeless_requests, ripe
 from mlpipeline.core.judge import Judge, Look, Plan, StageEnd
@@ -25,6 +26,7 @@ from mlpipeline.verbs.verify_words import JudgedRelease, StageOutcome, judged, r
 
 _SILENT_LOOKS = 5
 _SILENT_REQUESTS = 200
+_OF_AN_OUTAGE = frozenset({Verdict.INCONCLUSIVE, Verdict.ERROR})
 
 
 class Watch:
@@ -60,6 +62,7 @@ class Watch:
         self._silence = _Silence()
         self._exporter = Exporter(context)
         self._join = Join(float(self._settings.disagreement.tolerance))
+        self._epoch = context.clock.now().timestamp() - context.clock.monotonic()
         self._labels: LateLabels | None = None
         if resume:
             self._resume()
@@ -192,30 +195,51 @@ class Watch:
             self._labels.new()
         try:
             self._reader.look(stage, traffic, ())
-        except EnvironmentFault as fault:
+        except (EnvironmentFault, ConfigurationError) as fault:
             self._context.console.say(f"verify: {stage}: no base line yet, {fault.what}")
 
     def _look(self, stage: str, traffic: Traffic) -> str:
         """One look; returns why it was an outage, or nothing."""
         judge = self._judging()
-        metrics, out = [metric for metric in judge.plan.metrics if not metric.late], ""
-        try:
-            look = self._reader.look(stage, traffic, metrics)
-        except EnvironmentFault as fault:
-            at, out = self._context.clock.now().timestamp(), fault.what
-            look = Look(round(at, 3), stage, traffic, 0.0, missing=dict.fromkeys((m.name for m in metrics), fault.what))
+        look, out = self._counted(stage, traffic)
+        outage = out or next(iter(look.missing.values()), "") or self._silence.add(look)
         labelled = self._labels.new() if self._labels is not None else None
         look = msgspec.structs.replace(
             look,
             counts=look.counts if labelled is None else {**look.counts, ACCURACY: labelled},
-            conditions=measured(self._source, judge.conditions, look.at),
+            conditions={} if out else self._measured(held=bool(outage)),
             scores=sampled(self._source, judge.plan.score),
             compared=self._compared(traffic),
+            asked=self._now() if judge.conditions else 0.0,
         )
         self._looks.append(look)
         judge.add(look)
         self._write()
-        return out or next(iter(look.missing.values()), "") or self._silence.add(look)
+        return outage
+
+    def _counted(self, stage: str, traffic: Traffic) -> tuple[Look, str]:
+        """What both colours did, or why the monitoring could not say. Queries that it refuses are an outage too: it ran them
+        before the watch began."""
+        metrics = [metric for metric in self._judging().plan.metrics if not metric.late]
+        try:
+            return self._reader.look(stage, traffic, metrics), ""
+        except (EnvironmentFault, ConfigurationError) as fault:
+            at = self._looks[-1].at if self._looks else self._now()
+            return Look(at, stage, traffic, 0.0, missing=dict.fromkeys((m.name for m in metrics), fault.what)), fault.what
+
+    def _measured(self, *, held: bool) -> dict[str, Measurement]:
+        """What the conditions that are due answer. While the stage is held, what is inconclusive or breaks is the outage's doing:
+        it counts for nothing, and what fails still fails."""
+        states, now = self._judging().conditions, self._now()
+        found = measured(self._source, states, now)
+        for name in [name for name, one in found.items() if held and measure(states[name].plan, one) in _OF_AN_OUTAGE]:
+            states[name].pass_over(now)
+            del found[name]
+        return found
+
+    def _now(self) -> float:
+        """Unix seconds of the worker, as steady as its monotonic clock: what a query answers may stand still."""
+        return round(self._epoch + self._context.clock.monotonic(), 3)
 
     def _compared(self, traffic: Traffic) -> tuple[int, float]:
         """New pairs of answers to one request. A colour that does not tell its answers is silence, never agreement."""
@@ -257,7 +281,7 @@ class Watch:
         elif futile:
             verdict, summary = Verdict.INCONCLUSIVE, f"the evidence for a pass cannot come in time: {futile}"
         elif judge.metrics and not judge.both_answered:
-            verdict, summary = Verdict.INCONCLUSIVE, f"not both colours answered requests in stage {stage}"
+            verdict, summary = Verdict.INCONCLUSIVE, f"not both colours answered requests at the same time in stage {stage}"
         else:
             how = "harm is excluded, so it ends early" if self._ends[-1].excluded else "no harm seen"
             verdict, summary = Verdict.PASS, f"{stage}: {how} in {looks} looks, {standing(judgement)}"
@@ -293,23 +317,24 @@ class Watch:
 
 
 class _Silence:
-    """Notices a colour that answers nothing for long while the other answers plenty."""
+    """Notices a colour that answers nothing for long while the other answers plenty, by any metric."""
 
     def __init__(self) -> None:
-        self._looks = self._candidate = self._champion = 0
+        self._since: dict[str, tuple[int, int, int]] = {}
 
     def add(self, look: Look) -> str:
-        if not look.counts:
-            return ""
-        candidate = max(counts[0] for counts in look.counts.values())
-        champion = max(counts[2] for counts in look.counts.values())
-        if candidate and champion:
-            self._looks = self._candidate = self._champion = 0
-            return ""
-        self._looks += 1
-        self._candidate += candidate
-        self._champion += champion
-        if self._looks < _SILENT_LOOKS or max(self._candidate, self._champion) < _SILENT_REQUESTS:
-            return ""
-        who, number = ("candidate", self._champion) if self._champion >= self._candidate else ("champion", self._candidate)
-        return f"the {who} answered nothing while the other answered {number} requests"
+        found = ""
+        for name, (candidate, _, champion, _) in look.counts.items():
+            looks, of_candidate, of_champion = self._since.get(name, (0, 0, 0))
+            quiet = looks + 1, of_candidate + candidate, of_champion + champion
+            self._since[name] = (0, 0, 0) if candidate and champion else quiet
+            found = found or _silence(name, *self._since[name])
+        return found
+
+
+def _silence(metric: str, looks: int, candidate: int, champion: int) -> str:
+    """Of so many looks at which not both answered."""
+    if looks < _SILENT_LOOKS or max(candidate, champion) < _SILENT_REQUESTS:
+        return ""
+    who, number = ("candidate", champion) if champion >= candidate else ("champion", candidate)
+    return f"the {who} answered nothing that {metric} could count while the other answered {number} requests"
