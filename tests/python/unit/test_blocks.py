@@ -169,7 +169,7 @@ def test_pieces_of_a_burst_are_no_witnesses_of_their_own() -> None:
         columns += [requests, rng.binomial(requests, np.minimum(rate, 1))]
     counts = np.stack(columns, axis=-1)
     alarms = []
-    for bank in (PairedBank([EFFECT] * runs), BlockedBank([EFFECT] * runs)):
+    for bank in (PairedBank([EFFECT] * runs, RULES_4), BlockedBank([EFFECT] * runs, RULES_4, OF_RULES_4)):
         alarmed = np.zeros(runs, bool)
         for look in range(counts.shape[1]):
             bank.add(counts[:, look], 2.0)

@@ -64,7 +64,7 @@ def test_colours_that_wander_by_themselves_seldom_alarm(memory: float, deviation
 
 
 def test_wander_is_learned_where_a_fixed_rule_is_fooled() -> None:
-    looks = wandering(11, 200, 180, memory=0.95, deviation=0.35, rate=0.05)
+    looks = wandering(11, 200, 180, memory=0.9, deviation=0.35, rate=0.05)
     smooth = RestartedBank([1.1] * 200, [Calibration(overdispersion=0.05, dependence=1.75)] * 200)
     fooled = np.zeros(200, bool)
     for tick in range(180):
@@ -88,7 +88,8 @@ SURPLUS = (8 - 13 * _P) / (13 * _P * (1 - _P))
 
 def roughnesses() -> list[tuple[float, float]]:
     """Weight, and variance of the surplus of the first tick, under each."""
-    noises = [clumping / (13 * _P * (1 - _P)) for clumping in paired._CLUMPING]
+    weighed = min(13, 0.5 + paired.RULES_5.usual * 13)
+    noises = [clumping / (weighed * _P * (1 - _P)) for clumping in paired._CLUMPING]
     return [(weight, deviation**2 + noise) for deviation, _, weight in paired.RULES_5.wander for noise in noises]
 
 
@@ -198,7 +199,7 @@ def test_doubt_after_one_tick_is_as_the_formula_says() -> None:
 
 def test_without_events_there_is_nothing_but_doubt() -> None:
     bank = PairedBank([1.1, 1.1])
-    bank.add([Tick(100, 0, 100, 0), Tick(100, 9, 100, 0)])
+    bank.add([Tick(100, 0, 100, 0), Tick(100, 19, 100, 0)])
     assert bank.doubt[0] == 1
     assert bank.doubt[1] < 0.05
 

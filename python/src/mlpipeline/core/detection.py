@@ -152,9 +152,10 @@ def labels_needed(metric: MetricPlan, rate: float, *, rules: int, log_threshold:
         stretches = [Stretch(seconds, most / seconds, most / seconds)]
         after = found_after(metric, rate, stretches, rules=rules, interval=BLOCK_SECONDS, log_threshold=log_threshold)
         median = after[len(after) // 2 - 1]
-        if median < inf:
-            return ceil(median / seconds * most)
-        most *= 4
+        needed = ceil(median / seconds * most) if median < inf else 4 * most
+        if 2 * needed > most > needed:
+            return needed
+        most = ceil(1.5 * needed)
     return None
 
 
