@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,16 +33,31 @@ pytestmark = pytest.mark.real
 Make = Callable[..., Context]
 
 
-def page(colour: str, service: str = "iris") -> str:
+GRID = ("0.1", "0.25", "1", "+Inf")
+
+
+def page(colour: str, service: str = "iris", bounds: Sequence[str] = GRID, requests: int = 5) -> str:
     labels = f'service="{service}",colour="{colour}",traffic="live"'
-    buckets = "".join(f'mlpipeline_request_seconds_bucket{{{labels},le="{le}"}} 3\n' for le in ("0.1", "0.25", "1", "+Inf"))
-    return f'mlpipeline_requests_total{{{labels},code="2xx"}} 5\ndrift_score{{{labels}}} 0.1\n{buckets}'
+    buckets = "".join(f'mlpipeline_request_seconds_bucket{{{labels},le="{le}"}} 3\n' for le in bounds)
+    return f'mlpipeline_requests_total{{{labels},code="2xx"}} {requests}\ndrift_score{{{labels}}} 0.1\n{buckets}'
+
+
+SERVED = "".join(
+    (
+        page("blue"),
+        page("north", "compass"),
+        page("blue", "quiet", (), requests=0),
+        page("blue", "without-histogram") + page("green", "without-histogram", ()),
+        page("blue", "without-bounds", ("+Inf",)),
+        page("blue", "two-grids") + page("green", "two-grids", ("0.2", "2", "+Inf")),
+    )
+)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with MetricsPage() as served:
-        served.text = page("blue") + page("north", "compass")
+        served.text = SERVED
         with running_prometheus(tmp_path_factory.mktemp("prometheus"), {"page": {served.address: {}}}) as url:
             source = PrometheusSource(url)
             wait_for(lambda: source.instant("mlpipeline_requests_total"), "a scrape")
@@ -101,6 +116,25 @@ def test_an_objective_far_from_every_bucket_names_the_nearest(make: Make) -> Non
     with pytest.raises(ConfigurationError, match="the nearest usable is 1 s") as caught:
         doctor_verify.metrics(make(latency=LatencyRule(objective=Duration(30))))
     assert "0.1, 0.25, 1" in caught.value.render()
+
+
+@pytest.mark.parametrize(
+    ("service", "said", "fact"),
+    [
+        ("without-histogram", "request_seconds_bucket of green does not exist", "buckets of blue   0.1, 0.25, 1, +Inf"),
+        ("without-bounds", "request_seconds_bucket of blue has no bucket but +Inf", "buckets of blue  +Inf"),
+        ("two-grids", "the nearest to the objective of 0.25 s are 0.25 s of blue and 0.2 s of green", "of green  0.2, 2, +Inf"),
+    ],
+)
+def test_latencies_that_cannot_be_compared_are_found_before_traffic_moves(make: Make, service: str, said: str, fact: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        doctor_verify.metrics(make(service))
+    assert said in caught.value.what and fact in caught.value.render()
+    assert "exist" in str(doctor_verify.metrics(make(service, latency=LatencyRule(enabled=False))))
+
+
+def test_a_histogram_is_not_missed_before_the_first_request(make: Make) -> None:
+    assert "whether mlpipeline_request_seconds_bucket exists is not known" in str(doctor_verify.metrics(make("quiet")))
 
 
 def test_a_pack_of_another_runtime_is_told_with_what_there_is(make: Make) -> None:

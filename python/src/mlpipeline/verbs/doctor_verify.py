@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
-from math import inf, log
+from math import log
 
-from mlpipeline.core.histogram import bound_of, nearest_bound
 from mlpipeline.core.promql import Selector, selectors
 from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.packs.shape import Buckets, Pack
-from mlpipeline.ports import MetricSource
+from mlpipeline.ports import MetricSource, Sample
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.findings import Note
 from mlpipeline.verbs.late_labels import LateLabels
+from mlpipeline.verbs.latency_bounds import bounds_of, in_words, shared_bound
 from mlpipeline.verbs.looking import Reader, Roles, sources
 from mlpipeline.verbs.verify_conditions import asked, conditions
 from mlpipeline.verbs.verify_planning import stages, unfinished
@@ -272,23 +272,36 @@ def _objective(context: Context, source: MetricSource, pack: Pack) -> str:
     rule = context.config.verify.latency
     if not rule.enabled or pack.latency is None:
         return ""
-    bounds = _bounds(source, pack, pack.latency, context.config.service)
-    bound = nearest_bound(bounds, rule.objective)
-    if bound is None:
-        return ""
-    listed = ", ".join(f"{each:g}" for each in bounds if each != inf)
+    found = _bounds(source, pack, pack.latency, context.config.service)
+    if not found:
+        return f"; no request was answered yet, so whether {pack.latency.series.name} exists is not known"
+    bound = shared_bound(pack.latency, found, rule.objective)
     if abs(log(bound / rule.objective)) > _FAR:
         raise ConfigurationError(
             f"no bucket of the histogram is near the objective of {rule.objective:g} s: the nearest usable is {bound:g} s",
-            facts={"histogram": pack.latency.series.name, "buckets": listed, "key": "verify.latency.objective"},
+            facts={
+                "histogram": pack.latency.series.name,
+                **{f"buckets of {colour}": in_words(bounds) for colour, bounds in found.items()},
+                "key": "verify.latency.objective",
+            },
             tries=(f"verify.latency.objective: {bound:g}s", "give the runtime a bucket at the objective"),
         )
     return "" if bound == rule.objective else f"; latency is judged at {bound:g} s, the bucket nearest to {rule.objective:g} s"
 
 
-def _bounds(source: MetricSource, pack: Pack, latency: Buckets, service: str) -> list[float]:
-    labels: Mapping[str, str] = {"service": service}
-    wanted = ",".join(f'{name}="{value}"' for name, value in labels.items())
-    found = source.instant(f'count by (le) ({latency.series.name}{{{wanted},{pack.colour_label}=~"blue|green"}})')
-    texts = (sample.labels.get("le", "") for sample in found)
-    return sorted(round(bound_of(text) * latency.seconds, 12) for text in texts if text)
+def _bounds(source: MetricSource, pack: Pack, latency: Buckets, service: str) -> dict[str, frozenset[float]]:
+    """Of each colour that has the histogram, or answered requests and should have it."""
+    samples = source.instant(pack.selector(service))
+    found = {}
+    for colour in map(str, Colour):
+        own = [sample for sample in samples if sample.labels.get(pack.colour_label) == colour]
+        bounds = bounds_of(latency, (sample.labels for sample in own))
+        if bounds or _answered(pack, own):
+            found[colour] = bounds
+    return found
+
+
+def _answered(pack: Pack, samples: Sequence[Sample]) -> bool:
+    """Whether any request is counted. Many runtimes export a histogram from their first request on only."""
+    counted = pack.errors.total if pack.errors else ()
+    return any(sample.value > 0 and series.matches(sample.labels, "live") for sample in samples for series in counted)

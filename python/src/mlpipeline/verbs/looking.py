@@ -10,14 +10,14 @@ from math import inf, isinf
 from typing import Literal, TypeVar
 
 from mlpipeline.core.counters import Counters, Labels, Point, newest_scrape
-from mlpipeline.core.histogram import bound_of, nearest_bound, quantile, slower_than, spread_bounds
+from mlpipeline.core.histogram import bound_of, quantile, slower_than, spread_bounds
 from mlpipeline.core.judge import Look, MetricPlan
 from mlpipeline.core.sequential import Calibration, calibrate
 from mlpipeline.core.traffic import Colour
-from mlpipeline.errors import ConfigurationError
 from mlpipeline.packs import find
 from mlpipeline.packs.shape import Buckets, Pack, Series, Traffic
 from mlpipeline.ports import MetricSource
+from mlpipeline.verbs.latency_bounds import bounds_of, shared_bound
 
 ROUTER = "router"
 PREDICTIONS = "predictions"
@@ -225,22 +225,11 @@ class Reader:
 
     def bound(self, scrapes: Mapping[str, Scrapes], objective: float) -> float:
         """The bucket bound nearest to the objective that both colours have. Raises ConfigurationError when there is none."""
-        common: set[float] | None = None
         latency = self._packs[self.main].latency
-        for colour in self._roles.named().values():
-            if latency is None:
-                break
-            series = dict.fromkeys(self._of(scrapes[self.main], colour), 0.0)
-            found = {*_buckets(series, latency, "live"), *_buckets(series, latency, "mirror")}
-            common = found if common is None else common & found
-        bound = nearest_bound(sorted(common or set()), objective)
-        if bound is None:
-            raise ConfigurationError(
-                "the two colours share no latency bucket to compare",
-                facts={"query": self.queries[self.main]},
-                tries=("verify.latency.enabled: false",),
-            )
-        return bound
+        assert latency is not None  # noqa: S101 - latency is planned only where the pack counts it
+        main = scrapes[self.main]
+        found = {str(colour): bounds_of(latency, map(dict, self._of(main, colour))) for colour in self._roles.named().values()}
+        return shared_bound(latency, found, objective)
 
     def calibration(self, metric: MetricPlan, now: float, step: float) -> Calibration:
         """From the champion's last ten minutes in steps of so many seconds; the built-in defaults when these are too quiet to
