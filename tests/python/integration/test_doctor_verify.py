@@ -148,7 +148,15 @@ def test_before_the_first_release_nothing_is_held_against_the_queries(make: Make
     assert isinstance(found, str) and "not known; it has those of 'compass', 'iris'" in found
 
 
-def test_too_little_traffic_for_any_verdict_is_said_with_the_numbers_and_is_no_fault(make: Make) -> None:
+def test_a_champion_that_has_just_been_scraped_is_not_said_to_answer_nothing(make: Make) -> None:
+    found = doctor_verify.traffic(make())
+    assert isinstance(found, Note) and found.text.startswith("errors: too little history yet")
+
+
+def test_too_little_traffic_for_any_verdict_is_said_with_the_numbers_and_is_no_fault(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlpipeline.verbs.verify_planning._YOUNG", 0.0)
     found = doctor_verify.traffic(make())
     assert isinstance(found, Note)
     assert "at present traffic no release could pass: errors: the champion answers no requests now" in found.text

@@ -854,6 +854,24 @@ def test_a_plan_with_time_enough_is_told_too_and_nothing_is_recorded(tmp_path: P
     assert not list(tmp_path.rglob("*evidence.json"))
 
 
+@pytest.mark.parametrize(
+    ("scrapes", "words"), [(1, "too little history yet"), (6, "are counted for 50 s"), (20, "answers no requests now")]
+)
+def test_a_champion_whose_counters_are_hardly_known_is_not_said_to_answer_nothing(
+    tmp_path: Path, scrapes: int, words: str
+) -> None:
+    world, metrics, context = make(tmp_path)
+    plan(world)
+    metrics.colours = {"blue": Behaviour()}
+
+    def series(query: str, start: float, end: float, step: float) -> dict[tuple[tuple[str, str], ...], list[tuple[float, float]]]:
+        return {(): [(end - step * number, 500.0) for number in range(scrapes)][::-1]}
+
+    metrics.series = series  # type: ignore[method-assign]
+    result = verify.run(context, RUN, expect=True)
+    assert result.verdict is Verdict.INCONCLUSIVE and words in result.summary
+
+
 def test_a_plan_for_a_champion_without_requests_says_so(tmp_path: Path) -> None:
     result = planning(tmp_path, requests=0.0, errors=0.0)
     assert result.verdict is Verdict.INCONCLUSIVE

@@ -19,7 +19,7 @@ from mlpipeline.verbs.late_labels import LateLabels
 from mlpipeline.verbs.latency_bounds import bounds_of, in_words, shared_bound
 from mlpipeline.verbs.looking import Reader, Roles, sources
 from mlpipeline.verbs.verify_conditions import asked, conditions
-from mlpipeline.verbs.verify_planning import stages, unfinished
+from mlpipeline.verbs.verify_planning import HISTORY, stages, unfinished
 from mlpipeline.verbs.verify_rules import NothingPredicted
 from mlpipeline.verbs.verify_watch import Watch
 
@@ -107,6 +107,9 @@ def traffic(context: Context) -> str | Note:
         reasons = Watch(context, run, alone, prometheus=url, resume=False).expectations()
     except NothingPredicted as error:
         return Note(error.what)
+    young = [reason for reason in reasons if HISTORY in reason.numbers]
+    if young:
+        return Note(young[0].summary)
     short = [reason for reason in reasons if reason.numbers.get("enough_requests") is False]
     if short:
         return Note(

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isinf
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from mlpipeline.core.counters import Counters, Labels, Point, newest_scrape
 from mlpipeline.core.histogram import bound_of, quantile, slower_than, spread_bounds
@@ -58,6 +58,20 @@ def queries(service: str, pack: str, *, predictions: bool = False) -> dict[str, 
         if predictions and series is not None:
             found[name] = f'{series.name}{{service="{service}",{chosen.colour_label}=~"blue|green"}}'
     return found
+
+
+class Usual(NamedTuple):
+    """What the champion did lately.
+
+    Args:
+        per_second: Requests; 0 where none are known.
+        share: Events per request; 0 where no requests are known.
+        known: Seconds for which its requests are counted, at most all that were looked at; these too where nothing is counted.
+    """
+
+    per_second: float
+    share: float
+    known: float = _HISTORY_SECONDS
 
 
 class Reader:
@@ -242,14 +256,21 @@ class Reader:
             history.append((totals[at], min(totals[at], max(0, events))))
         return calibrate(history)
 
-    def usual(self, metric: MetricPlan, now: float) -> tuple[float, float]:
-        """The champion's requests per second and events per request over its last ten minutes; zeros where it had none."""
+    def usual(self, metric: MetricPlan, now: float) -> Usual:
+        """What the champion did in its last ten minutes."""
         step = 10.0
         everything, others, others_are_events = self._history_queries(metric)
         totals, counted = self._increments(everything, now, step), self._increments(others, now, step)
         requests, other = sum(totals.values()), sum(counted.get(at, 0) for at in totals)
         events = other if others_are_events else requests - other
-        return (requests / (step * len(totals)), max(0, events) / requests) if requests else (0.0, 0.0)
+        if not requests:
+            return Usual(0.0, 0.0, self._known_for(everything, now, step))
+        return Usual(requests / (step * len(totals)), max(0, events) / requests)
+
+    def _known_for(self, query: str, now: float, step: float) -> float:
+        found = self._source.series(query, now - _HISTORY_SECONDS, now, step).values()
+        times = [at for points in found for at, _ in points]
+        return max(times) - min(times) if times else _HISTORY_SECONDS
 
     def _history_queries(self, metric: MetricPlan) -> tuple[str, str, bool]:
         """All requests of the champion, and its events or (False) its requests without them. No series is read as 0."""

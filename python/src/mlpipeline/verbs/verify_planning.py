@@ -23,6 +23,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import MlpipelineError
 from mlpipeline.ports import LabelledAnswers
 from mlpipeline.record.result import Number, Reason
+from mlpipeline.verbs.looking import Usual
 
 Watched = tuple[str, float, float, float]
 """Name, seconds, and the parts of users' requests that the candidate and the champion answer."""
@@ -30,6 +31,11 @@ ENOUGH = 0.8
 """Share of harmful releases that the stages should find."""
 _LONGER, _LONG_SECONDS = 6, 3600.0
 """So many times as long as all stages, and at least so long, is looked whether that would be enough."""
+HISTORY = "history_seconds"
+"""Number of a reason that cannot tell yet, as the champion was not watched for long enough."""
+_YOUNG = 120.0
+"""Counters that do not grow for so many seconds stand still: they were scraped anew, also by a Prometheus that scrapes once a
+minute."""
 _TIMES_ALLOWED = 3.0
 _NARROWED = 4
 """How often the time that would be enough is halved, by ratio."""
@@ -58,15 +64,18 @@ def still_to_come(config: Config, stage: str, left: float) -> list[tuple[float, 
     return found
 
 
-def expectation(watched: Sequence[Watched], plan: Plan, metric: MetricPlan, usual: tuple[float, float]) -> Reason:
+def expectation(watched: Sequence[Watched], plan: Plan, metric: MetricPlan, usual: Usual) -> Reason:
     """Whether harm of the margin is likely found within the stages, and how long that takes, by the rules that will judge.
 
     Args:
         watched: The stages.
-        usual: The champion's requests per second, and its events per request; below ``tolerate`` that is taken.
+        usual: Of the champion; fewer events per request than ``tolerate`` are taken for that.
     """
-    per_second, seen = usual
+    per_second, seen, known = usual
     check = f"verify.plan.{metric.name}"
+    if not per_second and known < _YOUNG:
+        summary = f"{metric.name}: too little history yet: the champion's requests are counted for {known:.0f} s"
+        return Reason(check, Verdict.INCONCLUSIVE, f"{summary}; ask again in two minutes", {HISTORY: round(known, 3)})
     if not per_second:
         summary = f"{metric.name}: the champion answers no requests now"
         return Reason(check, Verdict.INCONCLUSIVE, summary, {"requests_expected": 0, "enough_requests": False})
@@ -92,7 +101,7 @@ def expectation(watched: Sequence[Watched], plan: Plan, metric: MetricPlan, usua
     )
 
 
-def of_predictions(watched: Sequence[Watched], plan: Plan, usual: Mapping[str, tuple[float, float]]) -> tuple[Reason, ...]:
+def of_predictions(watched: Sequence[Watched], plan: Plan, usual: Mapping[str, Usual]) -> tuple[Reason, ...]:
     """Of the classes that are compared, or the bounds of numbers, the one that the champion answers most often now and the one
     that it answers least often: the quickest to be found and the slowest."""
     classes = sorted((metric for metric in plan.metrics if metric.label), key=lambda metric: -usual[metric.name][1])
