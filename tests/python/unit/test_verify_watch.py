@@ -37,6 +37,7 @@ from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.late_labels import LateLabels
 from mlpipeline.verbs.verify import Roles, Watch
 from mlpipeline.verbs.verify_conditions import conditions
+from mlpipeline.verbs.verify_planning import unfinished
 
 ROLES = Roles(candidate=Colour.GREEN, champion=Colour.BLUE)
 RUN = Run(id="r1", service="iris", commit="c" * 40, created="2026-03-01T03:00:00Z")
@@ -845,6 +846,33 @@ def test_what_cannot_be_judged_in_its_time_is_said_before_traffic_moves(tmp_path
     watching(context).check()
     assert any("condition drift needs 90 min for 10 measurements" in line for line in world.console.lines)
     assert any("errors: the champion answers no requests now" in line for line in world.console.lines)
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ({"interval": 3.0, "count": 8}, 29),  # at 2, 6, ..., 26 and, as the time is over, at 29
+        ({"interval": 4.0, "count": 8}, 30),
+        ({"interval": 0.5, "count": 8}, 15),
+        ({"interval": 3.0, "count": 2, "initial_delay": 5.0}, 11),
+        ({"interval": 3.0, "initial_delay": 5.0}, 7),
+        ({"interval": 3.0}, 1),  # shorter than the time between two looks
+    ],
+)
+def test_a_condition_takes_the_time_that_its_looks_take(tmp_path: Path, fields: Mapping[str, float], seconds: float) -> None:
+    times = {name: Duration(value) for name, value in fields.items() if name != "count"}
+    own = Condition("drift", "drift", success="result < 1", count=int(fields.get("count", 1)), **times)  # type: ignore[arg-type]
+    _, metrics, context = make(tmp_path, conditions=(own,))
+    metrics.instants["drift"] = [Sample({}, 0.5, 0.0)]
+
+    def late(given: float) -> bool:
+        return bool(unfinished([("watch", given, 1.0, 1.0)], conditions(context.config, ROLES), 2.0))
+
+    assert not late(seconds) and late(seconds - 1) is (seconds > 1)
+    watch = watching(context)
+    watch.watch("mirror", seconds, traffic="mirror")
+    (found,) = watch.conclude().evidence["conditions"]  # type: ignore[misc]
+    assert found["verdict"] == "pass", found["summary"]
 
 
 def test_a_plan_with_time_enough_is_told_too_and_nothing_is_recorded(tmp_path: Path) -> None:

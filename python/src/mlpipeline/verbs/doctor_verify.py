@@ -85,7 +85,7 @@ def traffic(context: Context) -> str | Note:
     A champion that answers too few requests for any verdict is worth knowing and no fault: a young service at night is as it
     should be. Raises ConfigurationError for a condition that needs more time than all stages have.
     """
-    late = unfinished(stages(context.config), conditions(context.config, _ROLES))
+    late = unfinished(stages(context.config), conditions(context.config, _ROLES), float(context.config.verify.interval))
     if late:
         raise ConfigurationError(
             late[0].summary,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from math import inf
+from math import ceil, inf
 
 from mlpipeline.config import rollout_plan
 from mlpipeline.config.model import Config
@@ -249,19 +249,36 @@ def of_answers(watched: Sequence[Watched], plan: Plan, per_second: float) -> Rea
     return Reason(f"verify.plan.{NAME}", verdict, summary, {"requests_needed": needed})
 
 
-def unfinished(planned: Iterable[Watched], conditions: Iterable[ConditionPlan]) -> tuple[Reason, ...]:
-    """The conditions whose ``count`` measurements do not fit into all stages together; they could never pass."""
+def unfinished(planned: Iterable[Watched], conditions: Iterable[ConditionPlan], interval: float) -> tuple[Reason, ...]:
+    """The conditions whose ``count`` measurements do not fit into all stages together; they could never pass.
+
+    Args:
+        interval: Seconds between looks. A condition is measured at looks only, so at the first one after its own interval.
+    """
     watched = sum(seconds for _, seconds, _, _ in planned)
     found = []
     for condition in conditions:
-        needed = condition.initial_delay + (condition.count - 1) * condition.interval
+        begin, apart = min(interval, watched), _looked_at(condition.interval, interval)
+        first = begin + _looked_at(condition.initial_delay, interval)
+        # every look but the last one, which is taken when the time is over, comes at a multiple of the interval
+        needed = (
+            begin + condition.initial_delay
+            if condition.count == 1
+            else first + (condition.count - 2) * apart + condition.interval
+        )
         if needed > watched and not condition.dry_run:
+            why = f", as looks are {interval:g} s apart" if apart > condition.interval else ""
             summary = (
                 f"condition {condition.name} needs {duration(needed)} for {condition.count} measurements "
-                f"({condition.interval:g} s apart, from {condition.initial_delay:g} s on); all stages last {duration(watched)}"
+                f"({apart:g} s apart, from {first:g} s on{why}); all stages last {duration(watched)}"
             )
             found.append(Reason(f"verify.plan.condition.{condition.name}", Verdict.INCONCLUSIVE, summary))
     return tuple(found)
+
+
+def _looked_at(seconds: float, interval: float) -> float:
+    """After so many seconds the first look at or after that comes. A hair's breadth more than a multiple is none more."""
+    return ceil(round(seconds / interval, 6)) * interval
 
 
 def duration(seconds: float) -> str:
