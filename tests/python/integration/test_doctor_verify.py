@@ -49,6 +49,7 @@ SERVED = "".join(
         page("blue", "quiet", (), requests=0),
         page("blue", "without-histogram") + page("green", "without-histogram", ()),
         page("blue", "without-bounds", ("+Inf",)),
+        page("blue", "several") + 'drift_score{service="several",colour="blue",part="b"} 0.2\n',
         page("blue", "two-grids") + page("green", "two-grids", ("0.2", "2", "+Inf")),
     )
 )
@@ -105,6 +106,31 @@ def test_labels_that_no_series_has_are_told_with_those_it_has(make: Make) -> Non
     with pytest.raises(ConfigurationError, match="with other labels") as caught:
         doctor_verify.metrics(make(**condition('drift_score{service="{{service}}",color="{{candidate}}"}')))
     assert 'colour="' in caught.value.render()
+
+
+MANY = 'drift_score{service="{{service}}",colour="{{candidate}}"}'
+
+
+@pytest.mark.parametrize(
+    ("service", "query", "said", "fact"),
+    [
+        ("several", MANY, "the query answers 2 series", 'part="b"'),
+        ("iris", f"{MANY}[20s] # of late", "the query answers all scrapes of a time", "max_over_time"),
+    ],
+)
+def test_a_condition_whose_query_never_answers_one_number(make: Make, service: str, query: str, said: str, fact: str) -> None:
+    with pytest.raises(ConfigurationError, match="condition 'drift' is always inconclusive") as caught:
+        doctor_verify.metrics(make(service, **condition(query)))
+    assert said in caught.value.what and fact in caught.value.render()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"several": "every"}, {"dry_run": True}, {"success": "len( result ) < 3 && result[0] < 1"}, {"query": f"max({MANY})"}],
+)
+def test_several_series_are_right_where_the_condition_says_what_they_mean(make: Make, fields: dict[str, str]) -> None:
+    own = Condition("drift", **{"query": MANY, "success": "result < 1", **fields})  # type: ignore[arg-type]
+    assert "exist" in str(doctor_verify.metrics(make("several", conditions=(own,))))
 
 
 def test_labels_that_do_not_tell_the_colours_apart(make: Make) -> None:

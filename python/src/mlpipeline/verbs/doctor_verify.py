@@ -14,6 +14,7 @@ from mlpipeline.packs.shape import Buckets, Pack
 from mlpipeline.ports import MetricSource, Sample
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.doctor_conditions import one_number
 from mlpipeline.verbs.findings import Note
 from mlpipeline.verbs.late_labels import LateLabels
 from mlpipeline.verbs.latency_bounds import bounds_of, in_words, shared_bound
@@ -69,9 +70,11 @@ def metrics(context: Context) -> str | Note:
     if not source.instant(f"count({main.selector(context.config.service)})"):
         return _nothing_of(source, main, context.config.service)
     for condition in conditions(context.config, _ROLES):
-        if not condition.dry_run and condition.empty not in ("pass", "zero") and _readable(source, condition.query):
-            for selector in selectors(condition.query):
-                _exists(source, selector, f"condition {condition.name!r}")
+        if condition.dry_run or not _readable(source, condition.query):
+            continue
+        for selector in selectors(condition.query) if condition.empty not in ("pass", "zero") else ():
+            _exists(source, selector, f"condition {condition.name!r}")
+        one_number(source, condition)
     for metric in context.config.verify.score.metrics:
         text = metric.query.replace("{{service}}", context.config.service).replace("{{colour}}", "green")
         for selector in selectors(text) if _readable(source, text) else ():
