@@ -49,6 +49,7 @@ SERVED = "".join(
         page("blue", "quiet", (), requests=0),
         page("blue", "without-histogram") + page("green", "without-histogram", ()),
         page("blue", "without-bounds", ("+Inf",)),
+        page("blue", "other-name") + page("canary", "other-name"),
         page("blue", "several") + 'drift_score{service="several",colour="blue",part="b"} 0.2\n',
         page("blue", "two-grids") + page("green", "two-grids", ("0.2", "2", "+Inf")),
     )
@@ -59,9 +60,14 @@ SERVED = "".join(
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with MetricsPage() as served:
         served.text = SERVED
-        with running_prometheus(tmp_path_factory.mktemp("prometheus"), {"page": {served.address: {}}}) as url:
+        labels = {colour: {"service": "twice", "colour": colour} for colour in ("blue", "green")}
+        targets = "".join(f"  - {{targets: ['{served.address}'], labels: {own}}}\n" for own in labels.values())
+        twice = f"- job_name: twice\n  static_configs:\n{targets}"
+        folder = tmp_path_factory.mktemp("prometheus")
+        with running_prometheus(folder, {"page": {served.address: {}}}, jobs=twice) as url:
             source = PrometheusSource(url)
             wait_for(lambda: source.instant("mlpipeline_requests_total"), "a scrape")
+            wait_for(lambda: len(source.instant('up{job="twice"}')) == len(labels), "a scrape of each colour")
             yield url
 
 
@@ -136,6 +142,16 @@ def test_several_series_are_right_where_the_condition_says_what_they_mean(make: 
 def test_labels_that_do_not_tell_the_colours_apart(make: Make) -> None:
     with pytest.raises(ConfigurationError, match="'north'"):
         doctor_verify.metrics(make("compass"))
+
+
+def test_a_colour_of_another_name_is_told(make: Make) -> None:
+    with pytest.raises(ConfigurationError, match="has 'blue', 'canary', not 'blue' and 'green'"):
+        doctor_verify.metrics(make("other-name"))
+
+
+def test_one_target_that_is_scraped_as_both_colours_is_told(make: Make) -> None:
+    with pytest.raises(ConfigurationError, match=r"127\.0\.0\.1:\d+ is scraped as blue and as green"):
+        doctor_verify.metrics(make("twice"))
 
 
 def test_an_objective_far_from_every_bucket_names_the_nearest(make: Make) -> None:

@@ -28,6 +28,8 @@ _FAR = log(2.0)
 """A bucket bound more than twice, or less than half, the objective judges something else."""
 _SEEN = "1h"
 _SHOWN = 3
+_SET_BY_SCRAPES = "colour"
+"""The label of a colour where the runtime has none of its own."""
 _ROLES = Roles(candidate=Colour.GREEN, champion=Colour.BLUE)
 
 
@@ -200,13 +202,36 @@ def _told_apart(source: MetricSource, pack: Pack, service: str) -> None:
     values = {
         sample.labels.get(pack.colour_label, "") for sample in source.instant(f"count by ({pack.colour_label}) ({everywhere})")
     }
-    if values and not values & {str(colour) for colour in Colour}:
+    known, others = values & {str(colour) for colour in Colour}, values - {str(colour) for colour in Colour} - {""}
+    # a runtime's own label, such as Envoy's of its clusters, may well have other values besides
+    half = len(known) == 1 and others and pack.colour_label == _SET_BY_SCRAPES
+    if values and (not known or half):
         found = ", ".join(sorted(map(repr, values - {""}))) or "no value at all"
         raise ConfigurationError(
             f"the label {pack.colour_label!r} does not tell the colours apart: it has {found}, not 'blue' and 'green'",
             facts={"query": everywhere, "pack": pack.name},
             likely="the scrape configuration does not set the label, or sets another one",
             tries=("set it where Prometheus scrapes, see docs/how-to/verify-another-runtime.md",),
+        )
+    if pack.colour_label == _SET_BY_SCRAPES:
+        _each_its_own(source, service)
+
+
+def _each_its_own(source: MetricSource, service: str) -> None:
+    """Raises ConfigurationError where one target is scraped as both colours: they would never differ.
+
+    Asked of ``up``, which has the labels of targets alone: one page may well tell of both colours by labels of its own.
+    """
+    scraped = f'up{{service="{service}",colour=~"blue|green"}}'
+    # several pods may be given the address of their node
+    both = source.instant(f"count by (job, instance, pod) (count by (job, instance, pod, colour) ({scraped})) > 1")
+    if both:
+        named = ", ".join(sorted({sample.labels.get("instance", "") for sample in both})[:_SHOWN])
+        raise ConfigurationError(
+            f"the label 'colour' does not tell the colours apart: {named} is scraped as blue and as green",
+            facts={"query": scraped},
+            likely="the same address stands under both colours in the scrape configuration",
+            tries=("give each colour the addresses of its own processes alone",),
         )
 
 
