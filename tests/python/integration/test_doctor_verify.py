@@ -66,8 +66,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         folder = tmp_path_factory.mktemp("prometheus")
         with running_prometheus(folder, {"page": {served.address: {}}}, jobs=twice) as url:
             source = PrometheusSource(url)
-            wait_for(lambda: source.instant("mlpipeline_requests_total"), "a scrape")
-            wait_for(lambda: len(source.instant('up{job="twice"}')) == len(labels), "a scrape of each colour")
+            wait_for(lambda: len(source.instant("up == 1")) == 1 + len(labels), "a scrape of each target")
             yield url
 
 

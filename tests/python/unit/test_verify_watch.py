@@ -747,6 +747,14 @@ def test_an_export_that_fails_is_said_once_and_changes_no_verdict(tmp_path: Path
     assert len([line for line in world.console.lines if "cannot be exported" in line]) == 1
 
 
+def test_a_pushgateway_that_is_dead_is_told_once_in_one_readable_line(tmp_path: Path) -> None:
+    world, _, context = make(tmp_path, export=VerdictExport(pushgateway="http://127.0.0.1:1"))
+    watching(context).watch("mirror", 6, traffic="mirror")
+    (line,) = (line for line in world.console.lines if "Pushgateway" in line)
+    assert line.startswith("verify: the Pushgateway cannot be reached (server: http://127.0.0.1:1/metrics/job/mlpipeline")
+    assert line.endswith("Connection refused)") and not set("{}<>'") & set(line)
+
+
 def gpu_query(name: str) -> str:
     (found,) = (condition.query for condition in find("dcgm").conditions if condition.name == name)
     return found.replace("{{service}}", "iris").replace("{{candidate}}", "green")
