@@ -891,7 +891,8 @@ def test_a_plan_with_time_enough_is_told_too_and_nothing_is_recorded(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("scrapes", "words"), [(1, "too little history yet"), (6, "are counted for 50 s"), (20, "answers no requests now")]
+    ("scrapes", "words"),
+    [(0, "are counted for 0 s"), (1, "too little history yet"), (6, "are counted for 50 s"), (20, "answers no requests now")],
 )
 def test_a_champion_whose_counters_are_hardly_known_is_not_said_to_answer_nothing(
     tmp_path: Path, scrapes: int, words: str
@@ -901,9 +902,12 @@ def test_a_champion_whose_counters_are_hardly_known_is_not_said_to_answer_nothin
     metrics.colours = {"blue": Behaviour()}
 
     def series(query: str, start: float, end: float, step: float) -> dict[tuple[tuple[str, str], ...], list[tuple[float, float]]]:
-        return {(): [(end - step * number, 500.0) for number in range(scrapes)][::-1]}
+        return {(): [(end - step * number, 500.0) for number in range(scrapes)][::-1]} if scrapes else {}
 
-    metrics.series = series  # type: ignore[method-assign]
+    def instant(query: str, at: float | None = None) -> Sequence[Sample]:
+        return [Sample({}, 500.0, 0.0)] if query.startswith("sum(") else Simulated.instant(metrics, query, at)
+
+    metrics.series, metrics.instant = series, instant  # type: ignore[method-assign]
     result = verify.run(context, RUN, expect=True)
     assert result.verdict is Verdict.INCONCLUSIVE and words in result.summary
 

@@ -270,7 +270,10 @@ class Reader:
     def _known_for(self, query: str, now: float, step: float) -> float:
         found = self._source.series(query, now - _HISTORY_SECONDS, now, step).values()
         times = [at for points in found for at, _ in points]
-        return max(times) - min(times) if times else _HISTORY_SECONDS
+        if times:
+            return max(times) - min(times)
+        # a range is asked for in whole seconds and misses what was scraped for the first time within the last one
+        return 0.0 if self._source.instant(query) else _HISTORY_SECONDS
 
     def _history_queries(self, metric: MetricPlan) -> tuple[str, str, bool]:
         """All requests of the champion, and its events or (False) its requests without them. No series is read as 0."""

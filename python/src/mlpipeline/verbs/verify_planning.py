@@ -75,7 +75,7 @@ def expectation(watched: Sequence[Watched], plan: Plan, metric: MetricPlan, usua
     check = f"verify.plan.{metric.name}"
     if not per_second and known < _YOUNG:
         summary = f"{metric.name}: too little history yet: the champion's requests are counted for {known:.0f} s"
-        return Reason(check, Verdict.INCONCLUSIVE, f"{summary}; ask again in two minutes", {HISTORY: round(known, 3)})
+        return Reason(check, Verdict.INCONCLUSIVE, f"{summary}; ask again in a minute or two", {HISTORY: round(known, 3)})
     if not per_second:
         summary = f"{metric.name}: the champion answers no requests now"
         return Reason(check, Verdict.INCONCLUSIVE, summary, {"requests_expected": 0, "enough_requests": False})
