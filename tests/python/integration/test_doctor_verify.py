@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,19 +33,40 @@ pytestmark = pytest.mark.real
 Make = Callable[..., Context]
 
 
-def page(colour: str, service: str = "iris") -> str:
+GRID = ("0.1", "0.25", "1", "+Inf")
+
+
+def page(colour: str, service: str = "iris", bounds: Sequence[str] = GRID, requests: int = 5) -> str:
     labels = f'service="{service}",colour="{colour}",traffic="live"'
-    buckets = "".join(f'mlpipeline_request_seconds_bucket{{{labels},le="{le}"}} 3\n' for le in ("0.1", "0.25", "1", "+Inf"))
-    return f'mlpipeline_requests_total{{{labels},code="2xx"}} 5\ndrift_score{{{labels}}} 0.1\n{buckets}'
+    buckets = "".join(f'mlpipeline_request_seconds_bucket{{{labels},le="{le}"}} 3\n' for le in bounds)
+    return f'mlpipeline_requests_total{{{labels},code="2xx"}} {requests}\ndrift_score{{{labels}}} 0.1\n{buckets}'
+
+
+SERVED = "".join(
+    (
+        page("blue"),
+        page("north", "compass"),
+        page("blue", "quiet", (), requests=0),
+        page("blue", "without-histogram") + page("green", "without-histogram", ()),
+        page("blue", "without-bounds", ("+Inf",)),
+        page("blue", "other-name") + page("canary", "other-name"),
+        page("blue", "several") + 'drift_score{service="several",colour="blue",part="b"} 0.2\n',
+        page("blue", "two-grids") + page("green", "two-grids", ("0.2", "2", "+Inf")),
+    )
+)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with MetricsPage() as served:
-        served.text = page("blue") + page("north", "compass")
-        with running_prometheus(tmp_path_factory.mktemp("prometheus"), {"page": {served.address: {}}}) as url:
+        served.text = SERVED
+        labels = {colour: {"service": "twice", "colour": colour} for colour in ("blue", "green")}
+        targets = "".join(f"  - {{targets: ['{served.address}'], labels: {own}}}\n" for own in labels.values())
+        twice = f"- job_name: twice\n  static_configs:\n{targets}"
+        folder = tmp_path_factory.mktemp("prometheus")
+        with running_prometheus(folder, {"page": {served.address: {}}}, jobs=twice) as url:
             source = PrometheusSource(url)
-            wait_for(lambda: source.instant("mlpipeline_requests_total"), "a scrape")
+            wait_for(lambda: len(source.instant("up == 1")) == 1 + len(labels), "a scrape of each target")
             yield url
 
 
@@ -92,15 +113,69 @@ def test_labels_that_no_series_has_are_told_with_those_it_has(make: Make) -> Non
     assert 'colour="' in caught.value.render()
 
 
+MANY = 'drift_score{service="{{service}}",colour="{{candidate}}"}'
+
+
+@pytest.mark.parametrize(
+    ("service", "query", "said", "fact"),
+    [
+        ("several", MANY, "the query answers 2 series", 'part="b"'),
+        ("iris", f"{MANY}[20s] # of late", "the query answers all scrapes of a time", "max_over_time"),
+    ],
+)
+def test_a_condition_whose_query_never_answers_one_number(make: Make, service: str, query: str, said: str, fact: str) -> None:
+    with pytest.raises(ConfigurationError, match="condition 'drift' is always inconclusive") as caught:
+        doctor_verify.metrics(make(service, **condition(query)))
+    assert said in caught.value.what and fact in caught.value.render()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"several": "every"}, {"dry_run": True}, {"success": "len( result ) < 3 && result[0] < 1"}, {"query": f"max({MANY})"}],
+)
+def test_several_series_are_right_where_the_condition_says_what_they_mean(make: Make, fields: dict[str, str]) -> None:
+    own = Condition("drift", **{"query": MANY, "success": "result < 1", **fields})  # type: ignore[arg-type]
+    assert "exist" in str(doctor_verify.metrics(make("several", conditions=(own,))))
+
+
 def test_labels_that_do_not_tell_the_colours_apart(make: Make) -> None:
     with pytest.raises(ConfigurationError, match="'north'"):
         doctor_verify.metrics(make("compass"))
+
+
+def test_a_colour_of_another_name_is_told(make: Make) -> None:
+    with pytest.raises(ConfigurationError, match="has 'blue', 'canary', not 'blue' and 'green'"):
+        doctor_verify.metrics(make("other-name"))
+
+
+def test_one_target_that_is_scraped_as_both_colours_is_told(make: Make) -> None:
+    with pytest.raises(ConfigurationError, match=r"127\.0\.0\.1:\d+ is scraped as blue and as green"):
+        doctor_verify.metrics(make("twice"))
 
 
 def test_an_objective_far_from_every_bucket_names_the_nearest(make: Make) -> None:
     with pytest.raises(ConfigurationError, match="the nearest usable is 1 s") as caught:
         doctor_verify.metrics(make(latency=LatencyRule(objective=Duration(30))))
     assert "0.1, 0.25, 1" in caught.value.render()
+
+
+@pytest.mark.parametrize(
+    ("service", "said", "fact"),
+    [
+        ("without-histogram", "request_seconds_bucket of green does not exist", "buckets of blue   0.1, 0.25, 1, +Inf"),
+        ("without-bounds", "request_seconds_bucket of blue has no bucket but +Inf", "buckets of blue  +Inf"),
+        ("two-grids", "the nearest to the objective of 0.25 s are 0.25 s of blue and 0.2 s of green", "of green  0.2, 2, +Inf"),
+    ],
+)
+def test_latencies_that_cannot_be_compared_are_found_before_traffic_moves(make: Make, service: str, said: str, fact: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        doctor_verify.metrics(make(service))
+    assert said in caught.value.what and fact in caught.value.render()
+    assert "exist" in str(doctor_verify.metrics(make(service, latency=LatencyRule(enabled=False))))
+
+
+def test_a_histogram_is_not_missed_before_the_first_request(make: Make) -> None:
+    assert "whether mlpipeline_request_seconds_bucket exists is not known" in str(doctor_verify.metrics(make("quiet")))
 
 
 def test_a_pack_of_another_runtime_is_told_with_what_there_is(make: Make) -> None:
@@ -114,7 +189,15 @@ def test_before_the_first_release_nothing_is_held_against_the_queries(make: Make
     assert isinstance(found, str) and "not known; it has those of 'compass', 'iris'" in found
 
 
-def test_too_little_traffic_for_any_verdict_is_said_with_the_numbers_and_is_no_fault(make: Make) -> None:
+def test_a_champion_that_has_just_been_scraped_is_not_said_to_answer_nothing(make: Make) -> None:
+    found = doctor_verify.traffic(make())
+    assert isinstance(found, Note) and found.text.startswith("errors: too little history yet")
+
+
+def test_too_little_traffic_for_any_verdict_is_said_with_the_numbers_and_is_no_fault(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlpipeline.verbs.verify_planning._YOUNG", 0.0)
     found = doctor_verify.traffic(make())
     assert isinstance(found, Note)
     assert "at present traffic no release could pass: errors: the champion answers no requests now" in found.text

@@ -19,8 +19,9 @@ def test_the_group_of_the_service_is_replaced(status: int) -> None:
         def do_PUT(self) -> None:
             seen.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(status)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", "9")
             self.end_headers()
+            self.wfile.write(b"two\nlines")
 
         def log_request(self, code: object = None, size: object = None) -> None:
             pass
@@ -32,8 +33,9 @@ def test_the_group_of_the_service_is_replaced(status: int) -> None:
         if status == 200:
             push(url, "iris", "a 1\n", timeout=10)
         else:
-            with pytest.raises(EnvironmentFault, match="did not take"):
+            with pytest.raises(EnvironmentFault, match="did not take") as caught:
                 push(url, "iris", "a 1\n", timeout=10)
+            assert caught.value.facts["said"] == "two lines"
         server.shutdown()
         thread.join(10)
     assert seen == [("/metrics/job/mlpipeline/service/iris", b"a 1\n")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import shlex
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from mlpipeline.errors import ConfigurationError
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 FENCED = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
+PRINTING = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?:^ {4}\S.*\n)+", re.MULTILINE)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 OPERATORS = "();<>|&"
@@ -106,11 +109,21 @@ def test_every_configuration_is_accepted(page: Path, tmp_path: Path) -> None:
     assert refused == []
 
 
+@pages
+def test_every_python_example_prints_what_the_page_shows(page: Path) -> None:
+    for code, shown in PRINTING.findall(page.read_text("utf-8")):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, str(page), "exec"), {"__name__": "__main__"})
+        assert printed.getvalue() == shown
+
+
 def test_the_pages_are_read_at_all() -> None:
-    """Guards the three tests above: a reader that finds nothing would pass them all."""
+    """Guards the four tests above: a reader that finds nothing would pass them all."""
     assert len([line for page in PAGES for line in commands(page)]) > 30
     assert len([text for page in PAGES for text in configurations(page)]) > 8
     assert len([target for page in PAGES for target in LINK.findall(prose(page))]) > 30
+    assert len([code for page in PAGES for code in PRINTING.findall(page.read_text("utf-8"))]) > 2
 
 
 def test_what_is_wrong_is_found(tmp_path: Path) -> None:

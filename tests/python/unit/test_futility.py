@@ -51,13 +51,15 @@ def condition(*measured: str, **fields: object) -> ConditionState:
         (condition("0", "", count=5, inconclusive_limit=1), 1000.0, ""),
         (condition("0", count=5, interval=10.0), 29.0, "4 more do not fit into the 29 s"),
         (condition("0", count=5, interval=10.0), 30.0, ""),
+        (condition("0", count=5, interval=0.5), 5.0, "4 more do not fit into the 5 s"),
+        (condition("0", count=5, interval=0.5), 6.0, ""),
         (condition("", count=5, dry_run=True), 0.0, ""),
         (condition("0", "0", count=2), 0.0, ""),
         (condition("2", count=9), 0.0, ""),
     ],
 )
 def test_conditions_that_can_no_longer_pass(state: ConditionState, left: float, words: str) -> None:
-    found = hopeless_condition([state], left)
+    found = hopeless_condition([state], left, 2.0)
     assert words in found and bool(found) is bool(words)
 
 

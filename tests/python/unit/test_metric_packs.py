@@ -15,6 +15,7 @@ from mlpipeline.config.load import load
 from mlpipeline.config.sections.verification import Verify
 from mlpipeline.core.judge import MetricPlan
 from mlpipeline.core.traffic import Colour
+from mlpipeline.errors import ConfigurationError
 from mlpipeline.packs import PACKS, find
 from mlpipeline.ports import Sample
 from mlpipeline.verbs.looking import Reader, Roles
@@ -83,6 +84,22 @@ def test_a_pack_counts_what_its_runtime_exposes(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(MIRRORED))
 def test_copies_are_counted_apart_where_the_runtime_tells_them_apart(name: str) -> None:
     assert counted(name, "mirror") == {"errors": (500, 5, 1000, 20), "latency": (500, 10, 1000, 40)}
+
+
+class WithoutHistogram(Recorded):
+    """Of one colour, as of a runtime that was started without it."""
+
+    def instant(self, query: str, at: float | None = None) -> Sequence[Sample]:
+        found = super().instant(query, at)
+        return [one for one in found if one.labels.get("instance") == "blue" or "_bucket" not in one.labels["__name__"]]
+
+
+def test_a_histogram_that_is_missing_is_named_with_what_to_do_and_what_the_other_colour_has() -> None:
+    source = WithoutHistogram("triton")
+    reader = Reader(source, "iris", ROLES, 2.0, "triton")
+    with pytest.raises(ConfigurationError, match="nv_inference_first_response_histogram_ms_bucket of green does not") as caught:
+        reader.bound(reader.scrapes(1000.0), 0.25)
+    assert "buckets of blue" in caught.value.facts and "--metrics-config histogram_latencies=true" in caught.value.render()
 
 
 @pytest.mark.parametrize("name", sorted(PACKS))

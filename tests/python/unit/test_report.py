@@ -11,10 +11,10 @@ import pytest
 
 from fakes import FakeWorld
 from mlpipeline.core.verdict import Verdict
-from mlpipeline.record.result import Result
+from mlpipeline.record.result import Reason, Result
 from mlpipeline.verbs import report
 from mlpipeline.verbs.context import Context
-from release_sample import RUN, offline, released, watched
+from release_sample import RUN, offline, released, result, watched
 
 
 @pytest.fixture
@@ -80,6 +80,41 @@ def test_damaged_evidence_is_told_on_the_page(context: Context, content: bytes) 
     (folder / "evidence.json").write_bytes(content)
     report.run(context, RUN)
     assert "the evidence of production cannot be read" in (folder / "report" / "index.html").read_text()
+
+
+def verified() -> Result:
+    """What the verb ``verify`` writes when it watched on its own."""
+    said = result("verify", Verdict.FAIL, "harm seen", Reason("verify.errors", Verdict.FAIL, "errors: 70 of 900"))
+    return msgspec.structs.replace(said, evidence={"file": "verify-evidence.json"})
+
+
+def test_what_verify_watched_on_its_own_is_drawn_where_no_release_was_watched(context: Context) -> None:
+    folder = given(context, {"verify": verified()})
+    (folder / "verify-evidence.json").write_bytes(msgspec.json.encode(watched(Verdict.FAIL)))
+    report.run(context, RUN)
+    page = (folder / "report" / "index.html").read_text()
+    drawn = {file.name for file in (folder / "report").glob("*.svg")}
+    assert {"verify-traffic.svg", "verify-latency.svg", "verify-ratio-1.svg"} <= drawn and all(name in page for name in drawn)
+    assert "Watched by verify" in page and "errors: 70 of 900" in page and "Failed verify" in page
+    assert "No user traffic" not in page and "In production" not in page and "Nothing done yet" not in page
+
+
+def test_what_verify_watched_and_what_the_release_watched_stand_under_headings_of_their_own(context: Context) -> None:
+    folder = given(context, released() | {"verify": verified()})
+    for name in ("evidence.json", "verify-evidence.json"):
+        (folder / name).write_bytes(msgspec.json.encode(watched()))
+    report.run(context, RUN)
+    page = (folder / "report" / "index.html").read_text()
+    production, alone = page[page.index("In production") :].split("Watched by verify", 1)
+    assert "traffic.svg" in production and "errors: 70 of 900" not in production
+    assert "verify-traffic.svg" in alone and "errors: 70 of 900" in alone
+
+
+def test_damaged_evidence_of_verify_is_told_on_the_page(context: Context) -> None:
+    folder = given(context, {"verify": verified()})
+    (folder / "verify-evidence.json").write_bytes(b"{")
+    report.run(context, RUN)
+    assert "the evidence of verify cannot be read" in (folder / "report" / "index.html").read_text()
 
 
 def test_a_changed_ledger_is_told_on_the_page(context: Context) -> None:

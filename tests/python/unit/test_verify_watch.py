@@ -37,6 +37,7 @@ from mlpipeline.verbs.context import Context
 from mlpipeline.verbs.late_labels import LateLabels
 from mlpipeline.verbs.verify import Roles, Watch
 from mlpipeline.verbs.verify_conditions import conditions
+from mlpipeline.verbs.verify_planning import unfinished
 
 ROLES = Roles(candidate=Colour.GREEN, champion=Colour.BLUE)
 RUN = Run(id="r1", service="iris", commit="c" * 40, created="2026-03-01T03:00:00Z")
@@ -845,6 +846,14 @@ def test_an_export_that_fails_is_said_once_and_changes_no_verdict(tmp_path: Path
     assert len([line for line in world.console.lines if "cannot be exported" in line]) == 1
 
 
+def test_a_pushgateway_that_is_dead_is_told_once_in_one_readable_line(tmp_path: Path) -> None:
+    world, _, context = make(tmp_path, export=VerdictExport(pushgateway="http://127.0.0.1:1"))
+    watching(context).watch("mirror", 6, traffic="mirror")
+    (line,) = (line for line in world.console.lines if "Pushgateway" in line)
+    assert line.startswith("verify: the Pushgateway cannot be reached (server: http://127.0.0.1:1/metrics/job/mlpipeline")
+    assert line.endswith("Connection refused)") and not set("{}<>'") & set(line)
+
+
 def gpu_query(name: str) -> str:
     (found,) = (condition.query for condition in find("dcgm").conditions if condition.name == name)
     return found.replace("{{service}}", "iris").replace("{{candidate}}", "green")
@@ -946,11 +955,60 @@ def test_what_cannot_be_judged_in_its_time_is_said_before_traffic_moves(tmp_path
     assert any("errors: the champion answers no requests now" in line for line in world.console.lines)
 
 
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ({"interval": 3.0, "count": 8}, 29),  # at 2, 6, ..., 26 and, as the time is over, at 29
+        ({"interval": 4.0, "count": 8}, 30),
+        ({"interval": 0.5, "count": 8}, 15),
+        ({"interval": 3.0, "count": 2, "initial_delay": 5.0}, 11),
+        ({"interval": 3.0, "initial_delay": 5.0}, 7),
+        ({"interval": 3.0}, 1),  # shorter than the time between two looks
+    ],
+)
+def test_a_condition_takes_the_time_that_its_looks_take(tmp_path: Path, fields: Mapping[str, float], seconds: float) -> None:
+    times = {name: Duration(value) for name, value in fields.items() if name != "count"}
+    own = Condition("drift", "drift", success="result < 1", count=int(fields.get("count", 1)), **times)  # type: ignore[arg-type]
+    _, metrics, context = make(tmp_path, conditions=(own,))
+    metrics.instants["drift"] = [Sample({}, 0.5, 0.0)]
+
+    def late(given: float) -> bool:
+        return bool(unfinished([("watch", given, 1.0, 1.0)], conditions(context.config, ROLES), 2.0))
+
+    assert not late(seconds) and late(seconds - 1) is (seconds > 1)
+    watch = watching(context)
+    watch.watch("mirror", seconds, traffic="mirror")
+    (found,) = watch.conclude().evidence["conditions"]  # type: ignore[misc]
+    assert found["verdict"] == "pass", found["summary"]
+
+
 def test_a_plan_with_time_enough_is_told_too_and_nothing_is_recorded(tmp_path: Path) -> None:
     result = planning(tmp_path, requests=200.0, errors=10.0, mirror=Duration(3600))
     assert result.verdict is Verdict.PASS
     assert [reason.check for reason in result.reasons] == ["verify.plan.errors", "verify.plan.latency"]
     assert not list(tmp_path.rglob("*evidence.json"))
+
+
+@pytest.mark.parametrize(
+    ("scrapes", "words"),
+    [(0, "are counted for 0 s"), (1, "too little history yet"), (6, "are counted for 50 s"), (20, "answers no requests now")],
+)
+def test_a_champion_whose_counters_are_hardly_known_is_not_said_to_answer_nothing(
+    tmp_path: Path, scrapes: int, words: str
+) -> None:
+    world, metrics, context = make(tmp_path)
+    plan(world)
+    metrics.colours = {"blue": Behaviour()}
+
+    def series(query: str, start: float, end: float, step: float) -> dict[tuple[tuple[str, str], ...], list[tuple[float, float]]]:
+        return {(): [(end - step * number, 500.0) for number in range(scrapes)][::-1]} if scrapes else {}
+
+    def instant(query: str, at: float | None = None) -> Sequence[Sample]:
+        return [Sample({}, 500.0, 0.0)] if query.startswith("sum(") else Simulated.instant(metrics, query, at)
+
+    metrics.series, metrics.instant = series, instant  # type: ignore[method-assign]
+    result = verify.run(context, RUN, expect=True)
+    assert result.verdict is Verdict.INCONCLUSIVE and words in result.summary
 
 
 def test_a_plan_for_a_champion_without_requests_says_so(tmp_path: Path) -> None:

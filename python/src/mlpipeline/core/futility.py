@@ -3,7 +3,7 @@
 The rule, looked at after every look from a quarter of a stage on, at the earliest after ``EARLIEST_SECONDS``:
 
 * A condition is hopeless when more measurements were inconclusive than it forgives, or when the measurements that are missing
-  do not fit into the time that is left.
+  do not fit into the time that is left, at most one at a look.
 * Requests are hopeless when ``RESERVE`` times as much traffic as in this stage so far, and three requests more than were seen,
   would in all the time left not bring a colour to the least number that a verdict needs.
 
@@ -56,14 +56,18 @@ def hopeless_requests(
     return ""
 
 
-def hopeless_condition(states: Iterable[ConditionState], left: float) -> str:
-    """Why a condition cannot pass any more within ``left`` seconds; empty when all can."""
+def hopeless_condition(states: Iterable[ConditionState], left: float, interval: float) -> str:
+    """Why a condition cannot pass any more within ``left`` seconds with a look each ``interval`` seconds; empty when all can.
+
+    Its own interval is not rounded up to whole looks here: it is counted by the times of the scrapes that looks read, which lie
+    now more, now less behind the looks, so that measurements may come at two looks that follow each other too soon.
+    """
     for state in states:
         if state.plan.dry_run or state.failing:
             continue
         if state.beyond_inconclusive:
             return f"{state.summary}: more are inconclusive than the {state.plan.inconclusive_limit} that are forgiven"
         missing = state.missing
-        if missing and (missing - 1) * state.plan.interval > left:
+        if missing and (missing - 1) * max(state.plan.interval, interval) > left:
             return f"{state.summary}: {missing} more do not fit into the {left:.0f} s that are left"
     return ""

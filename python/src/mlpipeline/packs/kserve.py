@@ -15,5 +15,7 @@ PACK = Pack(
             Series(_NEWER, {"http_response_status_code": "5.."}),
         ),
     ),
-    latency=Buckets(Series("request_predict_seconds_bucket")),
+    latency=Buckets(
+        Series("request_predict_seconds_bucket"), needs="another runtime behind KServe: verify.pack: the pack of that runtime"
+    ),
 )

@@ -51,10 +51,12 @@ class Counted(msgspec.Struct, frozen=True):
 
 
 class Buckets(msgspec.Struct, frozen=True):
-    """A classic histogram: its ``_bucket`` series, and how many seconds (of a latency) one unit of ``le`` is."""
+    """A classic histogram: its ``_bucket`` series, how many seconds (of a latency) one unit of ``le`` is, and what has to be done
+    so that the runtime exports it."""
 
     series: Series
     seconds: float = 1.0
+    needs: str = ""
 
 
 class PackCondition(msgspec.Struct, frozen=True):

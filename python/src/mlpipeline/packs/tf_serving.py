@@ -14,5 +14,9 @@ PACK = Pack(
             ),
         ),
     ),
-    latency=Buckets(Series(":tensorflow:serving:request_latency_bucket"), seconds=1e-6),
+    latency=Buckets(
+        Series(":tensorflow:serving:request_latency_bucket"),
+        seconds=1e-6,
+        needs="give TensorFlow Serving a --monitoring_config_file",
+    ),
 )

@@ -12,5 +12,9 @@ PACK = Pack(
         (Series("nv_inference_request_success"), Series("nv_inference_request_failure")),
         (Series("nv_inference_request_failure", {"reason": "REJECTED|BACKEND|OTHER|"}),),
     ),
-    latency=Buckets(Series("nv_inference_first_response_histogram_ms_bucket"), seconds=0.001),
+    latency=Buckets(
+        Series("nv_inference_first_response_histogram_ms_bucket"),
+        seconds=0.001,
+        needs="start Triton with --metrics-config histogram_latencies=true",
+    ),
 )

@@ -15,7 +15,7 @@ from mlpipeline.reports import model_gate
 from mlpipeline.reports.comparison import models, slices
 from mlpipeline.reports.markup import Markup, element, join, text
 from mlpipeline.reports.origin import came_of, data, lineage
-from mlpipeline.reports.production import production
+from mlpipeline.reports.production import production, watched
 from mlpipeline.reports.release import Files, Release, Standing, spoken, standing_of
 from mlpipeline.reports.wording import SIGNS, TONES, badge, seconds_words, short_digest, sign
 
@@ -42,6 +42,7 @@ def build(release: Release) -> dict[str, bytes]:
             model_gate.checks(release.results.get("gate-model"), files.plot),
             data(release, files),
             production(release, files),
+            watched(release, files),
             slices(release, files),
             _steps(release),
             came_of(release, files),

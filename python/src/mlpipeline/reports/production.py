@@ -1,4 +1,4 @@
-"""What was watched while users were on the candidate: traffic, errors, latency, the verdict of each metric, the stages."""
+"""What was watched, by a release or by ``verify`` alone: traffic, errors, latency, the verdict of each metric, the stages."""
 
 from __future__ import annotations
 
@@ -18,28 +18,44 @@ def production(release: Release, files: Files) -> Markup:
     heading = element("h2", "In production")
     recorded, switch = release.recorded, release.results.get("switch")
     if recorded is None or not recorded.looks:
+        if switch is None and release.watched is not None and release.watched.looks:
+            return text("")
         why = switch.summary if switch is not None else "No user traffic has met this candidate."
         return element("section", heading, element("p", why, class_="quiet"), rollout.hook_table(release.results))
-    parts = [heading]
-    told = [result for result in (switch, release.results.get("verify")) if result is not None]
-    said = [line for one in told for line in ((one.verdict, one.summary), *((why.verdict, why.summary) for why in one.reasons))]
-    parts.extend(element("p", sign(verdict), " ", summary, class_="line") for verdict, summary in dict.fromkeys(said))
-    parts.append(files.plot("traffic.svg", *_traffic_plot(recorded), "plot"))
-    errors = _error_lines(recorded)
-    if errors:
-        parts.append(files.plot("errors.svg", *_error_plot(recorded, errors), "plot"))
-    parts.append(files.plot("latency.svg", *_latency_plot(recorded), "plot"))
-    for metric in recorded.plan.metrics:
-        points = recorded.trace.get(metric.name, ())
-        if any(point.low or point.high for point in points):
-            name = f"ratio-{recorded.plan.metrics.index(metric) + 1}.svg"
-            parts.append(files.plot(name, *_ratio_plot(recorded, metric, points), "plot"))
-    if "verify" not in release.results:
-        parts.append(_judgement_table(recorded))
+    verify = None if release.verified_alone else release.results.get("verify")
+    told = [result for result in (switch, verify) if result is not None]
+    parts = [heading, *_watched(recorded, told, files)]
     if switch is not None:
         parts.append(_stage_table(switch))
     parts.append(rollout.hook_table(release.results))
     return element("section", *parts)
+
+
+def watched(release: Release, files: Files) -> Markup:
+    """What the verb ``verify`` saw on its own; nothing where it watched nothing."""
+    recorded = release.watched
+    if recorded is None or not recorded.looks:
+        return text("")
+    told = [release.results["verify"]] if release.verified_alone else []
+    return element("section", element("h2", "Watched by verify"), *_watched(recorded, told, files, "verify-"))
+
+
+def _watched(recorded: Recorded, told: Sequence[Result], files: Files, prefix: str = "") -> list[Markup]:
+    said = [line for one in told for line in ((one.verdict, one.summary), *((why.verdict, why.summary) for why in one.reasons))]
+    parts = [element("p", sign(verdict), " ", summary, class_="line") for verdict, summary in dict.fromkeys(said)]
+    parts.append(files.plot(f"{prefix}traffic.svg", *_traffic_plot(recorded), "plot"))
+    errors = _error_lines(recorded)
+    if errors:
+        parts.append(files.plot(f"{prefix}errors.svg", *_error_plot(recorded, errors), "plot"))
+    parts.append(files.plot(f"{prefix}latency.svg", *_latency_plot(recorded), "plot"))
+    for metric in recorded.plan.metrics:
+        points = recorded.trace.get(metric.name, ())
+        if any(point.low or point.high for point in points):
+            name = f"{prefix}ratio-{recorded.plan.metrics.index(metric) + 1}.svg"
+            parts.append(files.plot(name, *_ratio_plot(recorded, metric, points), "plot"))
+    if not any(one.verb == "verify" for one in told):
+        parts.append(_judgement_table(recorded))
+    return parts
 
 
 def stages_of(looks: Sequence[Look]) -> list[plots.Stage]:

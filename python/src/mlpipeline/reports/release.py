@@ -17,7 +17,7 @@ from mlpipeline.reports.markup import Markup, element
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """``evidence.json`` of the run, as far as the page needs it."""
+    """``evidence.json`` or ``verify-evidence.json`` of the run, as far as the page needs it."""
 
     plan: Plan
     looks: tuple[Look, ...] = ()
@@ -32,7 +32,7 @@ class Release:
 
     Args:
         results: By verb, in the order they ran; later ones may be missing.
-        recorded: What was watched in production, if anything was.
+        recorded: What was watched while this run moved users, if anything was.
         entries: The ledger's entries of this run.
         note: Something the reader should know about the record itself, such as an unreadable file.
         attached: Names, in the report's folder, of the copies of files that the results link to, by what they are linked as.
@@ -48,6 +48,10 @@ class Release:
     """What this run's package came of, and what came of it."""
     beside: Sequence[str] = ()
     """Names, in the report's folder, of SBOM, provenance, approvals and model card."""
+    watched: Recorded | None = None
+    """What the verb ``verify`` watched on its own, if anything."""
+    verified_alone: bool = False
+    """Whether the result of ``verify`` is of that; a release that was judged writes one under the same name."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,9 @@ def standing_of(release: Release) -> Standing:
             return Standing(_stopped(result), result.verdict, deciding(result))
     done = [verb for verb in FLOW if verb in results]
     if not done:
+        alone = results.get("verify")
+        if alone is not None:
+            return Standing(_watched_alone(alone.verdict), alone.verdict, deciding(alone))
         return Standing("Nothing done yet", Verdict.INCONCLUSIVE, "no step of this run has a result")
     last = results[done[-1]]
     words = {"settle": "Released", "switch": "Live, not settled yet"}.get(last.verb, f"Passed up to {spoken(last.verb)}")
@@ -90,6 +97,12 @@ def standing_of(release: Release) -> Standing:
         return Standing(words, verdict, deciding(last))
     proofs = [deciding(results[verb]) for verb in ("verify", "switch") if verb in results]
     return Standing(words, verdict, "; ".join(proofs) or deciding(last))
+
+
+def _watched_alone(verdict: Verdict) -> str:
+    if verdict is Verdict.PASS:
+        return "Passed verify"
+    return "Failed verify" if verdict is Verdict.FAIL else "No verdict at verify"
 
 
 def _stopped(result: Result) -> str:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
-from math import inf, log
+from math import log
 
-from mlpipeline.core.histogram import bound_of, nearest_bound
 from mlpipeline.core.promql import Selector, selectors
 from mlpipeline.core.traffic import Colour
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.packs.shape import Buckets, Pack
-from mlpipeline.ports import MetricSource
+from mlpipeline.ports import MetricSource, Sample
 from mlpipeline.record.run import Run
 from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.doctor_conditions import one_number
 from mlpipeline.verbs.findings import Note
 from mlpipeline.verbs.late_labels import LateLabels
+from mlpipeline.verbs.latency_bounds import bounds_of, in_words, shared_bound
 from mlpipeline.verbs.looking import Reader, Roles, sources
 from mlpipeline.verbs.verify_conditions import asked, conditions
-from mlpipeline.verbs.verify_planning import stages, unfinished
+from mlpipeline.verbs.verify_planning import HISTORY, stages, unfinished
 from mlpipeline.verbs.verify_rules import NothingPredicted
 from mlpipeline.verbs.verify_watch import Watch
 
@@ -27,6 +28,8 @@ _FAR = log(2.0)
 """A bucket bound more than twice, or less than half, the objective judges something else."""
 _SEEN = "1h"
 _SHOWN = 3
+_SET_BY_SCRAPES = "colour"
+"""The label of a colour where the runtime has none of its own."""
 _ROLES = Roles(candidate=Colour.GREEN, champion=Colour.BLUE)
 
 
@@ -69,9 +72,11 @@ def metrics(context: Context) -> str | Note:
     if not source.instant(f"count({main.selector(context.config.service)})"):
         return _nothing_of(source, main, context.config.service)
     for condition in conditions(context.config, _ROLES):
-        if not condition.dry_run and condition.empty not in ("pass", "zero") and _readable(source, condition.query):
-            for selector in selectors(condition.query):
-                _exists(source, selector, f"condition {condition.name!r}")
+        if condition.dry_run or not _readable(source, condition.query):
+            continue
+        for selector in selectors(condition.query) if condition.empty not in ("pass", "zero") else ():
+            _exists(source, selector, f"condition {condition.name!r}")
+        one_number(source, condition)
     for metric in context.config.verify.score.metrics:
         text = metric.query.replace("{{service}}", context.config.service).replace("{{colour}}", "green")
         for selector in selectors(text) if _readable(source, text) else ():
@@ -85,7 +90,7 @@ def traffic(context: Context) -> str | Note:
     A champion that answers too few requests for any verdict is worth knowing and no fault: a young service at night is as it
     should be. Raises ConfigurationError for a condition that needs more time than all stages have.
     """
-    late = unfinished(stages(context.config), conditions(context.config, _ROLES))
+    late = unfinished(stages(context.config), conditions(context.config, _ROLES), float(context.config.verify.interval))
     if late:
         raise ConfigurationError(
             late[0].summary,
@@ -107,6 +112,9 @@ def traffic(context: Context) -> str | Note:
         reasons = Watch(context, run, alone, prometheus=url, resume=False).expectations()
     except NothingPredicted as error:
         return Note(error.what)
+    young = [reason for reason in reasons if HISTORY in reason.numbers]
+    if young:
+        return Note(young[0].summary)
     short = [reason for reason in reasons if reason.numbers.get("enough_requests") is False]
     if short:
         return Note(
@@ -194,13 +202,36 @@ def _told_apart(source: MetricSource, pack: Pack, service: str) -> None:
     values = {
         sample.labels.get(pack.colour_label, "") for sample in source.instant(f"count by ({pack.colour_label}) ({everywhere})")
     }
-    if values and not values & {str(colour) for colour in Colour}:
+    known, others = values & {str(colour) for colour in Colour}, values - {str(colour) for colour in Colour} - {""}
+    # a runtime's own label, such as Envoy's of its clusters, may well have other values besides
+    half = len(known) == 1 and others and pack.colour_label == _SET_BY_SCRAPES
+    if values and (not known or half):
         found = ", ".join(sorted(map(repr, values - {""}))) or "no value at all"
         raise ConfigurationError(
             f"the label {pack.colour_label!r} does not tell the colours apart: it has {found}, not 'blue' and 'green'",
             facts={"query": everywhere, "pack": pack.name},
             likely="the scrape configuration does not set the label, or sets another one",
             tries=("set it where Prometheus scrapes, see docs/how-to/verify-another-runtime.md",),
+        )
+    if pack.colour_label == _SET_BY_SCRAPES:
+        _each_its_own(source, service)
+
+
+def _each_its_own(source: MetricSource, service: str) -> None:
+    """Raises ConfigurationError where one target is scraped as both colours: they would never differ.
+
+    Asked of ``up``, which has the labels of targets alone: one page may well tell of both colours by labels of its own.
+    """
+    scraped = f'up{{service="{service}",colour=~"blue|green"}}'
+    # several pods may be given the address of their node
+    both = source.instant(f"count by (job, instance, pod) (count by (job, instance, pod, colour) ({scraped})) > 1")
+    if both:
+        named = ", ".join(sorted({sample.labels.get("instance", "") for sample in both})[:_SHOWN])
+        raise ConfigurationError(
+            f"the label 'colour' does not tell the colours apart: {named} is scraped as blue and as green",
+            facts={"query": scraped},
+            likely="the same address stands under both colours in the scrape configuration",
+            tries=("give each colour the addresses of its own processes alone",),
         )
 
 
@@ -272,23 +303,36 @@ def _objective(context: Context, source: MetricSource, pack: Pack) -> str:
     rule = context.config.verify.latency
     if not rule.enabled or pack.latency is None:
         return ""
-    bounds = _bounds(source, pack, pack.latency, context.config.service)
-    bound = nearest_bound(bounds, rule.objective)
-    if bound is None:
-        return ""
-    listed = ", ".join(f"{each:g}" for each in bounds if each != inf)
+    found = _bounds(source, pack, pack.latency, context.config.service)
+    if not found:
+        return f"; no request was answered yet, so whether {pack.latency.series.name} exists is not known"
+    bound = shared_bound(pack.latency, found, rule.objective)
     if abs(log(bound / rule.objective)) > _FAR:
         raise ConfigurationError(
             f"no bucket of the histogram is near the objective of {rule.objective:g} s: the nearest usable is {bound:g} s",
-            facts={"histogram": pack.latency.series.name, "buckets": listed, "key": "verify.latency.objective"},
+            facts={
+                "histogram": pack.latency.series.name,
+                **{f"buckets of {colour}": in_words(bounds) for colour, bounds in found.items()},
+                "key": "verify.latency.objective",
+            },
             tries=(f"verify.latency.objective: {bound:g}s", "give the runtime a bucket at the objective"),
         )
     return "" if bound == rule.objective else f"; latency is judged at {bound:g} s, the bucket nearest to {rule.objective:g} s"
 
 
-def _bounds(source: MetricSource, pack: Pack, latency: Buckets, service: str) -> list[float]:
-    labels: Mapping[str, str] = {"service": service}
-    wanted = ",".join(f'{name}="{value}"' for name, value in labels.items())
-    found = source.instant(f'count by (le) ({latency.series.name}{{{wanted},{pack.colour_label}=~"blue|green"}})')
-    texts = (sample.labels.get("le", "") for sample in found)
-    return sorted(round(bound_of(text) * latency.seconds, 12) for text in texts if text)
+def _bounds(source: MetricSource, pack: Pack, latency: Buckets, service: str) -> dict[str, frozenset[float]]:
+    """Of each colour that has the histogram, or answered requests and should have it."""
+    samples = source.instant(pack.selector(service))
+    found = {}
+    for colour in map(str, Colour):
+        own = [sample for sample in samples if sample.labels.get(pack.colour_label) == colour]
+        bounds = bounds_of(latency, (sample.labels for sample in own))
+        if bounds or _answered(pack, own):
+            found[colour] = bounds
+    return found
+
+
+def _answered(pack: Pack, samples: Sequence[Sample]) -> bool:
+    """Whether any request is counted. Many runtimes export a histogram from their first request on only."""
+    counted = pack.errors.total if pack.errors else ()
+    return any(sample.value > 0 and series.matches(sample.labels, "live") for sample in samples for series in counted)

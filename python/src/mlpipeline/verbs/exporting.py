@@ -49,7 +49,7 @@ class Exporter:
                 self._settings.pushgateway, self._context.config.service, text, timeout=float(self._context.config.verify.timeout)
             )
         except EnvironmentFault as fault:
-            self._tell(f"{fault.what}: {fault.facts}")
+            self._tell(fault.in_one_line())
 
     def _tell(self, text: str) -> None:
         if text not in self._told:

@@ -7,17 +7,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isinf
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from mlpipeline.core.counters import Counters, Labels, Point, newest_scrape, scrape_interval
-from mlpipeline.core.histogram import bound_of, nearest_bound, quantile, slower_than, spread_bounds
+from mlpipeline.core.histogram import bound_of, quantile, slower_than, spread_bounds
 from mlpipeline.core.judge import Look, MetricPlan
 from mlpipeline.core.sequential import Calibration, calibrate
 from mlpipeline.core.traffic import Colour
-from mlpipeline.errors import ConfigurationError
 from mlpipeline.packs import find
 from mlpipeline.packs.shape import Buckets, Pack, Series, Traffic
 from mlpipeline.ports import MetricSource
+from mlpipeline.verbs.latency_bounds import bounds_of, shared_bound
 
 ROUTER = "router"
 PREDICTIONS = "predictions"
@@ -61,6 +61,20 @@ def queries(service: str, pack: str, *, predictions: bool = False) -> dict[str, 
         if predictions and series is not None:
             found[name] = f'{series.name}{{service="{service}",{chosen.colour_label}=~"blue|green"}}'
     return found
+
+
+class Usual(NamedTuple):
+    """What the champion did lately.
+
+    Args:
+        per_second: Requests; 0 where none are known.
+        share: Events per request; 0 where no requests are known.
+        known: Seconds for which its requests are counted, at most all that were looked at; these too where nothing is counted.
+    """
+
+    per_second: float
+    share: float
+    known: float = _HISTORY_SECONDS
 
 
 class Reader:
@@ -239,22 +253,11 @@ class Reader:
 
     def bound(self, scrapes: Mapping[str, Scrapes], objective: float) -> float:
         """The bucket bound nearest to the objective that both colours have. Raises ConfigurationError when there is none."""
-        common: set[float] | None = None
         latency = self._packs[self.main].latency
-        for colour in self._roles.named().values():
-            if latency is None:
-                break
-            series = dict.fromkeys(self._of(scrapes[self.main], colour), 0.0)
-            found = {*_buckets(series, latency, "live"), *_buckets(series, latency, "mirror")}
-            common = found if common is None else common & found
-        bound = nearest_bound(sorted(common or set()), objective)
-        if bound is None:
-            raise ConfigurationError(
-                "the two colours share no latency bucket to compare",
-                facts={"query": self.queries[self.main]},
-                tries=("verify.latency.enabled: false",),
-            )
-        return bound
+        assert latency is not None  # noqa: S101 - latency is planned only where the pack counts it
+        main = scrapes[self.main]
+        found = {str(colour): bounds_of(latency, map(dict, self._of(main, colour))) for colour in self._roles.named().values()}
+        return shared_bound(latency, found, objective)
 
     def calibration(self, metric: MetricPlan, now: float, step: float) -> Calibration:
         """From the champion's last ten minutes in steps of so many seconds; the built-in defaults when these are too quiet to
@@ -267,14 +270,24 @@ class Reader:
             history.append((totals[at], min(totals[at], max(0, events))))
         return calibrate(history)
 
-    def usual(self, metric: MetricPlan, now: float) -> tuple[float, float]:
-        """The champion's requests per second and events per request over its last ten minutes; zeros where it had none."""
+    def usual(self, metric: MetricPlan, now: float) -> Usual:
+        """What the champion did in its last ten minutes."""
         step = 10.0
         everything, others, others_are_events = self._history_queries(metric)
         totals, counted = self._increments(everything, now, step), self._increments(others, now, step)
         requests, other = sum(totals.values()), sum(counted.get(at, 0) for at in totals)
         events = other if others_are_events else requests - other
-        return (requests / (step * len(totals)), max(0, events) / requests) if requests else (0.0, 0.0)
+        if not requests:
+            return Usual(0.0, 0.0, self._known_for(everything, now, step))
+        return Usual(requests / (step * len(totals)), max(0, events) / requests)
+
+    def _known_for(self, query: str, now: float, step: float) -> float:
+        found = self._source.series(query, now - _HISTORY_SECONDS, now, step).values()
+        times = [at for points in found for at, _ in points]
+        if times:
+            return max(times) - min(times)
+        # a range is asked for in whole seconds and misses what was scraped for the first time within the last one
+        return 0.0 if self._source.instant(query) else _HISTORY_SECONDS
 
     def _history_queries(self, metric: MetricPlan) -> tuple[str, str, bool]:
         """All requests of the champion, and its events or (False) its requests without them. No series is read as 0."""

@@ -19,9 +19,9 @@ from mlpipeline.reports.junit import junit
 from mlpipeline.reports.page import build
 from mlpipeline.reports.release import Recorded, Release, standing_of
 from mlpipeline.verbs.context import Context
+from mlpipeline.verbs.verify_evidence import RELEASE_EVIDENCE, WATCH_EVIDENCE
 
 VERB = "report"
-EVIDENCE = "evidence.json"
 ATTACHED_BYTES = 4 << 20
 """The most of one file of the run that is copied into the report's folder."""
 SUMMARIES = frozenset({VERB, "run"})
@@ -33,7 +33,8 @@ def run(context: Context, run: Run) -> Result:
     started = context.clock.monotonic()
     folder = context.runs.folder(run.id)
     results = {verb: result for verb, result in context.runs.results(run.id).items() if verb not in SUMMARIES}
-    recorded, trouble = _recorded(folder / EVIDENCE)
+    recorded, trouble = _recorded(folder / RELEASE_EVIDENCE, "production")
+    watched, unread = _recorded(folder / WATCH_EVIDENCE, "verify")
     entries, broken = _entries(context, run)
     attachments = _attachments(folder, results)
     beside = _beside(context, results)
@@ -42,10 +43,12 @@ def run(context: Context, run: Run) -> Result:
         results,
         recorded,
         entries,
-        "; ".join(text for text in (trouble, broken) if text),
+        "; ".join(text for text in (trouble, unread, broken) if text),
         attached={target: name for target, (name, _) in attachments.items()},
         came=_came(context, run) if not broken else None,
         beside=tuple(beside),
+        watched=watched,
+        verified_alone="verify" in results and results["verify"].evidence.get("file") == WATCH_EVIDENCE,
     )
     _write(folder / "report", {**dict(attachments.values()), **beside, **build(release)})
     _write(folder / "junit", {f"{verb}.xml": junit(result) for verb, result in results.items()})
@@ -93,14 +96,14 @@ def _end(file: Path) -> bytes:
         return stream.read()
 
 
-def _recorded(file: Path) -> tuple[Recorded | None, str]:
-    """What was watched in production; a damaged record is told on the page, not hidden."""
+def _recorded(file: Path, whose: str) -> tuple[Recorded | None, str]:
+    """What was watched; a damaged record is told on the page, not hidden."""
     if not file.is_file():
         return None, ""
     try:
         return msgspec.json.decode(file.read_bytes(), type=Recorded), ""
     except msgspec.DecodeError as error:
-        return None, f"the evidence of production cannot be read ({error})"
+        return None, f"the evidence of {whose} cannot be read ({error})"
 
 
 def _entries(context: Context, run: Run) -> tuple[list[Entry], str]:

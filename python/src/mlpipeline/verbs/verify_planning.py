@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from math import inf
+from math import ceil, inf
 
 from mlpipeline.config import rollout_plan
 from mlpipeline.config.model import Config
@@ -23,6 +23,7 @@ from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import MlpipelineError
 from mlpipeline.ports import LabelledAnswers
 from mlpipeline.record.result import Number, Reason
+from mlpipeline.verbs.looking import Usual
 
 Watched = tuple[str, float, float, float]
 """Name, seconds, and the parts of users' requests that the candidate and the champion answer."""
@@ -30,6 +31,11 @@ ENOUGH = 0.8
 """Share of harmful releases that the stages should find."""
 _LONGER, _LONG_SECONDS = 6, 3600.0
 """So many times as long as all stages, and at least so long, is looked whether that would be enough."""
+HISTORY = "history_seconds"
+"""Number of a reason that cannot tell yet, as the champion was not watched for long enough."""
+_YOUNG = 120.0
+"""Counters that do not grow for so many seconds stand still: they were scraped anew, also by a Prometheus that scrapes once a
+minute."""
 _TIMES_ALLOWED = 3.0
 _NARROWED = 4
 """How often the time that would be enough is halved, by ratio."""
@@ -58,15 +64,18 @@ def still_to_come(config: Config, stage: str, left: float) -> list[tuple[float, 
     return found
 
 
-def expectation(watched: Sequence[Watched], plan: Plan, metric: MetricPlan, usual: tuple[float, float]) -> Reason:
+def expectation(watched: Sequence[Watched], plan: Plan, metric: MetricPlan, usual: Usual) -> Reason:
     """Whether harm of the margin is likely found within the stages, and how long that takes, by the rules that will judge.
 
     Args:
         watched: The stages.
-        usual: The champion's requests per second, and its events per request; below ``tolerate`` that is taken.
+        usual: Of the champion; fewer events per request than ``tolerate`` are taken for that.
     """
-    per_second, seen = usual
+    per_second, seen, known = usual
     check = f"verify.plan.{metric.name}"
+    if not per_second and known < _YOUNG:
+        summary = f"{metric.name}: too little history yet: the champion's requests are counted for {known:.0f} s"
+        return Reason(check, Verdict.INCONCLUSIVE, f"{summary}; ask again in a minute or two", {HISTORY: round(known, 3)})
     if not per_second:
         summary = f"{metric.name}: the champion answers no requests now"
         return Reason(check, Verdict.INCONCLUSIVE, summary, {"requests_expected": 0, "enough_requests": False})
@@ -92,7 +101,7 @@ def expectation(watched: Sequence[Watched], plan: Plan, metric: MetricPlan, usua
     )
 
 
-def of_predictions(watched: Sequence[Watched], plan: Plan, usual: Mapping[str, tuple[float, float]]) -> tuple[Reason, ...]:
+def of_predictions(watched: Sequence[Watched], plan: Plan, usual: Mapping[str, Usual]) -> tuple[Reason, ...]:
     """Of the classes that are compared, or the bounds of numbers, the one that the champion answers most often now and the one
     that it answers least often: the quickest to be found and the slowest."""
     classes = sorted((metric for metric in plan.metrics if metric.label), key=lambda metric: -usual[metric.name][1])
@@ -240,19 +249,36 @@ def of_answers(watched: Sequence[Watched], plan: Plan, per_second: float) -> Rea
     return Reason(f"verify.plan.{NAME}", verdict, summary, {"requests_needed": needed})
 
 
-def unfinished(planned: Iterable[Watched], conditions: Iterable[ConditionPlan]) -> tuple[Reason, ...]:
-    """The conditions whose ``count`` measurements do not fit into all stages together; they could never pass."""
+def unfinished(planned: Iterable[Watched], conditions: Iterable[ConditionPlan], interval: float) -> tuple[Reason, ...]:
+    """The conditions whose ``count`` measurements do not fit into all stages together; they could never pass.
+
+    Args:
+        interval: Seconds between looks. A condition is measured at looks only, so at the first one after its own interval.
+    """
     watched = sum(seconds for _, seconds, _, _ in planned)
     found = []
     for condition in conditions:
-        needed = condition.initial_delay + (condition.count - 1) * condition.interval
+        begin, apart = min(interval, watched), _looked_at(condition.interval, interval)
+        first = begin + _looked_at(condition.initial_delay, interval)
+        # every look but the last one, which is taken when the time is over, comes at a multiple of the interval
+        needed = (
+            begin + condition.initial_delay
+            if condition.count == 1
+            else first + (condition.count - 2) * apart + condition.interval
+        )
         if needed > watched and not condition.dry_run:
+            why = f", as looks are {interval:g} s apart" if apart > condition.interval else ""
             summary = (
                 f"condition {condition.name} needs {duration(needed)} for {condition.count} measurements "
-                f"({condition.interval:g} s apart, from {condition.initial_delay:g} s on); all stages last {duration(watched)}"
+                f"({apart:g} s apart, from {first:g} s on{why}); all stages last {duration(watched)}"
             )
             found.append(Reason(f"verify.plan.condition.{condition.name}", Verdict.INCONCLUSIVE, summary))
     return tuple(found)
+
+
+def _looked_at(seconds: float, interval: float) -> float:
+    """After so many seconds the first look at or after that comes. A hair's breadth more than a multiple is none more."""
+    return ceil(round(seconds / interval, 6)) * interval
 
 
 def duration(seconds: float) -> str:

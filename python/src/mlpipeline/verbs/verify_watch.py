@@ -114,7 +114,7 @@ class Watch:
             *of_predictions(watched, plan, usual),
             *([answers] if answers else ()),
             *late,
-            *unfinished(watched, plan.conditions),
+            *unfinished(watched, plan.conditions, plan.interval),
         )
 
     def _late_labels(self) -> LateLabels:
@@ -260,7 +260,7 @@ class Watch:
         from mlpipeline.verbs.verify_planning import still_to_come
 
         left = still_to_come(self._context.config, stage, seconds - measured)
-        found = hopeless_condition(judge.conditions.values(), sum(stretch[0] for stretch in left))
+        found = hopeless_condition(judge.conditions.values(), sum(stretch[0] for stretch in left), judge.plan.interval)
         if not found and judge.metrics:
             whole, here = judge.answered()
             found = hopeless_requests(whole, here, measured, left, judge.plan.min_requests)

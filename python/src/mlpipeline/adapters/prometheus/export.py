@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from mlpipeline.adapters.prometheus.source import innermost
 from mlpipeline.errors import EnvironmentFault
 
 
@@ -21,9 +22,11 @@ def push(gateway: str, service: str, exposition: str, *, timeout: float) -> None
             url, data=exposition.encode(), headers={"Content-Type": "text/plain; version=0.0.4"}, timeout=timeout
         )
     except requests.RequestException as error:
-        raise EnvironmentFault("the Pushgateway cannot be reached", facts={"server": url, "found": str(error)[:300]}) from error
+        raise EnvironmentFault(
+            "the Pushgateway cannot be reached", facts={"server": url, "found": innermost(error)[:300]}
+        ) from error
     if not answer.ok:
         raise EnvironmentFault(
             "the Pushgateway did not take the verdict",
-            facts={"server": url, "status": answer.status_code, "said": answer.text[:300]},
+            facts={"server": url, "status": answer.status_code, "said": " ".join(answer.text.split())[:300]},
         )

@@ -101,10 +101,10 @@ class PrometheusSource:
                 f"Prometheus did not answer within {self._timeout:g} s", query, "it is overloaded, or the query is too wide"
             ) from error
         except requests.exceptions.SSLError as error:
-            raise self._untrusted(_root(error)) from error
+            raise self._untrusted(innermost(error)) from error
         except requests.RequestException as error:
             raise self._fault(
-                "Prometheus cannot be reached", query, f"it is not running, or the address is wrong ({_root(error)})"
+                "Prometheus cannot be reached", query, f"it is not running, or the address is wrong ({innermost(error)})"
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise self._fault("the answer is not Prometheus'", query, f"something else listens there ({error})") from error
@@ -231,7 +231,7 @@ def _said(message: str) -> str:
         return message
 
 
-def _root(error: BaseException) -> str:
+def innermost(error: BaseException) -> str:
     """The innermost reason, in one line: requests wraps three times."""
     while error.__context__ is not None:
         error = error.__context__

@@ -48,7 +48,7 @@ class Condition(Section, frozen=True):
     failure: str = ""
     """When it holds, the measurement fails, whatever ``success`` says."""
     interval: Duration = Duration(10)
-    """Between two measurements."""
+    """Between two measurements. They are taken at looks, so it is rounded up to a multiple of ``verify.interval``."""
     count: Positive = 1
     """How many measurements are needed; fewer are inconclusive."""
     initial_delay: Duration = Duration(0)
