@@ -66,7 +66,8 @@ def test_silence_nan_and_ambiguity_never_pass_and_never_fail(success: str, failu
     [
         ({"nan": "fail"}, NAN, FAIL),
         ({"nan": "pass"}, NAN, PASS),
-        ({"nan": "pass"}, ("0.01", "nan"), PASS),
+        ({"nan": "pass"}, ("0.01", "nan"), INCONCLUSIVE),
+        ({"nan": "pass", "several": "every"}, ("0.01", "nan"), PASS),
         ({"infinity": "fail"}, ("inf",), FAIL),
         ({"infinity": "number"}, ("-inf",), PASS),
         ({"infinity": "number"}, ("inf",), FAIL),
@@ -91,6 +92,52 @@ def test_each_corner_has_a_policy_of_its_own(policy: dict[str, str], found: tupl
 
 
 @pytest.mark.parametrize(
+    ("plan", "found", "verdict"),
+    [
+        (condition("", BAD, several="every", nan="pass"), ("nan", "0.9"), FAIL),
+        (condition("", BAD, several="every"), ("nan", "0.9"), FAIL),
+        (condition("", BAD, several="any", nan="pass"), ("nan", "0.9"), FAIL),
+        (condition("", BAD, several="every", infinity="pass"), ("inf", "0.9"), FAIL),
+        (condition("result < .5", "len(result) > 3", several="pass"), ("0.1",) * 4, FAIL),
+        (condition("", "result > .5 || len(result) > 1", several="every"), ("0.1", "0.2"), FAIL),
+        (condition("", "result > .5 || len(result) > 1", several="any", nan="pass"), ("nan", "nan"), FAIL),
+        (condition("", "len(result) < 2", empty="pass"), EMPTY, FAIL),
+        (condition("1 / result < 5", "result < .5"), ("0",), FAIL),
+        (condition("result[1] < .5", "result[0] > .5"), HIGH, FAIL),
+        (condition("", "result[0] > .5 || result[1] > .5"), HIGH, FAIL),
+        (condition("", "result[1] > .5 || result[0] > .5"), HIGH, FAIL),
+        (condition("result[0] < .5", ""), ("0.9", "nan"), FAIL),
+    ],
+)
+def test_no_policy_and_nothing_that_cannot_be_computed_hides_a_failure(
+    plan: ConditionPlan, found: tuple[str, ...], verdict: Verdict
+) -> None:
+    assert measure(plan, Measurement(found)) is verdict
+
+
+@pytest.mark.parametrize(
+    ("plan", "found", "verdict"),
+    [
+        (condition("len(result) == 1 || result[1] < .5"), HIGH, PASS),
+        (condition("", "len(result) > 1 && result[1] > .5"), LOW, PASS),
+        (condition("", "result[0] > .5 || result[1] > .5"), LOW, INCONCLUSIVE),
+        (condition("result[0] + result[5] < 1", nan="pass"), NAN, INCONCLUSIVE),
+        (condition("", "result / result > 1", infinity="number"), ("inf",), INCONCLUSIVE),
+        (condition("", "result[0] > .5", nan="inconclusive"), ("0.1", "nan"), INCONCLUSIVE),
+        (condition("result[0] < .5", BAD, several="pass"), ("0.1", "0.9"), PASS),
+        (condition("result[0] < .5", BAD), ("0.1", "0.9"), INCONCLUSIVE),
+        (condition("result[0] < .5", BAD, several="fail"), ("0.1", "0.9"), FAIL),
+        (condition("result[len(result) - 1] < .5"), ("0.9", "0.1"), PASS),
+        (condition("result[result] < .5"), LOW, INCONCLUSIVE),
+    ],
+)
+def test_what_is_unknown_counts_only_where_the_verdict_depends_on_it(
+    plan: ConditionPlan, found: tuple[str, ...], verdict: Verdict
+) -> None:
+    assert measure(plan, Measurement(found)) is verdict
+
+
+@pytest.mark.parametrize(
     ("policy", "age", "verdict"),
     [
         ({}, 121.0, INCONCLUSIVE),
@@ -112,7 +159,24 @@ def test_an_expression_that_cannot_be_computed_is_inconclusive(expression: str) 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "result", "result <", "__import__('os')", "result < open()", "result.x < 1", "other < 1", "result in 3"],
+    [
+        "",
+        "result",
+        "result <",
+        "__import__('os')",
+        "result < open()",
+        "result.x < 1",
+        "other < 1",
+        "result in 3",
+        "result[1] > 0.95 || results > 1",
+        "result > 1 || result",
+        "result > 1 && result[0] ** 2 > 1",
+        "result[1e999] > 1",
+        "result[0.5] > 1",
+        "result > 1e400",
+        "result < True",
+        "not " * 2000 + "result > 1",
+    ],
 )
 def test_what_is_no_condition_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
