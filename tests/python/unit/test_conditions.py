@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement, measure, parse
+from mlpipeline.core.conditions import UNTIL_THE_END, ConditionPlan, ConditionState, Measurement, measure, parse
 from mlpipeline.core.verdict import Verdict
 
 PASS, FAIL, INCONCLUSIVE, ERROR = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR
@@ -240,6 +240,35 @@ def test_the_initial_delay_and_the_end() -> None:
     assert state.due(130.0)
     state.add(130.0, Measurement(LOW))
     assert not state.due(1000.0)
+
+
+def test_without_a_count_it_is_measured_until_the_end() -> None:
+    plan = condition("", BAD, count=UNTIL_THE_END, interval=10.0)
+    assert after(plan).verdict is INCONCLUSIVE
+    state = after(plan, *values(*[LOW] * 41))
+    assert (state.verdict, state.complete, state.due(9e9)) == (PASS, True, True)
+    assert state.summary == "errors: 41 measurements, all passed (fails at result > 0.5)"
+    state.add(9e9, Measurement(HIGH))
+    assert (state.verdict, state.due(9e10)) == (FAIL, False)
+    assert state.summary == "errors: 41 pass, 1 fail, asked every 10 s (fails at result > 0.5)"
+
+
+@pytest.mark.parametrize(
+    ("limits", "found", "verdict"),
+    [
+        ({}, [LOW, MIDDLE], FAIL),
+        ({"failure_limit": 1}, [LOW, MIDDLE, LOW], PASS),
+        ({"failure_limit": 1}, [MIDDLE, LOW, MIDDLE], FAIL),
+        ({"failure_limit": 1}, [MIDDLE], INCONCLUSIVE),
+        ({"inconclusive_limit": 2}, [EMPTY, NAN], INCONCLUSIVE),
+        ({"inconclusive_limit": 2}, [EMPTY, LOW, NAN], PASS),
+        ({"inconclusive_limit": 2}, [EMPTY, LOW, NAN, NAN], INCONCLUSIVE),
+    ],
+)
+def test_without_a_count_the_limits_hold_and_one_measurement_has_to_pass(
+    limits: dict[str, int], found: list[tuple[str, ...]], verdict: Verdict
+) -> None:
+    assert after(condition(GOOD, count=UNTIL_THE_END, **limits), *values(*found)).verdict is verdict
 
 
 def test_the_summary_counts_what_happened() -> None:

@@ -25,6 +25,7 @@ from mlpipeline.config.sections.verification import (
     Verify,
 )
 from mlpipeline.config.values import Duration
+from mlpipeline.core.conditions import UNTIL_THE_END
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
@@ -384,7 +385,13 @@ def test_nothing_to_verify_is_a_configuration_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "condition", [Condition("c", "q"), Condition("c", "q", success="result <"), Condition("c", "q", failure="rm()")]
+    "condition",
+    [
+        Condition("c", "q"),
+        Condition("c", "q", success="result <"),
+        Condition("c", "q", failure="rm()"),
+        Condition("c", "q", failure="1 > 2"),
+    ],
 )
 def test_a_condition_that_decides_nothing_is_refused_before_traffic_moves(tmp_path: Path, condition: Condition) -> None:
     _, _, context = make(tmp_path, conditions=(condition,))
@@ -762,6 +769,39 @@ def test_conditions_of_the_pack_take_part_in_the_verdict(tmp_path: Path, xid: fl
     judged = watch.conclude()
     assert judged.verdict is verdict
     assert {f"verify.condition.{name}" for name in answers} <= {reason.check for reason in judged.reasons}
+
+
+def test_a_gpu_that_breaks_late_fails(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path, pack="dcgm")
+    for name in ("gpu-xid", "gpu-row-remap", "gpu-temperature"):
+        metrics.instants[gpu_query(name)] = [Sample({}, 0.0, 0.0)]
+
+    def hot(passed: float) -> None:
+        if passed == 200:
+            metrics.instants[gpu_query("gpu-temperature")] = [Sample({}, 105.0, 0.0)]
+
+    metrics.now = hot
+    watch = watching(context)
+    assert watch.watch("mirror", 300, traffic="mirror").verdict is Verdict.FAIL
+    assert "gpu-temperature: 20 pass, 1 fail" in watch.conclude().summary
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, (10.0, 1)),
+        ({"count": 3}, (10.0, 3)),
+        ({"interval": Duration(5)}, (5.0, UNTIL_THE_END)),
+        ({"interval": Duration(5), "count": 3}, (5.0, 3)),
+    ],
+)
+def test_an_interval_without_a_count_is_until_the_end(
+    tmp_path: Path, fields: dict[str, object], wanted: tuple[float, int]
+) -> None:
+    own = Condition("drift", "drift", success="result < 1", **fields)  # type: ignore[arg-type]
+    _, _, context = make(tmp_path, conditions=(own,))
+    (planned,) = conditions(context.config, ROLES)
+    assert (planned.interval, planned.count) == wanted
 
 
 def test_a_condition_of_the_project_replaces_the_one_of_the_pack_with_its_name(tmp_path: Path) -> None:

@@ -42,12 +42,19 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
 
 Policy = Literal["inconclusive", "fail", "pass"]
 """What a measurement is that its expressions are not asked about."""
+UNTIL_THE_END = 0
+"""As ``count``: measured as long as the release is watched."""
 _SHOWN = 3
 _SHOWN_LETTERS = 60
 
 
 class ConditionPlan(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A condition with its query resolved. Durations in seconds; see ``verify.conditions`` in the configuration."""
+    """A condition with its query resolved. Durations in seconds; see ``verify.conditions`` in the configuration.
+
+    Args:
+        count: Measurements that are needed, after which it is asked no more; ``UNTIL_THE_END``: one that passes is needed, and it
+            is asked as long as the release is watched.
+    """
 
     name: str
     query: str
@@ -66,6 +73,15 @@ class ConditionPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     stale: Literal["inconclusive", "fail", "pass", "ignore"] = "inconclusive"
     stale_after: float = 120.0
     several: Literal["inconclusive", "fail", "pass", "every", "any"] = "inconclusive"
+
+    @property
+    def endless(self) -> bool:
+        return self.count == UNTIL_THE_END
+
+    @property
+    def shortest(self) -> float:
+        """Seconds until it can have passed."""
+        return self.initial_delay + max(0, self.count - 1) * self.interval
 
 
 class Measurement(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -89,12 +105,18 @@ def parse(expression: str) -> ast.expr:
         tree = ast.parse(text.strip(), mode="eval").body
         if not _is_truth(tree):
             raise ValueError(f"{expression!r} is no condition: it has to compare something, such as result < 0.01")
-        _check(tree)
+        _check_truth(tree)
     except SyntaxError as error:
         raise ValueError(f"cannot read {expression!r}: {error.msg}") from error
     except (RecursionError, MemoryError) as error:
         raise ValueError(f"cannot read {expression[:_SHOWN_LETTERS]!r}...: it is nested too deeply") from error
     return tree
+
+
+def check_expression(expression: str) -> None:
+    """Refuses what :func:`parse` does, and what is the same whatever a query answers. Raises ValueError."""
+    if not any(_is_result(node) for node in ast.walk(parse(expression))):
+        raise ValueError(f"{expression!r} never looks at result, so it says nothing about what the query answers")
 
 
 @dataclass(frozen=True)
@@ -191,7 +213,8 @@ class ConditionState:
 
     def due(self, at: float) -> bool:
         """Whether to query now (Unix seconds). Errors are retried at the same interval."""
-        return self._next is not None and at >= self._next and not self.complete and self.verdict is not Verdict.FAIL
+        over = self.verdict is Verdict.FAIL or (self.complete and not self.plan.endless)
+        return self._next is not None and at >= self._next and not over
 
     def add(self, at: float, measurement: Measurement) -> Verdict:
         """Takes in one measurement and returns its own verdict."""
@@ -206,12 +229,18 @@ class ConditionState:
 
     @property
     def missing(self) -> int:
-        """How many measurements are not in yet; errors are none."""
-        return max(0, self.plan.count - sum(number for verdict, number in self._tally.items() if verdict is not Verdict.ERROR))
+        """How many measurements are not in yet that a pass needs; errors are none."""
+        if self.plan.endless:
+            return 0 if self._tally[Verdict.PASS] else 1
+        return max(0, self.plan.count - self._measurements)
+
+    @property
+    def _measurements(self) -> int:
+        return sum(number for verdict, number in self._tally.items() if verdict is not Verdict.ERROR)
 
     @property
     def complete(self) -> bool:
-        """Whether ``count`` measurements are in."""
+        """Whether the measurements are in that a pass needs."""
         return not self.missing
 
     @property
@@ -239,7 +268,12 @@ class ConditionState:
     def summary(self) -> str:
         counts = ", ".join(f"{number} {verdict}" for verdict, number in self._tally.items() if number) or "no measurement"
         rule = " / ".join(text for text in (self.plan.success, self.plan.failure and f"fails at {self.plan.failure}") if text)
-        return f"{self.plan.name}: {counts} of {self.plan.count} wanted ({rule})"
+        if not self.plan.endless:
+            return f"{self.plan.name}: {counts} of {self.plan.count} wanted ({rule})"
+        passed = self._tally[Verdict.PASS]
+        if passed and passed == sum(self._tally.values()):
+            return f"{self.plan.name}: {passed} measurement{'s' if passed > 1 else ''}, all passed ({rule})"
+        return f"{self.plan.name}: {counts}, asked every {self.plan.interval:g} s ({rule})"
 
 
 def _truth(node: ast.expr, answer: _Answer) -> bool | Verdict:
@@ -308,15 +342,15 @@ def _is_truth(node: ast.expr) -> bool:
     return isinstance(node, ast.Compare | ast.BoolOp) or (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not))
 
 
-def _check(node: ast.expr) -> None:
+def _check_truth(node: ast.expr) -> None:
     """Refuses what :func:`_truth` does not know, also where one answer would never reach it. Raises ValueError."""
     if not _is_truth(node):
         raise ValueError(f"{ast.unparse(node)!r} is neither true nor false")
     if isinstance(node, ast.BoolOp):
         for part in node.values:
-            _check(part)
+            _check_truth(part)
     elif isinstance(node, ast.UnaryOp):
-        _check(node.operand)
+        _check_truth(node.operand)
     elif isinstance(node, ast.Compare):
         for rule in node.ops:
             if type(rule) not in _COMPARISONS:
@@ -349,5 +383,5 @@ def _fits(number: float) -> bool:
         return False
 
 
-def _is_result(node: ast.expr) -> bool:
+def _is_result(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and node.id == "result"

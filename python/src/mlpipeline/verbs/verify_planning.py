@@ -241,14 +241,15 @@ def of_answers(watched: Sequence[Watched], plan: Plan, per_second: float) -> Rea
 
 
 def unfinished(planned: Iterable[Watched], conditions: Iterable[ConditionPlan]) -> tuple[Reason, ...]:
-    """The conditions whose ``count`` measurements do not fit into all stages together; they could never pass."""
+    """The conditions whose measurements do not fit into all stages together; they could never pass."""
     watched = sum(seconds for _, seconds, _, _ in planned)
     found = []
     for condition in conditions:
-        needed = condition.initial_delay + (condition.count - 1) * condition.interval
+        needed = condition.shortest
         if needed > watched and not condition.dry_run:
+            measurements = f"{condition.count} measurements" if condition.count > 1 else "its first measurement"
             summary = (
-                f"condition {condition.name} needs {duration(needed)} for {condition.count} measurements "
+                f"condition {condition.name} needs {duration(needed)} for {measurements} "
                 f"({condition.interval:g} s apart, from {condition.initial_delay:g} s on); all stages last {duration(watched)}"
             )
             found.append(Reason(f"verify.plan.condition.{condition.name}", Verdict.INCONCLUSIVE, summary))

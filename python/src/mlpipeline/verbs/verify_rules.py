@@ -6,7 +6,7 @@ import msgspec
 
 from mlpipeline.config.model import Config
 from mlpipeline.core.blocks import BLOCK_SECONDS
-from mlpipeline.core.conditions import ConditionState, parse
+from mlpipeline.core.conditions import ConditionState, check_expression
 from mlpipeline.core.disagreement import DisagreementPlan
 from mlpipeline.core.judge import RULES, MetricPlan, Plan
 from mlpipeline.errors import ConfigurationError
@@ -45,7 +45,7 @@ class Rules:
                 ConditionState(condition)
                 for expression in (condition.success, condition.failure):
                     if expression:
-                        parse(expression)
+                        check_expression(expression)
             except ValueError as error:
                 raise ConfigurationError(
                     str(error), facts={"key": f"verify.conditions, {condition.name}"}, tries=("success: result < 0.01",)
