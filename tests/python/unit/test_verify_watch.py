@@ -62,6 +62,7 @@ class Simulated(FakeMetrics):
 
     clock: FakeClock
     router: bool = True
+    timeless: bool = False
     now: Callable[[float], None] = lambda _: None
     colours: dict[str, Behaviour] = field(default_factory=lambda: {"blue": Behaviour(), "green": Behaviour(traffic="mirror")})
 
@@ -118,7 +119,7 @@ class Simulated(FakeMetrics):
         self.advance()
         now = START.timestamp() + self.clock.passed
         if query == "time()":
-            return [Sample({}, now, now)]
+            return [] if self.timeless else [Sample({}, now, now)]
         if query in self.instants:
             return self.instants[query]
         if not query.endswith("s]"):
@@ -802,6 +803,16 @@ def test_an_interval_without_a_count_is_until_the_end(
     _, _, context = make(tmp_path, conditions=(own,))
     (planned,) = conditions(context.config, ROLES)
     assert (planned.interval, planned.count) == wanted
+
+
+def test_a_prometheus_that_tells_no_time_is_an_outage(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path, rollout=Rollout(hold=Duration(20)))
+    watch = watching(context)
+    watch.check()
+    metrics.timeless = True
+    outcome = watch.watch("mirror", 30, traffic="mirror")
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert "does not tell its time" in outcome.summary
 
 
 def test_a_condition_of_the_project_replaces_the_one_of_the_pack_with_its_name(tmp_path: Path) -> None:
