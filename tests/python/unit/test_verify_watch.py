@@ -883,6 +883,34 @@ def planning(tmp_path: Path, requests: float, errors: float, **rollout: object) 
     return verify.run(context, RUN, expect=True)
 
 
+def test_a_plan_lists_the_conditions(tmp_path: Path) -> None:
+    own = (
+        Condition("often", "drift", success="result < 1", interval=Duration(5)),
+        Condition("thrice", "drift", failure="result > 1", count=3),
+        Condition("once", "drift", success="result < 1", dry_run=True),
+    )
+    world, _, context = make(tmp_path, conditions=own)
+    plan(world)
+    told = [reason.summary for reason in verify.run(context, RUN, expect=True).reasons if "condition" in reason.check]
+    assert told == [
+        "condition often is measured every 5 s until the end (result < 1)",
+        "condition thrice is measured 3 times, 10 s apart (fails at result > 1)",
+        "condition once is measured once (result < 1), a dry run",
+    ]
+
+
+def test_a_dry_run_that_fails_is_told_as_such_and_not_first(tmp_path: Path) -> None:
+    own = tuple(Condition(name, name, success="result < 0.1", dry_run=name == "dry") for name in ("dry", "real"))
+    _, metrics, context = make(tmp_path, conditions=own)
+    metrics.instants |= {name: [Sample({}, 0.5, 0.0)] for name in ("dry", "real")}
+    watch = watching(context)
+    watch.watch("mirror", 30, traffic="mirror")
+    judged = watch.conclude()
+    assert judged.verdict is Verdict.FAIL
+    assert judged.reasons[0].check == "verify.condition.real"
+    assert [reason.summary for reason in judged.reasons if "dry run, no part of the verdict" in reason.summary]
+
+
 def test_a_plan_that_cannot_find_the_harm_in_its_time_is_told_with_the_numbers(tmp_path: Path) -> None:
     result = planning(tmp_path, requests=5.0, errors=0.05)
     assert result.verdict is Verdict.INCONCLUSIVE

@@ -79,6 +79,10 @@ class ConditionPlan(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.count == UNTIL_THE_END
 
     @property
+    def rule(self) -> str:
+        return " / ".join(text for text in (self.success, self.failure and f"fails at {self.failure}") if text)
+
+    @property
     def shortest(self) -> float:
         """Seconds until it can have passed."""
         return self.initial_delay + max(0, self.count - 1) * self.interval
@@ -193,11 +197,13 @@ def in_words(plan: ConditionPlan, measurement: Measurement) -> str:
 
 
 class ConditionState:
-    """Folds the measurements of one condition. Raises ValueError for a plan without expressions."""
+    """Folds the measurements of one condition. Raises ValueError for a plan without expressions or with a negative count."""
 
     def __init__(self, plan: ConditionPlan) -> None:
         if not plan.success and not plan.failure:
             raise ValueError(f"condition {plan.name!r} has neither success nor failure")
+        if plan.count < UNTIL_THE_END:
+            raise ValueError(f"condition {plan.name!r} wants {plan.count} measurements")
         self.plan = plan
         self._tally = dict.fromkeys(Verdict, 0)
         self._errors_in_a_row = 0
@@ -267,7 +273,7 @@ class ConditionState:
     @property
     def summary(self) -> str:
         counts = ", ".join(f"{number} {verdict}" for verdict, number in self._tally.items() if number) or "no measurement"
-        rule = " / ".join(text for text in (self.plan.success, self.plan.failure and f"fails at {self.plan.failure}") if text)
+        rule = self.plan.rule
         if not self.plan.endless:
             return f"{self.plan.name}: {counts} of {self.plan.count} wanted ({rule})"
         passed = self._tally[Verdict.PASS]

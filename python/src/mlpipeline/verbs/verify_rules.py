@@ -33,14 +33,16 @@ class Rules:
 
     def check(self) -> None:
         """Raises ConfigurationError where nothing would be looked at, and for a condition that cannot be read."""
-        settings = self._settings
-        if not (settings.errors.enabled or settings.latency.enabled or settings.conditions or settings.score.metrics):
+        settings, planned = self._settings, conditions(self._config, self._roles)
+        errors = settings.errors.enabled and self._reader.counts("errors")
+        latency = settings.latency.enabled and self._reader.counts("latency")
+        if not (errors or latency or settings.score.metrics or any(not condition.dry_run for condition in planned)):
             raise ConfigurationError(
-                "nothing is verified: errors and latency are off and there is no condition and no score",
-                facts={"key": "verify"},
-                tries=("verify.errors.enabled: true",),
+                "nothing is verified: errors and latency are off or not counted, no condition counts and there is no score",
+                facts={"key": "verify", "pack": settings.pack},
+                tries=("verify.errors.enabled: true", "a condition under verify.conditions"),
             )
-        for condition in conditions(self._config, self._roles):
+        for condition in planned:
             try:
                 ConditionState(condition)
                 for expression in (condition.success, condition.failure):
