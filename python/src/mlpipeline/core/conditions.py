@@ -83,9 +83,9 @@ class ConditionPlan(msgspec.Struct, frozen=True, omit_defaults=True):
         return " / ".join(text for text in (self.success, self.failure and f"fails at {self.failure}") if text)
 
     @property
-    def shortest(self) -> float:
-        """Seconds until it can have passed."""
-        return self.initial_delay + max(0, self.count - 1) * self.interval
+    def least(self) -> int:
+        """Measurements that a pass needs."""
+        return max(1, self.count)
 
 
 class Measurement(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -242,28 +242,36 @@ def of_answers(watched: Sequence[Watched], plan: Plan, per_second: float) -> Rea
 
 def unfinished(planned: Iterable[Watched], conditions: Iterable[ConditionPlan]) -> tuple[Reason, ...]:
     """The conditions whose measurements do not fit into all stages together; they could never pass."""
-    return tuple(reason for reason in of_conditions(planned, conditions) if reason.verdict is not Verdict.PASS)
-
-
-def of_conditions(planned: Iterable[Watched], conditions: Iterable[ConditionPlan]) -> tuple[Reason, ...]:
-    """Of each condition how often it is measured, and whether the stages are long enough for that."""
     watched = sum(seconds for _, seconds, _, _ in planned)
-    return tuple(_of_condition(watched, condition) for condition in conditions)
+    found = []
+    for condition in conditions:
+        needed = condition.initial_delay + (condition.least - 1) * condition.interval
+        if needed > watched and not condition.dry_run:
+            measurements = f"{condition.least} measurement{'s' if condition.least > 1 else ''}"
+            summary = (
+                f"condition {condition.name} needs {duration(needed)} for {measurements} "
+                f"({condition.interval:g} s apart, from {condition.initial_delay:g} s on); all stages last {duration(watched)}"
+            )
+            found.append(Reason(_check_of(condition), Verdict.INCONCLUSIVE, summary))
+    return tuple(found)
 
 
-def _of_condition(watched: float, condition: ConditionPlan) -> Reason:
-    check = f"verify.plan.condition.{condition.name}"
-    if condition.shortest > watched and not condition.dry_run:
-        measurements = f"{condition.count} measurements" if condition.count > 1 else "its first measurement"
-        summary = (
-            f"condition {condition.name} needs {duration(condition.shortest)} for {measurements} "
-            f"({condition.interval:g} s apart, from {condition.initial_delay:g} s on); all stages last {duration(watched)}"
-        )
-        return Reason(check, Verdict.INCONCLUSIVE, summary)
+def of_conditions(planned: Sequence[Watched], conditions: Sequence[ConditionPlan]) -> tuple[Reason, ...]:
+    """Of each condition how often it is measured, or that the stages are too short for it."""
+    late = {reason.check: reason for reason in unfinished(planned, conditions)}
+    return tuple(late.get(_check_of(condition), _often(condition)) for condition in conditions)
+
+
+def _often(condition: ConditionPlan) -> Reason:
     times = "once" if condition.count == 1 else f"{condition.count} times, {condition.interval:g} s apart"
     often = f"every {condition.interval:g} s until the end" if condition.endless else times
     dry = ", a dry run" if condition.dry_run else ""
-    return Reason(check, Verdict.PASS, f"condition {condition.name} is measured {often} ({condition.rule}){dry}")
+    summary = f"condition {condition.name} is measured {often} ({condition.rule}){dry}"
+    return Reason(_check_of(condition), Verdict.PASS, summary)
+
+
+def _check_of(condition: ConditionPlan) -> str:
+    return f"verify.plan.condition.{condition.name}"
 
 
 def duration(seconds: float) -> str:
