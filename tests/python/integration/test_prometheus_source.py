@@ -45,6 +45,12 @@ def test_a_scalar_is_one_sample_without_labels(server: tuple[str, MetricsPage]) 
     assert sample.value == pytest.approx(sample.at, abs=1)
 
 
+def test_a_text_is_no_number(server: tuple[str, MetricsPage]) -> None:
+    with pytest.raises(ConfigurationError, match="answers text, not a number") as told:
+        PrometheusSource(server[0]).instant('"answers_total"')
+    assert told.value.facts["said"] == "'answers_total'"
+
+
 def test_an_unseen_series_is_absent_and_nan_stays_nan(server: tuple[str, MetricsPage]) -> None:
     source = PrometheusSource(server[0])
     assert source.instant("no_such_series") == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement, measure, parse
+from mlpipeline.core.conditions import UNTIL_THE_END, ConditionPlan, ConditionState, Measurement, measure, parse
 from mlpipeline.core.verdict import Verdict
 
 PASS, FAIL, INCONCLUSIVE, ERROR = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR
@@ -66,7 +66,8 @@ def test_silence_nan_and_ambiguity_never_pass_and_never_fail(success: str, failu
     [
         ({"nan": "fail"}, NAN, FAIL),
         ({"nan": "pass"}, NAN, PASS),
-        ({"nan": "pass"}, ("0.01", "nan"), PASS),
+        ({"nan": "pass"}, ("0.01", "nan"), INCONCLUSIVE),
+        ({"nan": "pass", "several": "every"}, ("0.01", "nan"), PASS),
         ({"infinity": "fail"}, ("inf",), FAIL),
         ({"infinity": "number"}, ("-inf",), PASS),
         ({"infinity": "number"}, ("inf",), FAIL),
@@ -91,6 +92,52 @@ def test_each_corner_has_a_policy_of_its_own(policy: dict[str, str], found: tupl
 
 
 @pytest.mark.parametrize(
+    ("plan", "found", "verdict"),
+    [
+        (condition("", BAD, several="every", nan="pass"), ("nan", "0.9"), FAIL),
+        (condition("", BAD, several="every"), ("nan", "0.9"), FAIL),
+        (condition("", BAD, several="any", nan="pass"), ("nan", "0.9"), FAIL),
+        (condition("", BAD, several="every", infinity="pass"), ("inf", "0.9"), FAIL),
+        (condition("result < .5", "len(result) > 3", several="pass"), ("0.1",) * 4, FAIL),
+        (condition("", "result > .5 || len(result) > 1", several="every"), ("0.1", "0.2"), FAIL),
+        (condition("", "result > .5 || len(result) > 1", several="any", nan="pass"), ("nan", "nan"), FAIL),
+        (condition("", "len(result) < 2", empty="pass"), EMPTY, FAIL),
+        (condition("1 / result < 5", "result < .5"), ("0",), FAIL),
+        (condition("result[1] < .5", "result[0] > .5"), HIGH, FAIL),
+        (condition("", "result[0] > .5 || result[1] > .5"), HIGH, FAIL),
+        (condition("", "result[1] > .5 || result[0] > .5"), HIGH, FAIL),
+        (condition("result[0] < .5", ""), ("0.9", "nan"), FAIL),
+    ],
+)
+def test_no_policy_and_nothing_that_cannot_be_computed_hides_a_failure(
+    plan: ConditionPlan, found: tuple[str, ...], verdict: Verdict
+) -> None:
+    assert measure(plan, Measurement(found)) is verdict
+
+
+@pytest.mark.parametrize(
+    ("plan", "found", "verdict"),
+    [
+        (condition("len(result) == 1 || result[1] < .5"), HIGH, PASS),
+        (condition("", "len(result) > 1 && result[1] > .5"), LOW, PASS),
+        (condition("", "result[0] > .5 || result[1] > .5"), LOW, INCONCLUSIVE),
+        (condition("result[0] + result[5] < 1", nan="pass"), NAN, INCONCLUSIVE),
+        (condition("", "result / result > 1", infinity="number"), ("inf",), INCONCLUSIVE),
+        (condition("", "result[0] > .5", nan="inconclusive"), ("0.1", "nan"), INCONCLUSIVE),
+        (condition("result[0] < .5", BAD, several="pass"), ("0.1", "0.9"), PASS),
+        (condition("result[0] < .5", BAD), ("0.1", "0.9"), INCONCLUSIVE),
+        (condition("result[0] < .5", BAD, several="fail"), ("0.1", "0.9"), FAIL),
+        (condition("result[len(result) - 1] < .5"), ("0.9", "0.1"), PASS),
+        (condition("result[result] < .5"), LOW, INCONCLUSIVE),
+    ],
+)
+def test_what_is_unknown_counts_only_where_the_verdict_depends_on_it(
+    plan: ConditionPlan, found: tuple[str, ...], verdict: Verdict
+) -> None:
+    assert measure(plan, Measurement(found)) is verdict
+
+
+@pytest.mark.parametrize(
     ("policy", "age", "verdict"),
     [
         ({}, 121.0, INCONCLUSIVE),
@@ -112,7 +159,24 @@ def test_an_expression_that_cannot_be_computed_is_inconclusive(expression: str) 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "result", "result <", "__import__('os')", "result < open()", "result.x < 1", "other < 1", "result in 3"],
+    [
+        "",
+        "result",
+        "result <",
+        "__import__('os')",
+        "result < open()",
+        "result.x < 1",
+        "other < 1",
+        "result in 3",
+        "result[1] > 0.95 || results > 1",
+        "result > 1 || result",
+        "result > 1 && result[0] ** 2 > 1",
+        "result[1e999] > 1",
+        "result[0.5] > 1",
+        "result > 1e400",
+        "result < True",
+        "not " * 2000 + "result > 1",
+    ],
 )
 def test_what_is_no_condition_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
@@ -176,6 +240,35 @@ def test_the_initial_delay_and_the_end() -> None:
     assert state.due(130.0)
     state.add(130.0, Measurement(LOW))
     assert not state.due(1000.0)
+
+
+def test_without_a_count_it_is_measured_until_the_end() -> None:
+    plan = condition("", BAD, count=UNTIL_THE_END, interval=10.0)
+    assert after(plan).verdict is INCONCLUSIVE
+    state = after(plan, *values(*[LOW] * 41))
+    assert (state.verdict, state.complete, state.due(9e9)) == (PASS, True, True)
+    assert state.summary == "errors: 41 measurements, all passed (fails at result > 0.5)"
+    state.add(9e9, Measurement(HIGH))
+    assert (state.verdict, state.due(9e10)) == (FAIL, False)
+    assert state.summary == "errors: 41 pass, 1 fail, asked every 10 s (fails at result > 0.5)"
+
+
+@pytest.mark.parametrize(
+    ("limits", "found", "verdict"),
+    [
+        ({}, [LOW, MIDDLE], FAIL),
+        ({"failure_limit": 1}, [LOW, MIDDLE, LOW], PASS),
+        ({"failure_limit": 1}, [MIDDLE, LOW, MIDDLE], FAIL),
+        ({"failure_limit": 1}, [MIDDLE], INCONCLUSIVE),
+        ({"inconclusive_limit": 2}, [EMPTY, NAN], INCONCLUSIVE),
+        ({"inconclusive_limit": 2}, [EMPTY, LOW, NAN], PASS),
+        ({"inconclusive_limit": 2}, [EMPTY, LOW, NAN, NAN], INCONCLUSIVE),
+    ],
+)
+def test_without_a_count_the_limits_hold_and_one_measurement_has_to_pass(
+    limits: dict[str, int], found: list[tuple[str, ...]], verdict: Verdict
+) -> None:
+    assert after(condition(GOOD, count=UNTIL_THE_END, **limits), *values(*found)).verdict is verdict
 
 
 def test_the_summary_counts_what_happened() -> None:

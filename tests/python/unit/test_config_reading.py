@@ -176,7 +176,10 @@ def test_words_are_not_guessed_into_booleans_or_times(tmp_path: Path) -> None:
         ),
         ("verify:\n  conditions: [{name: a, query: b}]\n", "neither success nor failure"),
         ("verify:\n  conditions: [{name: a, query: b, success: c}, {name: a, query: b, success: c}]\n", "have the name"),
-        ("verify:\n  conditions: [{name: a, query: b, success: c, count: 3, failure_limit: 3}]\n", "never exceeded"),
+        (
+            "verify:\n  conditions: [{name: a, query: b, success: result < 1, count: 3, failure_limit: 3}]\n",
+            "forgive 3 measurements and 3 are made",
+        ),
         ("verify:\n  interval: 0\n", "more than 0"),
         ("verify:\n  errors: {enabled: false}\n  latency: {enabled: false}\n", "nothing to look at"),
         ("rollout:\n  steps: [50, 10]\n", "must grow"),

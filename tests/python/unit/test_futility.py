@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement
+from mlpipeline.core.conditions import UNTIL_THE_END, ConditionPlan, ConditionState, Measurement
 from mlpipeline.core.futility import hopeless_condition, hopeless_requests, ripe
 from mlpipeline.core.judge import Judge, Look, MetricPlan, Plan, StageEnd
 from mlpipeline.core.verdict import Verdict
@@ -56,6 +56,8 @@ def condition(*measured: str, **fields: object) -> ConditionState:
         (condition("", count=5, dry_run=True), 0.0, ""),
         (condition("0", "0", count=2), 0.0, ""),
         (condition("2", count=9), 0.0, ""),
+        (condition(count=UNTIL_THE_END, interval=10.0), 0.0, ""),
+        (condition("0", "", count=UNTIL_THE_END), 1000.0, "more are inconclusive than the 0"),
     ],
 )
 def test_conditions_that_can_no_longer_pass(state: ConditionState, left: float, words: str) -> None:

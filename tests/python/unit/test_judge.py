@@ -13,7 +13,7 @@ from mlpipeline.core.conditions import ConditionPlan, Measurement
 from mlpipeline.core.disagreement import DisagreementPlan
 from mlpipeline.core.judge import RULES, Judge, Judgement, Look, MetricPlan, Plan, StageEnd
 from mlpipeline.core.verdict import Verdict
-from mlpipeline.core.weighted_score import ScoredMetric, ScorePlan
+from mlpipeline.core.weighted_score import Sampled, ScoredMetric, ScorePlan
 
 ERRORS = MetricPlan("errors", "answered with 5xx", "router", tolerate=0.001, margin=2.0)
 LATENCY = MetricPlan("latency", "slower than 0.25 s", "serving", tolerate=0.01, margin=2.0, bound=0.25)
@@ -150,6 +150,49 @@ def test_a_dry_run_condition_only_tells() -> None:
     judgement = judged(10, judge=judge).judgement()
     assert judgement.verdict is Verdict.PASS
     assert judgement.conditions[0][1] is Verdict.FAIL
+
+
+LOW, HIGH = Measurement(("0.01",)), Measurement(("0.5",))
+
+
+def conditional(
+    measured: dict[str, Measurement], *, dry: str = "", metrics: tuple[MetricPlan, ...] = (), looks: int = 1
+) -> Judge:
+    wanted = tuple(ConditionPlan(name, "q", success="result < 0.1", dry_run=name == dry) for name in measured)
+    judge = Judge(msgspec.structs.replace(plan(conditions=wanted), metrics=metrics))
+    for _ in range(looks):
+        judge.add(Look(1.0, "mirror", "mirror", 2.0, {}, {}, measured))
+    judge.end(StageEnd("mirror", looks, True))
+    return judge
+
+
+def test_a_failing_dry_run_is_no_headline() -> None:
+    judgement = conditional({"dry": HIGH, "real": HIGH}, dry="dry").judgement()
+    assert (judgement.verdict, judgement.summary) == (Verdict.FAIL, "real: 1 fail of 1 wanted (result < 0.1)")
+
+
+def test_the_condition_that_erred_is_named_before_one_that_is_inconclusive() -> None:
+    judgement = conditional({"unsure": Measurement(()), "erring": Measurement(error="refused")}, looks=6).judgement()
+    assert judgement.verdict is Verdict.ERROR
+    assert judgement.summary.startswith("no verdict, erring: 6 error")
+
+
+@pytest.mark.parametrize("conditions", [{}, {"dry": LOW}])
+def test_nothing_to_compare_is_inconclusive(conditions: dict[str, Measurement]) -> None:
+    judgement = conditional(conditions, dry="dry").judgement()
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "nothing was compared" in judgement.summary
+
+
+def test_a_pass_by_conditions_and_a_score_names_them() -> None:
+    assert conditional({"drift": LOW, "memory": LOW, "dry": LOW}, dry="dry").judgement().summary == (
+        "the planned evidence is in and shows no harm, by the conditions drift, memory, in 1 looks"
+    )
+    scored = Judge(msgspec.structs.replace(plan(score=ScorePlan((ScoredMetric("m", ("a", "b")),))), metrics=()))
+    for number in range(20):
+        scored.add(Look(2.0 * number, "bake", "live", 2.0, scores={"m": Sampled((str(1 + number % 3),), (str(1 + number % 3),))}))
+    scored.end(StageEnd("bake", 20, True))
+    assert scored.judgement().summary == "the planned evidence is in and shows no harm, by a score of 100, in 20 looks"
 
 
 def test_conditions_alone_decide_when_nothing_is_compared() -> None:

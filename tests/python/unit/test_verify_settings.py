@@ -12,6 +12,7 @@ from mlpipeline.config.sections.target import Target
 from mlpipeline.config.sections.training import Train
 from mlpipeline.config.sections.verification import (
     AccuracyRule,
+    Condition,
     DisagreementRule,
     PrometheusLogin,
     PrometheusTls,
@@ -81,3 +82,28 @@ def test_answers_can_only_be_compared_where_requests_are_copied() -> None:
             )
             assert any(problem.way[:2] == ("verify", "disagreement") for problem in problems(whole)) is told
     assert found(verify) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"success": "result < 1", "count": 3, "failure_limit": 3}, "forgive 3 measurements and 3 are made"),
+        ({"success": "result < 1", "failure_limit": 1}, "forgive 1 measurement and 1 is made"),
+        ({"success": "result < 1", "count": 1, "inconclusive_limit": 1}, "would pass whatever is measured"),
+        ({"success": "result < 1", "count": 3, "inconclusive_limit": 3}, "would pass whatever is measured"),
+        ({"success": "result < 1", "count": 3, "failure_limit": 2, "inconclusive_limit": 1}, "would pass whatever is measured"),
+        ({"success": "result < 1", "count": 3, "failure_limit": 1, "inconclusive_limit": 1}, ""),
+        ({"success": "result < 1", "interval": Duration(5), "failure_limit": 1, "inconclusive_limit": 9}, ""),
+        ({"success": "result < 1", "interval": Duration(0)}, "interval must be more than 0"),
+        ({"success": "result < 1", "interval": Duration(0), "count": 1}, ""),
+        ({"success": "1 < 2"}, "never looks at result"),
+        ({"success": "result < 1", "failure": "0.5 < 0.4"}, "never looks at result"),
+        ({"success": "len(result) == 1"}, ""),
+        ({"failure": "result[1] > 0.95 || results > 1"}, "'results' is not known"),
+        ({"failure": "result[1e999] > 1"}, "names no series"),
+    ],
+)
+def test_a_condition_that_can_only_pass_or_cannot_be_computed_is_refused(fields: dict[str, object], words: str) -> None:
+    said = found(Verify(conditions=(Condition("drift", "drift", **fields),)))  # type: ignore[arg-type]
+    assert bool(said) is bool(words)
+    assert words in "".join(said)

@@ -25,6 +25,7 @@ from mlpipeline.config.sections.verification import (
     Verify,
 )
 from mlpipeline.config.values import Duration
+from mlpipeline.core.conditions import UNTIL_THE_END
 from mlpipeline.core.traffic import Colour, TrafficPlan
 from mlpipeline.core.verdict import Verdict
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
@@ -63,6 +64,7 @@ class Simulated(FakeMetrics):
     clock: FakeClock
     every: int = 1
     router: bool = True
+    timeless: bool = False
     now: Callable[[float], None] = lambda _: None
     colours: dict[str, Behaviour] = field(default_factory=lambda: {"blue": Behaviour(), "green": Behaviour(traffic="mirror")})
 
@@ -120,7 +122,7 @@ class Simulated(FakeMetrics):
         self.advance()
         now = START.timestamp() + self.clock.passed
         if query == "time()":
-            return [Sample({}, now, now)]
+            return [] if self.timeless else [Sample({}, now, now)]
         if query in self.instants:
             return self.instants[query]
         if not query.endswith("s]"):
@@ -484,7 +486,13 @@ def test_nothing_to_verify_is_a_configuration_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "condition", [Condition("c", "q"), Condition("c", "q", success="result <"), Condition("c", "q", failure="rm()")]
+    "condition",
+    [
+        Condition("c", "q"),
+        Condition("c", "q", success="result <"),
+        Condition("c", "q", failure="rm()"),
+        Condition("c", "q", failure="1 > 2"),
+    ],
 )
 def test_a_condition_that_decides_nothing_is_refused_before_traffic_moves(tmp_path: Path, condition: Condition) -> None:
     _, _, context = make(tmp_path, conditions=(condition,))
@@ -872,6 +880,49 @@ def test_conditions_of_the_pack_take_part_in_the_verdict(tmp_path: Path, xid: fl
     assert {f"verify.condition.{name}" for name in answers} <= {reason.check for reason in judged.reasons}
 
 
+def test_a_gpu_that_breaks_late_fails(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path, pack="dcgm")
+    for name in ("gpu-xid", "gpu-row-remap", "gpu-temperature"):
+        metrics.instants[gpu_query(name)] = [Sample({}, 0.0, 0.0)]
+
+    def hot(passed: float) -> None:
+        if passed == 200:
+            metrics.instants[gpu_query("gpu-temperature")] = [Sample({}, 105.0, 0.0)]
+
+    metrics.now = hot
+    watch = watching(context)
+    assert watch.watch("mirror", 300, traffic="mirror").verdict is Verdict.FAIL
+    assert "gpu-temperature: 20 pass, 1 fail" in watch.conclude().summary
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, (10.0, 1)),
+        ({"count": 3}, (10.0, 3)),
+        ({"interval": Duration(5)}, (5.0, UNTIL_THE_END)),
+        ({"interval": Duration(5), "count": 3}, (5.0, 3)),
+    ],
+)
+def test_an_interval_without_a_count_is_until_the_end(
+    tmp_path: Path, fields: dict[str, object], wanted: tuple[float, int]
+) -> None:
+    own = Condition("drift", "drift", success="result < 1", **fields)  # type: ignore[arg-type]
+    _, _, context = make(tmp_path, conditions=(own,))
+    (planned,) = conditions(context.config, ROLES)
+    assert (planned.interval, planned.count) == wanted
+
+
+def test_a_prometheus_that_tells_no_time_is_an_outage(tmp_path: Path) -> None:
+    _, metrics, context = make(tmp_path, rollout=Rollout(hold=Duration(20)))
+    watch = watching(context)
+    watch.check()
+    metrics.timeless = True
+    outcome = watch.watch("mirror", 30, traffic="mirror")
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert "does not tell its time" in outcome.summary
+
+
 def test_a_condition_of_the_project_replaces_the_one_of_the_pack_with_its_name(tmp_path: Path) -> None:
     own = Condition("gpu-temperature", "hottest", failure="result > 70")
     _, _, context = make(tmp_path, pack="dcgm", conditions=(own,))
@@ -938,6 +989,34 @@ def planning(tmp_path: Path, requests: float, errors: float, **rollout: object) 
 
     metrics.series = series  # type: ignore[method-assign]
     return verify.run(context, RUN, expect=True)
+
+
+def test_a_plan_lists_the_conditions(tmp_path: Path) -> None:
+    own = (
+        Condition("often", "drift", success="result < 1", interval=Duration(5)),
+        Condition("thrice", "drift", failure="result > 1", count=3),
+        Condition("once", "drift", success="result < 1", dry_run=True),
+    )
+    world, _, context = make(tmp_path, conditions=own)
+    plan(world)
+    told = [reason.summary for reason in verify.run(context, RUN, expect=True).reasons if "condition" in reason.check]
+    assert told == [
+        "condition often is measured every 5 s until the end (result < 1)",
+        "condition thrice is measured 3 times, 10 s apart (fails at result > 1)",
+        "condition once is measured once (result < 1), a dry run",
+    ]
+
+
+def test_a_dry_run_that_fails_is_told_as_such_and_not_first(tmp_path: Path) -> None:
+    own = tuple(Condition(name, name, success="result < 0.1", dry_run=name == "dry") for name in ("dry", "real"))
+    _, metrics, context = make(tmp_path, conditions=own)
+    metrics.instants |= {name: [Sample({}, 0.5, 0.0)] for name in ("dry", "real")}
+    watch = watching(context)
+    watch.watch("mirror", 30, traffic="mirror")
+    judged = watch.conclude()
+    assert judged.verdict is Verdict.FAIL
+    assert judged.reasons[0].check == "verify.condition.real"
+    assert [reason.summary for reason in judged.reasons if "dry run, no part of the verdict" in reason.summary]
 
 
 def test_a_plan_that_cannot_find_the_harm_in_its_time_is_told_with_the_numbers(tmp_path: Path) -> None:

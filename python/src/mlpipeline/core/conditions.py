@@ -3,24 +3,27 @@
 A measurement is ``fail`` when ``failure`` holds (also when ``success`` holds too), ``pass`` when ``success`` holds or only
 ``failure`` is given and does not hold, ``fail`` when only ``success`` is given and does not hold, else ``inconclusive``.
 
-Closed corners: no expression at all is refused; an empty, NaN, infinite, stale or ambiguous result is inconclusive whatever
-the expressions say, unless the condition names another policy for it; errors do not count as measurements, yet end the
-condition when too many follow each other; an error never hides a failure; ending before ``count`` measurements is
-inconclusive, never a success.
+Closed corners: no expression at all is refused; an empty, NaN, infinite, stale or ambiguous result does not pass, whatever the
+expressions say, unless the condition names another policy for it; a policy is about the values it names and hides no failure
+that holds without them; errors do not count as measurements, yet end the condition when too many follow each other; an error
+never hides a failure; ending before ``count`` measurements is inconclusive, never a success.
+
+What cannot be computed (a value with a policy, an index that is not there, a division by 0) is unknown, and the verdict stands
+in for it that it has by its policy. ``&&`` is false and ``||`` true as soon as one side is, whatever the other is.
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import operator
 from collections.abc import Callable, Sequence
-from math import isinf, isnan
-from typing import Literal, TypeVar
+from dataclasses import dataclass, replace
+from math import isfinite, isinf, isnan
+from typing import Literal
 
 import msgspec
 
-from mlpipeline.core.verdict import Verdict
+from mlpipeline.core.verdict import Verdict, worst
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
     ast.Lt: operator.lt,
@@ -37,15 +40,21 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Div: operator.truediv,
 }
 
-
-_Rule = TypeVar("_Rule")
 Policy = Literal["inconclusive", "fail", "pass"]
-_SHOWN = 3
 """What a measurement is that its expressions are not asked about."""
+UNTIL_THE_END = 0
+"""As ``count``: measured as long as the release is watched."""
+_SHOWN = 3
+_SHOWN_LETTERS = 60
 
 
 class ConditionPlan(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A condition with its query resolved. Durations in seconds; see ``verify.conditions`` in the configuration."""
+    """A condition with its query resolved. Durations in seconds; see ``verify.conditions`` in the configuration.
+
+    Args:
+        count: Measurements that are needed, after which it is asked no more; ``UNTIL_THE_END``: one that passes is needed, and it
+            is asked as long as the release is watched.
+    """
 
     name: str
     query: str
@@ -65,6 +74,19 @@ class ConditionPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     stale_after: float = 120.0
     several: Literal["inconclusive", "fail", "pass", "every", "any"] = "inconclusive"
 
+    @property
+    def endless(self) -> bool:
+        return self.count == UNTIL_THE_END
+
+    @property
+    def rule(self) -> str:
+        return " / ".join(text for text in (self.success, self.failure and f"fails at {self.failure}") if text)
+
+    @property
+    def least(self) -> int:
+        """Measurements that a pass needs."""
+        return max(1, self.count)
+
 
 class Measurement(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one query answered: the values as text (so that NaN survives JSON), or why there is none.
@@ -77,10 +99,6 @@ class Measurement(msgspec.Struct, frozen=True, omit_defaults=True):
     age: float = 0.0
 
 
-class Ambiguous(Exception):
-    """Several series where the expression wants one number."""
-
-
 def parse(expression: str) -> ast.expr:
     """Parses an expression over ``result`` (``result < 0.01``, ``result[0] >= 0.95 && len(result) == 1``).
 
@@ -89,13 +107,29 @@ def parse(expression: str) -> ast.expr:
     text = expression.replace("&&", " and ").replace("||", " or ").replace("!=", "\0").replace("!", " not ").replace("\0", "!=")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
+        if not _is_truth(tree):
+            raise ValueError(f"{expression!r} is no condition: it has to compare something, such as result < 0.01")
+        _check_truth(tree)
     except SyntaxError as error:
         raise ValueError(f"cannot read {expression!r}: {error.msg}") from error
-    if not isinstance(tree, ast.Compare | ast.BoolOp) and not (isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.Not)):
-        raise ValueError(f"{expression!r} is no condition: it has to compare something, such as result < 0.01")
-    with contextlib.suppress(Ambiguous, IndexError, ZeroDivisionError):
-        _truth(tree, (0.5,))
+    except (RecursionError, MemoryError) as error:
+        raise ValueError(f"cannot read {expression[:_SHOWN_LETTERS]!r}...: it is nested too deeply") from error
     return tree
+
+
+def check_expression(expression: str) -> None:
+    """Refuses what :func:`parse` does, and what is the same whatever a query answers. Raises ValueError."""
+    if not any(_is_result(node) for node in ast.walk(parse(expression))):
+        raise ValueError(f"{expression!r} never looks at result, so it says nothing about what the query answers")
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the expressions are asked about. ``result``: what this name alone stands for, a verdict while it is unknown."""
+
+    plan: ConditionPlan
+    values: tuple[float, ...]
+    result: float | Verdict
 
 
 def measure(plan: ConditionPlan, measurement: Measurement) -> Verdict:
@@ -105,35 +139,49 @@ def measure(plan: ConditionPlan, measurement: Measurement) -> Verdict:
     values = tuple(float(value) for value in measurement.values)
     if not values and plan.empty == "zero":
         values = (0.0,)
-    policies = (
-        (not values, plan.empty),
-        (measurement.age > plan.stale_after, plan.stale),
-        (any(map(isnan, values)), plan.nan),
-        (any(map(isinf, values)), plan.infinity),
-    )
-    found = [Verdict(policy) for holds, policy in policies if holds and policy not in ("ignore", "number")]
-    if found:
-        # several policies at once: none of them hides a worse one
-        return next(verdict for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if verdict in found)
-    try:
-        return _compared(plan, values)
-    except Ambiguous:
-        pass
-    except (IndexError, ZeroDivisionError):
-        return Verdict.INCONCLUSIVE
-    if plan.several not in ("every", "any"):
-        return Verdict(plan.several)
-    each = [measure(plan, Measurement((value,))) for value in measurement.values]
-    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
-    return next(verdict for verdict in (order if plan.several == "every" else order[::-1]) if verdict in each)
+    known = [_known(plan, value) for value in values]
+    policies = [verdict for verdict in known if isinstance(verdict, Verdict)]
+    if measurement.age > plan.stale_after and plan.stale != "ignore":
+        return worst((Verdict(plan.stale), *policies))
+    failure, success = (parse(text) if text else None for text in (plan.failure, plan.success))
+    if not values:
+        silent = _Answer(plan, (), Verdict(plan.empty))
+        return Verdict.FAIL if failure is not None and _truth(failure, silent) is True else Verdict(plan.empty)
+    if len(values) == 1 or plan.several in ("every", "any"):
+        results: Sequence[float | Verdict] = [value for value in known if not isinstance(value, Verdict)] or known
+    else:
+        results = (Verdict(plan.several),)
+    answer = _Answer(plan, values, results[0])
+    found = [_compared(failure, success, replace(answer, result=result)) for result in results]
+    return worst((_best(found) if plan.several == "any" else worst(found), *policies))
 
 
-def _compared(plan: ConditionPlan, values: Sequence[float]) -> Verdict:
-    failed = bool(plan.failure) and _truth(parse(plan.failure), values)
-    succeeded = bool(plan.success) and _truth(parse(plan.success), values)
-    if failed or (plan.success and not plan.failure and not succeeded):
+def _known(plan: ConditionPlan, value: float) -> float | Verdict:
+    """The number, or the verdict of the policy that stands in for it."""
+    if isnan(value):
+        return Verdict(plan.nan)
+    if isinf(value) and plan.infinity != "number":
+        return Verdict(plan.infinity)
+    return value
+
+
+def _compared(failure: ast.expr | None, success: ast.expr | None, answer: _Answer) -> Verdict:
+    """``failure`` first: nothing that is wrong with ``success`` hides it."""
+    failed = False if failure is None else _truth(failure, answer)
+    if failed is True:
         return Verdict.FAIL
-    return Verdict.PASS if succeeded or not plan.success else Verdict.INCONCLUSIVE
+    by_failure = Verdict.PASS if failed is False else failed
+    if success is None:
+        return by_failure
+    succeeded = _truth(success, answer)
+    if isinstance(succeeded, Verdict):
+        return worst((by_failure, succeeded))
+    missed = Verdict.FAIL if failure is None else Verdict.INCONCLUSIVE
+    return worst((by_failure, Verdict.PASS if succeeded else missed))
+
+
+def _best(found: Sequence[Verdict]) -> Verdict:
+    return next(verdict for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL) if verdict in found)
 
 
 def in_words(plan: ConditionPlan, measurement: Measurement) -> str:
@@ -149,11 +197,13 @@ def in_words(plan: ConditionPlan, measurement: Measurement) -> str:
 
 
 class ConditionState:
-    """Folds the measurements of one condition. Raises ValueError for a plan without expressions."""
+    """Folds the measurements of one condition. Raises ValueError for a plan without expressions or with a negative count."""
 
     def __init__(self, plan: ConditionPlan) -> None:
         if not plan.success and not plan.failure:
             raise ValueError(f"condition {plan.name!r} has neither success nor failure")
+        if plan.count < UNTIL_THE_END:
+            raise ValueError(f"condition {plan.name!r} wants {plan.count} measurements")
         self.plan = plan
         self._tally = dict.fromkeys(Verdict, 0)
         self._errors_in_a_row = 0
@@ -169,7 +219,8 @@ class ConditionState:
 
     def due(self, at: float) -> bool:
         """Whether to query now (Unix seconds). Errors are retried at the same interval."""
-        return self._next is not None and at >= self._next and not self.complete and self.verdict is not Verdict.FAIL
+        over = self.verdict is Verdict.FAIL or (self.complete and not self.plan.endless)
+        return self._next is not None and at >= self._next and not over
 
     def pass_over(self, at: float) -> None:
         """It was asked and the answer does not count, because the monitoring is out: to be asked again after ``interval``."""
@@ -188,12 +239,18 @@ class ConditionState:
 
     @property
     def missing(self) -> int:
-        """How many measurements are not in yet; errors are none."""
-        return max(0, self.plan.count - sum(number for verdict, number in self._tally.items() if verdict is not Verdict.ERROR))
+        """How many measurements are not in yet that a pass needs; errors are none."""
+        if self.plan.endless:
+            return 0 if self._tally[Verdict.PASS] else 1
+        return max(0, self.plan.count - self._measurements)
+
+    @property
+    def _measurements(self) -> int:
+        return sum(number for verdict, number in self._tally.items() if verdict is not Verdict.ERROR)
 
     @property
     def complete(self) -> bool:
-        """Whether ``count`` measurements are in."""
+        """Whether the measurements are in that a pass needs."""
         return not self.missing
 
     @property
@@ -220,48 +277,121 @@ class ConditionState:
     @property
     def summary(self) -> str:
         counts = ", ".join(f"{number} {verdict}" for verdict, number in self._tally.items() if number) or "no measurement"
-        rule = " / ".join(text for text in (self.plan.success, self.plan.failure and f"fails at {self.plan.failure}") if text)
-        return f"{self.plan.name}: {counts} of {self.plan.count} wanted ({rule})"
+        rule = self.plan.rule
+        if not self.plan.endless:
+            return f"{self.plan.name}: {counts} of {self.plan.count} wanted ({rule})"
+        passed = self._tally[Verdict.PASS]
+        if passed and passed == sum(self._tally.values()):
+            return f"{self.plan.name}: {passed} measurement{'s' if passed > 1 else ''}, all passed ({rule})"
+        return f"{self.plan.name}: {counts}, asked every {self.plan.interval:g} s ({rule})"
 
 
-def _truth(node: ast.expr, values: Sequence[float]) -> bool:
+def _truth(node: ast.expr, answer: _Answer) -> bool | Verdict:
+    """Of an expression that was parsed; a verdict where it is unknown."""
     if isinstance(node, ast.BoolOp):
-        parts = [_truth(part, values) for part in node.values]
-        return all(parts) if isinstance(node.op, ast.And) else any(parts)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        return not _truth(node.operand, values)
-    if isinstance(node, ast.Compare):
-        numbers = [_number(part, values) for part in (node.left, *node.comparators)]
-        rules = [_COMPARISONS.get(type(rule)) for rule in node.ops]
-        pairs = zip(rules, numbers, numbers[1:], strict=False)
-        return all(_known(rule, "this comparison")(left, right) for rule, left, right in pairs)
-    raise ValueError(f"{ast.unparse(node)!r} is neither true nor false")
+        decisive = isinstance(node.op, ast.Or)
+        parts = [_truth(part, answer) for part in node.values]
+        unknown = [part for part in parts if isinstance(part, Verdict)]
+        return decisive if decisive in parts else worst(unknown) if unknown else not decisive
+    if isinstance(node, ast.UnaryOp):
+        inner = _truth(node.operand, answer)
+        return inner if isinstance(inner, Verdict) else not inner
+    return _holds(node, answer) if isinstance(node, ast.Compare) else Verdict.INCONCLUSIVE
 
 
-def _number(node: ast.expr, values: Sequence[float]) -> float:
+def _holds(node: ast.Compare, answer: _Answer) -> bool | Verdict:
+    numbers = _numbers((node.left, *node.comparators), answer)
+    if isinstance(numbers, Verdict):
+        return numbers
+    pairs = zip(node.ops, numbers, numbers[1:], strict=False)
+    return all(_COMPARISONS[type(rule)](left, right) for rule, left, right in pairs)
+
+
+def _numbers(nodes: Sequence[ast.expr], answer: _Answer) -> list[float] | Verdict:
+    found = [_number(node, answer) for node in nodes]
+    unknown = [number for number in found if isinstance(number, Verdict)]
+    return worst(unknown) if unknown else [number for number in found if not isinstance(number, Verdict)]
+
+
+def _number(node: ast.expr, answer: _Answer) -> float | Verdict:
+    found: float | Verdict = Verdict.INCONCLUSIVE
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        found = float(node.value)
+    elif isinstance(node, ast.Name):
+        found = answer.result
+    elif isinstance(node, ast.Call):
+        found = float(len(answer.values))
+    elif isinstance(node, ast.Subscript):
+        found = _element(_number(node.slice, answer), answer)
+    elif isinstance(node, ast.UnaryOp):
+        inner = _number(node.operand, answer)
+        found = inner if isinstance(inner, Verdict) else -inner
+    elif isinstance(node, ast.BinOp):
+        found = _calculated(node, answer)
+    return found
+
+
+def _calculated(node: ast.BinOp, answer: _Answer) -> float | Verdict:
+    sides = _numbers((node.left, node.right), answer)
+    if isinstance(sides, Verdict):
+        return sides
+    if isinstance(node.op, ast.Div) and not sides[1]:
+        return Verdict.INCONCLUSIVE
+    return _known(answer.plan, _ARITHMETIC[type(node.op)](*sides))
+
+
+def _element(index: float | Verdict, answer: _Answer) -> float | Verdict:
+    if isinstance(index, Verdict):
+        return index
+    if not index.is_integer() or not -len(answer.values) <= index < len(answer.values):
+        return Verdict.INCONCLUSIVE
+    return _known(answer.plan, answer.values[int(index)])
+
+
+def _is_truth(node: ast.expr) -> bool:
+    return isinstance(node, ast.Compare | ast.BoolOp) or (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not))
+
+
+def _check_truth(node: ast.expr) -> None:
+    """Refuses what :func:`_truth` does not know, also where one answer would never reach it. Raises ValueError."""
+    if not _is_truth(node):
+        raise ValueError(f"{ast.unparse(node)!r} is neither true nor false")
+    if isinstance(node, ast.BoolOp):
+        for part in node.values:
+            _check_truth(part)
+    elif isinstance(node, ast.UnaryOp):
+        _check_truth(node.operand)
+    elif isinstance(node, ast.Compare):
+        for rule in node.ops:
+            if type(rule) not in _COMPARISONS:
+                raise ValueError(f"the comparison in {ast.unparse(node)!r} is not known in a condition; use < <= > >= == !=")
+        for number in (node.left, *node.comparators):
+            _check_number(number)
+
+
+def _check_number(node: ast.expr) -> None:
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
-        return float(node.value)
-    if isinstance(node, ast.Name) and node.id == "result":
-        if len(values) != 1:
-            raise Ambiguous
-        return values[0]
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_number(node.operand, values)
-    if isinstance(node, ast.BinOp):
-        apply = _known(_ARITHMETIC.get(type(node.op)), "this arithmetic")
-        return apply(_number(node.left, values), _number(node.right, values))
-    if isinstance(node, ast.Subscript) and _is_result(node.value):
-        return values[int(_number(node.slice, values))]
-    if isinstance(node, ast.Call) and ast.unparse(node) == "len(result)":
-        return float(len(values))
-    raise ValueError(f"{ast.unparse(node)!r} is not known in a condition; use result, numbers, len(result) and result[0]")
+        if not _fits(node.value):
+            raise ValueError(f"a number in the condition is too large: {ast.unparse(node)[:_SHOWN_LETTERS]}")
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        _check_number(node.operand)
+    elif isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
+        _check_number(node.left)
+        _check_number(node.right)
+    elif isinstance(node, ast.Subscript) and _is_result(node.value):
+        if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, float):
+            raise ValueError(f"{ast.unparse(node)!r} names no series: the first is result[0]")
+        _check_number(node.slice)
+    elif not _is_result(node) and not (isinstance(node, ast.Call) and ast.unparse(node) == "len(result)"):
+        raise ValueError(f"{ast.unparse(node)!r} is not known in a condition; use result, numbers, len(result) and result[0]")
 
 
-def _is_result(node: ast.expr) -> bool:
+def _fits(number: float) -> bool:
+    try:
+        return isfinite(number)
+    except OverflowError:
+        return False
+
+
+def _is_result(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and node.id == "result"
-
-
-def _known(rule: _Rule | None, what: str) -> _Rule:
-    if rule is None:
-        raise ValueError(f"{what} is not known in a condition")
-    return rule

@@ -39,7 +39,7 @@ from mlpipeline.core.sequential import (
     log_weighted_sum,
     rate_ratio,
 )
-from mlpipeline.core.verdict import Verdict, worst
+from mlpipeline.core.verdict import Verdict, failing_first, worst
 from mlpipeline.core.weighted_score import Sampled, Score, ScorePlan, check, score
 
 PASS_ERROR = 0.05
@@ -528,12 +528,23 @@ class Judge:
 
     @property
     def _condition_verdict(self) -> Verdict:
-        counted = [state.verdict for state in self.conditions.values() if not state.plan.dry_run]
-        return worst(counted) if counted else Verdict.PASS
+        return worst(state.verdict for state in self._decisive) if self._decisive else Verdict.PASS
+
+    @property
+    def _decisive(self) -> list[ConditionState]:
+        """The conditions that count; the worst first."""
+        found = [state for state in self.conditions.values() if not state.plan.dry_run]
+        return sorted(found, key=lambda state: failing_first(state.verdict))
+
+    @property
+    def _judges(self) -> bool:
+        """Whether there is anything that a verdict could rest on: late metrics are nothing while they have no label."""
+        late = any(state.totals.candidate for state in self.metrics.values())
+        return bool(self._prompt or late or self._decisive) or self.disagreement is not None or self.plan.score is not None
 
     def _overall(self, metrics: Sequence[MetricVerdict], problems: Sequence[str]) -> tuple[Verdict, str]:
         if self.failed:
-            broken = [state.summary for state in self.conditions.values() if state.verdict is Verdict.FAIL]
+            broken = [state.summary for state in self._decisive if state.verdict is Verdict.FAIL]
             harmful = [metric.summary for metric in metrics if metric.verdict is Verdict.FAIL]
             scored = [self.score.summary] if self.score is not None and self._score_failed else []
             return Verdict.FAIL, (*harmful, *broken, *scored)[0]
@@ -543,7 +554,18 @@ class Judge:
             return Verdict.INCONCLUSIVE, f"no verdict, {problems[0]}"
         requests = max((metric.candidate_requests for metric in metrics), default=0)
         how = "harm is excluded for every metric" if self._excluded else "the planned evidence is in and shows no harm"
+        if not requests:
+            return Verdict.PASS, f"{how}, by {self._held}, in {self.looks} looks"
         return Verdict.PASS, f"{how}: {requests} requests to the candidate in {self.looks} looks"
+
+    @property
+    def _held(self) -> str:
+        """What a pass rests on where no requests are compared."""
+        names = [name for name, state in self.conditions.items() if not state.plan.dry_run]
+        found = [f"the condition{'s' if len(names) > 1 else ''} {', '.join(names)}"] if names else []
+        if self.score is not None:
+            found.append(f"a score of {self.score.points:g}")
+        return " and ".join(found)
 
     @property
     def _excluded(self) -> bool:
@@ -552,9 +574,9 @@ class Judge:
         return bool(self._prompt) and within and all(state.excluded for state in needed)
 
     def _problems(self) -> tuple[str, ...]:
-        found = [
-            state.summary for state in self.conditions.values() if not state.plan.dry_run and state.verdict is not Verdict.PASS
-        ]
+        if not self._judges:
+            return ("nothing was compared: no metric, no condition that counts and no score",)
+        found = [state.summary for state in self._decisive if state.verdict is not Verdict.PASS]
         if self.plan.score is not None and self.score is None:
             found.append("there is no score: no stage was watched to its end")
         elif self.score is not None and self.score.verdict is not Verdict.PASS:

@@ -60,14 +60,17 @@ class Buckets(msgspec.Struct, frozen=True):
 
 
 class PackCondition(msgspec.Struct, frozen=True):
-    """A condition that comes with the pack; ``{{service}}`` and ``{{candidate}}`` stand for the names of the release."""
+    """A condition that comes with the pack; ``{{service}}`` and ``{{candidate}}`` stand for the names of the release.
+
+    Measured until the watch ends, unless ``count`` is given: hardware may break late.
+    """
 
     name: str
     query: str
     success: str = ""
     failure: str = ""
-    count: int = 3
     interval: float = 10.0
+    count: int | None = None
 
 
 class Pack(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from mlpipeline.core.histogram import bound_of, quantile, slower_than, spread_bo
 from mlpipeline.core.judge import Look, MetricPlan
 from mlpipeline.core.sequential import Calibration, calibrate
 from mlpipeline.core.traffic import Colour
+from mlpipeline.errors import EnvironmentFault
 from mlpipeline.packs import find
 from mlpipeline.packs.shape import Buckets, Pack, Series, Traffic
 from mlpipeline.ports import MetricSource
@@ -111,7 +112,14 @@ class Reader:
 
     def now(self) -> float:
         """The monitoring system's own clock, Unix seconds, so that clocks need not agree."""
-        return self._source.instant("time()")[0].value
+        found = self._source.instant("time()")
+        if not found:
+            raise EnvironmentFault(
+                "Prometheus does not tell its time: time() answers nothing",
+                likely="something between it and the worker answers in its place",
+                tries=("ask verify.prometheus for time() yourself",),
+            )
+        return found[0].value
 
     def scrapes(self, now: float) -> dict[str, Scrapes]:
         """All raw scrapes since shortly before the last look, by source."""

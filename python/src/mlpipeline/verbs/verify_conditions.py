@@ -8,7 +8,7 @@ import msgspec
 
 from mlpipeline.config.model import Config
 from mlpipeline.config.sections.verification import Condition
-from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement
+from mlpipeline.core.conditions import UNTIL_THE_END, ConditionPlan, ConditionState, Measurement
 from mlpipeline.core.promql import newest_scrape_query, reach, selectors
 from mlpipeline.core.traffic import Colour
 from mlpipeline.core.weighted_score import Sampled, ScorePlan
@@ -17,6 +17,9 @@ from mlpipeline.packs import find
 from mlpipeline.packs.shape import PackCondition
 from mlpipeline.ports import MetricSource
 from mlpipeline.verbs.looking import Roles, queries
+
+_USUAL_INTERVAL = 10.0
+"""Seconds, where only ``count`` is given."""
 
 
 def conditions(config: Config, roles: Roles) -> tuple[ConditionPlan, ...]:
@@ -96,7 +99,13 @@ def _condition(condition: Condition | PackCondition, names: dict[str, str]) -> C
     query = condition.query
     for name, value in names.items():
         query = query.replace("{{" + name + "}}", value)
-    fields: dict[str, object] = {**msgspec.structs.asdict(condition), "query": query}
+    given = condition.interval is not None
+    fields: dict[str, object] = {
+        **msgspec.structs.asdict(condition),
+        "query": query,
+        "interval": condition.interval if given else _USUAL_INTERVAL,
+        "count": condition.count or (UNTIL_THE_END if given else 1),
+    }
     # Plain numbers: a Duration is a float of the configuration's own and has no place in a record.
     return msgspec.convert(
         {name: float(field) if isinstance(field, float) else field for name, field in fields.items()}, ConditionPlan

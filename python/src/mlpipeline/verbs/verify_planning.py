@@ -250,7 +250,7 @@ def of_answers(watched: Sequence[Watched], plan: Plan, per_second: float) -> Rea
 
 
 def unfinished(planned: Iterable[Watched], conditions: Iterable[ConditionPlan], interval: float) -> tuple[Reason, ...]:
-    """The conditions whose ``count`` measurements do not fit into all stages together; they could never pass.
+    """The conditions whose measurements do not fit into all stages together; they could never pass.
 
     Args:
         interval: Seconds between looks. A condition is measured at looks only, so at the first one after its own interval.
@@ -263,17 +263,36 @@ def unfinished(planned: Iterable[Watched], conditions: Iterable[ConditionPlan], 
         # every look but the last one, which is taken when the time is over, comes at a multiple of the interval
         needed = (
             begin + condition.initial_delay
-            if condition.count == 1
-            else first + (condition.count - 2) * apart + condition.interval
+            if condition.least == 1
+            else first + (condition.least - 2) * apart + condition.interval
         )
         if needed > watched and not condition.dry_run:
+            measurements = f"{condition.least} measurement{'s' if condition.least > 1 else ''}"
             why = f", as looks are {interval:g} s apart" if apart > condition.interval else ""
             summary = (
-                f"condition {condition.name} needs {duration(needed)} for {condition.count} measurements "
+                f"condition {condition.name} needs {duration(needed)} for {measurements} "
                 f"({apart:g} s apart, from {first:g} s on{why}); all stages last {duration(watched)}"
             )
-            found.append(Reason(f"verify.plan.condition.{condition.name}", Verdict.INCONCLUSIVE, summary))
+            found.append(Reason(_check_of(condition), Verdict.INCONCLUSIVE, summary))
     return tuple(found)
+
+
+def of_conditions(planned: Sequence[Watched], conditions: Sequence[ConditionPlan], interval: float) -> tuple[Reason, ...]:
+    """Of each condition how often it is measured, or that the stages are too short for it."""
+    late = {reason.check: reason for reason in unfinished(planned, conditions, interval)}
+    return tuple(late.get(_check_of(condition), _often(condition)) for condition in conditions)
+
+
+def _often(condition: ConditionPlan) -> Reason:
+    times = "once" if condition.count == 1 else f"{condition.count} times, {condition.interval:g} s apart"
+    often = f"every {condition.interval:g} s until the end" if condition.endless else times
+    dry = ", a dry run" if condition.dry_run else ""
+    summary = f"condition {condition.name} is measured {often} ({condition.rule}){dry}"
+    return Reason(_check_of(condition), Verdict.PASS, summary)
+
+
+def _check_of(condition: ConditionPlan) -> str:
+    return f"verify.plan.condition.{condition.name}"
 
 
 def _looked_at(seconds: float, interval: float) -> float:

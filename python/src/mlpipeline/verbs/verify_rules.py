@@ -6,7 +6,7 @@ import msgspec
 
 from mlpipeline.config.model import Config
 from mlpipeline.core.blocks import BLOCK_SECONDS
-from mlpipeline.core.conditions import ConditionState, parse
+from mlpipeline.core.conditions import ConditionState, check_expression
 from mlpipeline.core.disagreement import DisagreementPlan
 from mlpipeline.core.judge import RULES, MetricPlan, Plan
 from mlpipeline.errors import ConfigurationError
@@ -33,19 +33,21 @@ class Rules:
 
     def check(self) -> None:
         """Raises ConfigurationError where nothing would be looked at, and for a condition that cannot be read."""
-        settings = self._settings
-        if not (settings.errors.enabled or settings.latency.enabled or settings.conditions or settings.score.metrics):
+        settings, planned = self._settings, conditions(self._config, self._roles)
+        errors = settings.errors.enabled and self._reader.counts("errors")
+        latency = settings.latency.enabled and self._reader.counts("latency")
+        if not (errors or latency or settings.score.metrics or any(not condition.dry_run for condition in planned)):
             raise ConfigurationError(
-                "nothing is verified: errors and latency are off and there is no condition and no score",
-                facts={"key": "verify"},
-                tries=("verify.errors.enabled: true",),
+                "nothing is verified: errors and latency are off or not counted, no condition counts and there is no score",
+                facts={"key": "verify", "pack": settings.pack},
+                tries=("verify.errors.enabled: true", "a condition under verify.conditions"),
             )
-        for condition in conditions(self._config, self._roles):
+        for condition in planned:
             try:
                 ConditionState(condition)
                 for expression in (condition.success, condition.failure):
                     if expression:
-                        parse(expression)
+                        check_expression(expression)
             except ValueError as error:
                 raise ConfigurationError(
                     str(error), facts={"key": f"verify.conditions, {condition.name}"}, tries=("success: result < 0.01",)

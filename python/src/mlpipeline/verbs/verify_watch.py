@@ -91,7 +91,7 @@ class Watch:
                 self._context.console.say(f"verify: {reason.summary}")
 
     def expectations(self, seconds: float | None = None) -> tuple[Reason, ...]:
-        """Of every metric, how long it needs at the traffic of now; and the conditions that cannot finish. Reads only.
+        """Of every metric, how long it needs at the traffic of now; of every condition, how often it is measured. Reads only.
 
         Args:
             seconds: Of a single stage in which both answer as much as the champion does now; else those of the rollout count.
@@ -100,7 +100,7 @@ class Watch:
         return self._expected(self._rules.planned(now), now, seconds)
 
     def _expected(self, plan: Plan, now: float, seconds: float | None) -> tuple[Reason, ...]:
-        from mlpipeline.verbs.verify_planning import expectation, of_answers, of_labels, of_predictions, stages, unfinished
+        from mlpipeline.verbs.verify_planning import expectation, of_answers, of_conditions, of_labels, of_predictions, stages
 
         watched = list(stages(self._context.config)) if seconds is None else [("watch", seconds, 1.0, 1.0)]
         prompt = [metric for metric in plan.metrics if not metric.late]
@@ -114,7 +114,7 @@ class Watch:
             *of_predictions(watched, plan, usual),
             *([answers] if answers else ()),
             *late,
-            *unfinished(watched, plan.conditions, plan.interval),
+            *of_conditions(watched, plan.conditions, plan.interval),
         )
 
     def _late_labels(self) -> LateLabels:

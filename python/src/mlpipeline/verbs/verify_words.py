@@ -13,6 +13,7 @@ from mlpipeline.core.weighted_score import Classified, Score
 from mlpipeline.record.result import Reason
 
 _TOLD = 3
+_CONDITION = "verify.condition."
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,14 @@ def reasons_of(judge: Judge, judgement: Judgement, verdict: Verdict, summary: st
     if verdict in (Verdict.INCONCLUSIVE, Verdict.ERROR):
         told = dict.fromkeys((summary.removeprefix("no verdict, "), *judgement.problems))
         reasons = [*(Reason("verify.evidence", verdict, text) for text in told if text not in conditions), *reasons]
-    return tuple(sorted(reasons, key=lambda reason: reason.verdict is not verdict))
+    dry = {_CONDITION + condition.name for condition in judge.plan.conditions if condition.dry_run}
+    return tuple(sorted(reasons, key=lambda reason: reason.verdict is not verdict or reason.check in dry))
 
 
 def _condition_reason(judge: Judge, name: str, verdict: Verdict, text: str) -> Reason:
-    told = judge.conditions[name].told
-    return Reason(f"verify.condition.{name}", verdict, f"{text}; {told}" if told else text)
+    state = judge.conditions[name]
+    dry = " (dry run, no part of the verdict)" if state.plan.dry_run else ""
+    return Reason(_CONDITION + name, verdict, f"{text}{dry}; {state.told}" if state.told else text + dry)
 
 
 def _score_reasons(score: Score) -> list[Reason]:
@@ -122,5 +125,7 @@ def _metric_reason(metric: MetricVerdict, whole: Verdict) -> Reason:
 
 def standing(judgement: Judgement) -> str:
     """How it stands while it is watched."""
+    if not judgement.metrics:
+        return ", ".join(f"{name}: {verdict}" for name, verdict, _ in judgement.conditions) or "nothing is compared"
     requests = max((metric.candidate_requests for metric in judgement.metrics), default=0)
     return f"{requests} requests to the candidate, evidence of harm {judgement.evidence:g} of {judgement.threshold:g}"

@@ -72,10 +72,10 @@ class PrometheusSource:
 
         A range selector (``metric[30s]``) answers every scrape as a sample of its own, with its own time; a scalar one
         sample without labels; a native histogram those of a classic one, ``..._bucket`` at fixed bounds of powers of the fourth
-        root of 2. Raises ConfigurationError for a query that Prometheus cannot read.
+        root of 2. Raises ConfigurationError for a query that Prometheus cannot read, or that answers text.
         """
         params = {} if at is None else {"time": f"{at:.3f}"}
-        return list(_samples(self._ask(query, lambda client: client.custom_query(query, params=params))))
+        return list(self._ask(query, lambda client: self._numbers(query, client.custom_query(query, params=params))))
 
     def series(
         self, query: str, start: float, end: float, step: float
@@ -108,6 +108,16 @@ class PrometheusSource:
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise self._fault("the answer is not Prometheus'", query, f"something else listens there ({error})") from error
+
+    def _numbers(self, query: str, found: Any) -> list[Sample]:
+        if found and isinstance(found[-1], str) and not _is_number(found[-1]):
+            raise ConfigurationError(
+                "the query answers text, not a number",
+                facts={"query": query, "server": self._url, "said": repr(found[-1])[:100]},
+                likely="it is a text in quotes",
+                tries=("write the metric's name without quotes around it",),
+            )
+        return _samples(found)
 
     def _connected(self) -> PrometheusConnect:
         if self._client is None:
@@ -211,6 +221,14 @@ def _samples(found: Any) -> list[Sample]:
         if f"{row['metric'].get('__name__', '')}_bucket" not in classic:
             samples.extend(_native(row))
     return samples
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _native(row: Mapping[str, Any]) -> Iterator[Sample]:

@@ -122,23 +122,27 @@ def _condition(way: Way, condition: Condition) -> Iterator[Problem]:
     for key in ("success", "failure"):
         if fault := _expression_fault(getattr(condition, key)):
             yield Problem((*way, key), f"the condition {condition.name!r}: {fault}", example=f"{key}: result < 0.01")
-    if condition.count > 1 and condition.failure_limit >= condition.count:
+    count = 1 if condition.count is None and condition.interval is None else condition.count
+    forgiven = condition.failure_limit + condition.inconclusive_limit
+    if count is not None and forgiven >= count:
+        key = "failure_limit" if condition.failure_limit else "inconclusive_limit"
         yield Problem(
-            (*way, "failure_limit"),
-            f"failure_limit {condition.failure_limit} is never exceeded by {condition.count} measurements",
-            example=f"failure_limit: {condition.count - 1}",
+            (*way, key),
+            f"the condition {condition.name!r} would pass whatever is measured: its limits forgive {forgiven} "
+            f"measurement{'s' if forgiven > 1 else ''} and {count} {'are' if count > 1 else 'is'} made",
+            example=f"count: {forgiven + 1}",
         )
-    if condition.count > 1 and not condition.interval:
-        yield Problem((*way, "interval"), "interval must be more than 0 when count is above 1", example="interval: 10s")
+    if condition.interval is not None and not condition.interval and count != 1:
+        yield Problem((*way, "interval"), "interval must be more than 0 where more than one is measured", example="interval: 10s")
 
 
 def _expression_fault(expression: str) -> str:
     if not expression:
         return ""
-    from mlpipeline.core.conditions import parse
+    from mlpipeline.core.conditions import check_expression
 
     try:
-        parse(expression)
+        check_expression(expression)
     except ValueError as error:
         return str(error)
     return ""

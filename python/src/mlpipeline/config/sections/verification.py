@@ -47,10 +47,12 @@ class Condition(Section, frozen=True):
     """When it holds, the measurement passes; without ``failure``, it fails when this does not hold."""
     failure: str = ""
     """When it holds, the measurement fails, whatever ``success`` says."""
-    interval: Duration = Duration(10)
-    """Between two measurements. They are taken at looks, so it is rounded up to a multiple of ``verify.interval``."""
-    count: Positive = 1
-    """How many measurements are needed; fewer are inconclusive."""
+    interval: Duration | None = None
+    """Between two measurements, rounded up to a multiple of ``verify.interval``, as they are taken at looks; 10 s where only ``count``
+    is given. Without ``count``: measured so until the watch ends."""
+    count: Positive | None = None
+    """How many measurements are needed; fewer are inconclusive. Not given: with ``interval`` at least one that passes, without it
+    one."""
     initial_delay: Duration = Duration(0)
     """Before the first one."""
     failure_limit: Annotated[int, Meta(ge=0)] = 0
