@@ -19,7 +19,7 @@ from mlpipeline.verbs.late_labels import NAME as ACCURACY
 from mlpipeline.verbs.late_labels import LateLabels
 from mlpipeline.verbs.looking import Reader, Roles
 from mlpipeline.verbs.verify_conditions import conditions, measured, sampled, score_of
-from mlpipeline.verbs.verify_evidence import RELEASE_EVIDENCE, Evidence, folded, read
+from mlpipeline.verbs.verify_evidence import RELEASE_EVIDENCE, SCHEMA, Evidence, folded, read, traces
 from mlpipeline.verbs.verify_rules import Rules
 from mlpipeline.verbs.verify_words import JudgedRelease, StageOutcome, judged, reasons_of, standing
 
@@ -281,11 +281,11 @@ class Watch:
     def _write(self) -> None:
         judge = self._judging()
         evidence = Evidence(
-            schema=1,
+            schema=SCHEMA,
             plan=judge.plan,
             looks=tuple(self._looks),
             ends=tuple(self._ends),
-            trace={name: tuple(state.trace) for name, state in judge.metrics.items()},
+            trace=traces(judge),
             judgement=judge.judgement(),
         )
         write_atomically(self._path, msgspec.json.encode(evidence) + b"\n")
