@@ -88,7 +88,9 @@ def test_what_no_watch_records_is_no_evidence(tmp_path: Path, change: Callable[[
 
 
 @pytest.mark.parametrize(
-    "change", [lambda all_of_it: all_of_it.update(schema=2, looks={}), plan(rules=99)], ids=["schema", "rules"]
+    "change",
+    [lambda all_of_it: all_of_it.update(schema=2, looks={}), plan(rules=99), score(rules=99)],
+    ids=["schema", "rules", "rules of the score"],
 )
 def test_evidence_of_a_version_to_come_is_named_as_that(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     with pytest.raises(ConfigurationError, match="written by a newer version"):

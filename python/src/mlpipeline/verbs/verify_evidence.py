@@ -9,6 +9,7 @@ import msgspec
 from mlpipeline.core.judge import RULES, Judge, Judgement, Look, Plan, StageEnd, TracePoint
 from mlpipeline.core.recorded import check
 from mlpipeline.core.verdict import Verdict
+from mlpipeline.core.weighted_score import RULES as SCORE_RULES
 from mlpipeline.errors import ConfigurationError
 from mlpipeline.record.result import Reason
 from mlpipeline.verbs.verify_words import JudgedRelease, judged
@@ -32,8 +33,17 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     judgement: Judgement | None = None
 
 
+class _ScoreVersion(msgspec.Struct):
+    rules: int = 1
+
+
 class _PlanVersion(msgspec.Struct):
     rules: int = 1
+    score: _ScoreVersion | None = None
+
+    @property
+    def newer(self) -> bool:
+        return self.rules > RULES or (self.score is not None and self.score.rules > SCORE_RULES)
 
 
 class _Version(msgspec.Struct):
@@ -87,11 +97,11 @@ def read(file: Path) -> Evidence:
     written = file.read_bytes()
     try:
         version = msgspec.json.decode(written, type=_Version)
-        if version.schema > SCHEMA or version.plan.rules > RULES:
+        if version.schema > SCHEMA or version.plan.newer:
             raise ConfigurationError(
                 "this evidence was written by a newer version of mlpipeline",
-                facts={"file": file, "found": f"schema {version.schema}, rules {version.plan.rules}"},
-                likely=f"this version knows schema {SCHEMA} and rules 1 to {RULES}",
+                facts={"file": file, "found": f"schema {version.schema}, {_rules(version.plan)}"},
+                likely=f"this version knows schema {SCHEMA}, rules 1 to {RULES} and 1 to {SCORE_RULES} of a score",
                 tries=("replay it with the version that wrote it",),
             )
         if version.schema != SCHEMA:
@@ -107,6 +117,10 @@ def read(file: Path) -> Evidence:
             tries=("replay the file as the run recorded it",),
         ) from error
     return evidence
+
+
+def _rules(plan: _PlanVersion) -> str:
+    return f"rules {plan.rules}" + (f", rules {plan.score.rules} of the score" if plan.score else "")
 
 
 def folded(evidence: Evidence) -> Judge:

@@ -18,9 +18,10 @@ from mlpipeline.verbs.exporting import Exporter
 from mlpipeline.verbs.late_labels import NAME as ACCURACY
 from mlpipeline.verbs.late_labels import LateLabels
 from mlpipeline.verbs.looking import Reader, Roles
-from mlpipeline.verbs.verify_conditions import conditions, measured, sampled, score_of
+from mlpipeline.verbs.verify_conditions import conditions, measured, score_of
 from mlpipeline.verbs.verify_evidence import RELEASE_EVIDENCE, SCHEMA, Evidence, folded, read, traces
 from mlpipeline.verbs.verify_rules import Rules
+from mlpipeline.verbs.verify_samples import Samples
 from mlpipeline.verbs.verify_words import JudgedRelease, StageOutcome, judged, reasons_of, standing
 
 _SILENT_LOOKS = 5
@@ -57,6 +58,7 @@ class Watch:
         self._judge: Judge | None = None
         self._looks: list[Look] = []
         self._ends: list[StageEnd] = []
+        self._samples = Samples(self._source)
         self._silence = _Silence()
         self._exporter = Exporter(context)
         self._join = Join(float(self._settings.disagreement.tolerance))
@@ -209,7 +211,7 @@ class Watch:
             look,
             counts=look.counts if labelled is None else {**look.counts, ACCURACY: labelled},
             conditions=measured(self._source, judge.conditions, look.at),
-            scores=sampled(self._source, judge.plan.score),
+            scores=self._samples.take(judge.plan.score),
             compared=self._compared(traffic),
         )
         self._looks.append(look)
