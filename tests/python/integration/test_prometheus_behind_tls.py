@@ -224,6 +224,11 @@ def test_an_answer_with_warnings_is_an_outage_and_one_with_remarks_is_none(serve
     assert [sample.value for sample in PrometheusSource(f"{server.url}/remarks", tls, {}, tmp_path).instant("1")] == [1.0]
 
 
+def test_a_page_that_answers_instead_of_a_prometheus_is_told_as_that(server: Guarded, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFault, match="the answer is not Prometheus'"):
+        PrometheusSource(f"{server.url}/echo", Verify(tls=PrometheusTls(ca="own.pem")), {}, tmp_path).instant("1")
+
+
 def test_a_folder_of_authorities_is_named_as_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is a folder"):
         PrometheusSource("https://prometheus", Verify(tls=PrometheusTls(ca=".")), {}, tmp_path)

@@ -115,14 +115,14 @@ class PrometheusSource:
             ) from error
         except requests.exceptions.SSLError as error:
             raise self._untrusted(self._told(_root(error))) from error
+        except requests.JSONDecodeError as error:
+            raise self._foreign(query, error) from error
         except requests.RequestException as error:
             raise self._fault(
                 "Prometheus cannot be reached", query, f"it is not running, or the address is wrong ({self._told(_root(error))})"
             ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise self._fault(
-                "the answer is not Prometheus'", query, f"something else listens there ({self._told(str(error))})"
-            ) from error
+            raise self._foreign(query, error) from error
 
     def _connected(self) -> PrometheusConnect:
         if self._client is None:
@@ -200,6 +200,9 @@ class PrometheusSource:
             likely="an authority of your own issued its certificate, or for another name; or it wants one of the worker",
             tries=("verify.tls.ca: the PEM file of that authority", "verify.tls.certificate and verify.tls.key"),
         )
+
+    def _foreign(self, query: str, error: Exception) -> EnvironmentFault:
+        return self._fault("the answer is not Prometheus'", query, f"something else listens there ({self._told(str(error))})")
 
     def _fault(self, what: str, query: str, likely: str) -> EnvironmentFault:
         return EnvironmentFault(
