@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +13,9 @@ from mlpipeline.adapters.prometheus import PrometheusSource
 from mlpipeline.config.sections.verification import Verify
 from mlpipeline.config.values import Duration
 from mlpipeline.core.promql import newest_scrape_query, selectors
+from mlpipeline.core.weighted_score import ScoredMetric, ScorePlan
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
+from mlpipeline.verbs.verify_samples import Samples
 from prometheus_server import MetricsPage, free_port, running_prometheus, wait_for
 
 pytestmark = pytest.mark.real
@@ -21,7 +24,7 @@ pytestmark = pytest.mark.real
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, MetricsPage]]:
     with MetricsPage() as page:
-        page.text = 'answers_total{code="2xx"} 5\nanswers_total{code="5xx"} 0\nbroken NaN\n'
+        page.text = 'answers_total{code="2xx"} 5\nanswers_total{code="5xx"} 0\nbroken NaN\ntwin_a 1\ntwin_b 1\n'
         with running_prometheus(tmp_path_factory.mktemp("prometheus"), {"page": {page.address: {"service": "churn"}}}) as url:
             source = PrometheusSource(url)
             wait_for(lambda: len(source.instant("answers_total[1m]")) >= 4, "two scrapes")
@@ -67,6 +70,32 @@ def test_the_age_of_what_a_query_reads_is_known_also_after_the_last_scrape(serve
     assert source.instant("answers_total", later) == []
     (old,) = source.instant(newest_scrape_query(alive, within=900), later)
     assert old.at - old.value > 240
+
+
+def test_a_score_takes_one_sample_of_one_scrape_whatever_its_queries_read(server: tuple[str, MetricsPage]) -> None:
+    source = PrometheusSource(server[0])
+    rate = 'sum(rate(answers_total{code="2xx"}[1m])) / sum(rate(answers_total[1m]))'
+    # both twins have the same labels, so that no time can be asked of them together
+    plan = ScorePlan(
+        (
+            ScoredMetric("rate", (rate, rate)),
+            ScoredMetric("absent", ("no_such_series", "answers_total")),
+            ScoredMetric("constant", ("vector(1)", "vector(1)")),
+        )
+    )
+    twins = ScorePlan((*plan.metrics, ScoredMetric("twins", ('sum({__name__=~"twin_.*"})', "sum(answers_total)"))))
+    for found in (plan, twins):
+        samples = Samples(source)
+        began = time.time()
+        taken = []
+        while time.time() < began + 3:
+            taken.append(samples.take(found))
+        counted = {name: sum(not look[name].repeated for look in taken) for name in taken[0]}
+        assert len(taken) > 10
+        assert 1 <= counted["rate"] <= 5
+        assert 1 <= counted["absent"] <= 5
+        assert all(counted[name] == len(taken) for name in counted if name in ("constant", "twins"))
+        assert not any(look[name].error for look in taken for name in look)
 
 
 def test_a_range_query_answers_points_by_sorted_labels(server: tuple[str, MetricsPage]) -> None:

@@ -69,6 +69,13 @@ def test_ways_to_a_prometheus_that_lead_nowhere(verify: Verify, words: str) -> N
     assert words in problem
 
 
+def test_a_login_in_the_address_is_refused_and_not_told() -> None:
+    for address in ("http://reader:SECRET1@prometheus:9090", "reader:SECRET1@prometheus"):
+        (problem,) = found(Verify(prometheus=address))
+        assert "verify.login" in problem
+        assert "SECRET1" not in problem
+
+
 def test_answers_can_only_be_compared_where_requests_are_copied() -> None:
     verify = Verify(disagreement=DisagreementRule(enabled=True))
     for kind in ("local", "docker", "kubernetes"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,12 +60,14 @@ class Behaviour:
 
 @dataclass
 class Simulated(FakeMetrics):
-    """Both colours' counters, advanced once per second of the fake clock and scraped every so many."""
+    """Both colours' counters, advanced once per second of the fake clock and scraped every so many; what a score reads, at steps
+    of its own."""
 
     clock: FakeClock
     every: int = 1
     router: bool = True
     timeless: bool = False
+    gauges_every: int = 1
     now: Callable[[float], None] = lambda _: None
     colours: dict[str, Behaviour] = field(default_factory=lambda: {"blue": Behaviour(), "green": Behaviour(traffic="mirror")})
 
@@ -125,6 +128,10 @@ class Simulated(FakeMetrics):
             return [] if self.timeless else [Sample({}, now, now)]
         if query in self.instants:
             return self.instants[query]
+        if query.startswith("label_replace(max(timestamp("):
+            newest = START.timestamp() + self.clock.passed // self.gauges_every * self.gauges_every
+            places = re.findall(r'"selector", "(\d+)"', query)
+            return [Sample({"selector": place}, newest, now) for place in places]
         if not query.endswith("s]"):
             return []
         window, wanted = (
@@ -1250,6 +1257,18 @@ def test_a_score_of_too_few_looks_is_inconclusive(tmp_path: Path) -> None:
     judged = watch.conclude()
     assert (judged.verdict, judged.reasons[0].verdict) == (Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE)
     assert "too few" in judged.summary
+
+
+def test_what_one_scrape_answers_at_many_looks_is_one_sample(tmp_path: Path) -> None:
+    metrics, watch, context = scored(tmp_path, 20.0)
+    metrics.gauges_every = 15
+    watch.watch("mirror", 30, traffic="mirror")
+    judged = watch.conclude()
+    assert judged.verdict is Verdict.INCONCLUSIVE
+    assert "3 and 3 samples are too few to compare, nothing new was scraped at 12 of 15 looks" in judged.summary
+    assert verify.replay(evidence(context)) == judged
+    watch.watch("10 %", 60, traffic="mirror")
+    assert "n 7 and 7" in watch.conclude().summary
 
 
 def test_an_outage_is_no_missing_data_of_a_critical_metric(tmp_path: Path) -> None:

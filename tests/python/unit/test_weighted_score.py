@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from mlpipeline.core.verdict import Verdict
-from mlpipeline.core.weighted_score import Sampled, ScoredMetric, ScorePlan, check, classify, score, shift, values
+from mlpipeline.core.weighted_score import RULES, Sampled, ScoredMetric, ScorePlan, check, classify, score, shift, values
 
 SAME = tuple(10 + (7 * index % 11) / 10 for index in range(20))
 MORE = tuple(value * 1.5 for value in SAME)
@@ -94,6 +94,51 @@ def test_what_one_metric_of_two_does_to_the_score(fields: dict[str, object], sam
     assert found.points == points
 
 
+def todays(*metrics: ScoredMetric, **fields: object) -> ScorePlan:
+    return ScorePlan(metrics, rules=RULES, **fields)  # type: ignore[arg-type]
+
+
+SEVERAL = [Sampled(("9", "9"), ("1",)) for _ in SAME]
+
+
+@pytest.mark.parametrize(
+    ("fields", "samples", "points", "by_rules_1"),
+    [
+        ({"critical": True, "missing": "zero"}, EMPTY, 0.0, 100.0),
+        ({"critical": True, "missing": "zero"}, SEVERAL, 0.0, 100.0),
+        ({"must_have_data": True, "missing": "zero"}, EMPTY, 50.0, 100.0),
+        ({"must_have_data": True, "missing": "zero"}, SEVERAL, 50.0, 100.0),
+        ({"missing": "zero"}, EMPTY, 100.0, 100.0),
+        ({"critical": True, "missing": "zero"}, [Sampled((), ("1",)) for _ in SAME], 100.0, 100.0),
+        ({"critical": True}, [*EMPTY[:11], *sampled(SAME[:9], SAME[:9])], 0.0, 100.0),
+        ({"critical": True}, [*EMPTY[:10], *sampled(SAME[:10], SAME[:10])], 100.0, 100.0),
+        ({}, [*EMPTY[:15], *sampled(SAME[:5], SAME[:5])], 100.0, 100.0),
+    ],
+)
+def test_data_that_are_needed_and_did_not_come_are_never_made_up(
+    fields: dict[str, object], samples: list[Sampled], points: float, by_rules_1: float
+) -> None:
+    given = {"one": sampled(SAME), "two": samples}
+    assert score(todays(metric("one"), metric("two", **fields)), given).points == points
+    assert score(ScorePlan((metric("one"), metric("two", **fields))), given).points == by_rules_1
+
+
+def test_samples_that_are_still_missing_save_no_score_that_they_cannot_save() -> None:
+    names = ("few", "one", "two")
+    given = {"few": sampled(SAME[:2], SAME[:2]), "one": sampled(MORE), "two": sampled(MORE)}
+    found = score(todays(*map(metric, names)), given)
+    assert (found.verdict, found.points) == (Verdict.FAIL, 33.333333)
+    assert "at most 33.3333" in found.summary
+    assert score(todays(*map(metric, names), marginal_at=33.0), given).verdict is Verdict.INCONCLUSIVE
+    assert score(ScorePlan(tuple(map(metric, names))), given).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_repeated_reading_of_one_scrape_is_no_sample_but_an_answer() -> None:
+    again = [Sampled(("20",), ("10",), repeated=True) for _ in range(20)]
+    found = score(todays(metric(critical=True)), {"errors": [Sampled(("20",), ("10",)), *again]})
+    assert (found.verdict, found.metrics[0].found, found.metrics[0].samples) == (Verdict.INCONCLUSIVE, "few", (1, 1))
+
+
 def test_groups_weigh_and_share_their_weight_among_their_metrics() -> None:
     plan = ScorePlan(
         (metric("a", group="errors"), metric("b", group="errors"), metric("c", group="latency")),
@@ -144,11 +189,23 @@ def test_an_answer_that_is_not_one_number_is_missing(answer: tuple[str, ...]) ->
         (ScorePlan((metric(group="y"),), groups={"x": 100.0}), "group 'y', which has no weight"),
         (ScorePlan((metric(group="x"),), groups={"x": 50.0, "y": 50.0}), "group 'y' has a weight but no metric"),
         (ScorePlan((metric(),), pass_at=50, marginal_at=60), "marginal"),
+        (ScorePlan((metric(),), pass_at=float("nan")), "marginal"),
+        (ScorePlan((metric(group="x"), metric("y", group="y")), groups={"x": 150.0, "y": -50.0}), "weight of group 'y' is -50"),
+        (ScorePlan((metric(group="x"),), groups={"x": float("nan")}), "weight of group 'x' is nan"),
+        (ScorePlan((metric(group="x"),), groups={"x": 100.0001}), "total 100.0001, not 100"),
+        (ScorePlan((metric(),), confidence=1.0), "confidence"),
+        (ScorePlan((metric(effect=float("nan")),)), "effects of metric 'errors'"),
+        (ScorePlan((metric(critical_effect=-1.0),)), "effects of metric 'errors'"),
     ],
 )
 def test_a_score_that_would_mean_nothing_is_refused(plan: ScorePlan, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         check(plan)
+
+
+def test_weights_of_rounded_thirds_total_100() -> None:
+    check(ScorePlan((metric(group="x"), metric("y", group="y")), groups={"x": 33.3333333, "y": 66.6666666}))
+    check(ScorePlan((metric(group="x"),), groups={"x": 100.0000001}))
 
 
 def test_the_interval_is_that_of_the_mann_whitney_test() -> None:

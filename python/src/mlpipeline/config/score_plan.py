@@ -14,6 +14,7 @@ def score_plan(rule: ScoreRule, service: str, candidate: str, champion: str) -> 
         pass_at=rule.pass_at,
         marginal_at=rule.marginal_at,
         confidence=rule.confidence,
+        rules=weighted_score.RULES,
     )
 
 

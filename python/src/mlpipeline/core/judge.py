@@ -27,7 +27,7 @@ from mlpipeline.core.blocks import OF_RULES_5, lasts_a_block
 from mlpipeline.core.concurrency import silent, together
 from mlpipeline.core.conditions import ConditionPlan, ConditionState, Measurement
 from mlpipeline.core.disagreement import NAME, WEIGHT, DisagreementPlan, DisagreementState
-from mlpipeline.core.plausibility import check_look, check_plan
+from mlpipeline.core.plausibility import check_look, check_plan, names_of
 from mlpipeline.core.rules import LAST_LOOKS, NOTHING, tests_of
 from mlpipeline.core.sequential import (
     Calibration,
@@ -335,7 +335,7 @@ class Judge:
     def __init__(self, plan: Plan) -> None:
         check_plan(plan)
         self.plan = plan
-        self._names = frozenset(metric.name for metric in plan.metrics), frozenset(each.name for each in plan.conditions)
+        self._names = names_of(plan)
         self.metrics = {metric.name: MetricState(metric, blocks=plan.rules >= LAST_LOOKS) for metric in plan.metrics}
         self._tests = tests_of(plan.rules, plan.metrics)
         self._weigh()
@@ -358,7 +358,7 @@ class Judge:
     def add(self, look: Look) -> Verdict:
         """Takes in one look; ``fail`` when the release has failed, else ``inconclusive``. After the end of a stage, one of the
         same name begins anew. Raises ValueError for a look that cannot have been, and takes in nothing of it."""
-        check_look(*self._names, look)
+        check_look(self._names, look)
         self._enter(look.stage)
         self.looks += 1
         ticks = {name: Tick(*counts) for name, counts in look.counts.items()}

@@ -82,8 +82,8 @@ RULES_4 = Weights(_LASTING, ((0.2, 0.1), (0.35, 0.3), (0.6, 0.3), (1.1, 0.12), (
 blatant harm is told from wander sooner."""
 _LESS_LASTING = ((0.0, 20.0, 1.0), (0.25, 20.0, 1.0), (0.5, 20.0, 0.8), (0.25, 95.0, 0.6), (0.5, 95.0, 0.35))
 RULES_5 = RULES_4._replace(wander=_LESS_LASTING, believed=1.25, usual=0.7, curved=True)
-"""A tick weighs at most seven tenths of the usual one and half an event: what drove the false alarms that were left are clumps and
-bursts. So less wander has to be believed; and these tests spend only a part of the budget, the rest is for a last look."""
+"""A tick weighs at most seven tenths of the usual one and half an event: what drove the false alarms that were left are clumps
+and bursts. So less wander has to be believed; and these tests spend only a part of the budget, the rest is for a last look."""
 _MORE_LASTING = ((0.0, 20.0, 1.0), (0.25, 20.0, 1.0), (0.5, 20.0, 1.0), (0.25, 95.0, 1.0), (0.5, 95.0, 1.0))
 EXCLUSION = RULES_4._replace(wander=_MORE_LASTING, whole=1.0, curved=True)
 """For harm that is to be excluded: more caution with wander that lasts, as waiting is cheap, and no new start at a stage, as what

@@ -5,8 +5,13 @@ the shift lies beyond a quarter of its own estimate, Kayenta's Mann-Whitney judg
 than ``effect``). Its direction says which of the two is harm. The score is the weighted sum, over groups, of the share of
 metrics that are not harmed.
 
-Closed corners: a critical metric that is harmed, has no data or cannot be queried makes the score 0; a group of which nothing
-was measured scores 0 instead of dropping out; too few samples to tell are inconclusive; weights must total 100.
+Closed corners: a critical metric that is harmed, has no data (at more than half of the looks) or cannot be queried makes the
+score 0; where data are needed, ``missing: zero`` does not make them up when none ever came; a group of which nothing was
+measured scores 0 instead of dropping out; too few samples to tell are inconclusive, unless even their best outcome fails; what
+one scrape answers at several looks is one sample; weights must total 100.
+
+Evidence that names no rules of its score is scored by rules 1: a metric is without data only where no sample is left, and too
+few samples are inconclusive whatever the others say.
 
 Kayenta's rule promises no bound on false alarms. It is therefore asked only when a stage ends, never at every look, and stands
 beside the sequential comparisons, whose bound is untouched by it.
@@ -25,6 +30,11 @@ from mlpipeline.core.verdict import Verdict
 TOLERANCE = 0.25
 """Part of the estimated shift that its interval has to exclude besides 0, as Kayenta's judge has it."""
 
+RULES: Literal[2] = 2
+"""The rules of today, for new plans."""
+_DECIMALS = 6
+"""To which points are told, and weights have to total 100: somebody rounded thirds."""
+
 Class = Literal["pass", "high", "low", "no data", "few", "error"]
 
 
@@ -35,9 +45,9 @@ class ScoredMetric(msgspec.Struct, frozen=True, omit_defaults=True):
         queries: PromQL for the candidate and for the champion, resolved.
         group: Whose weight it shares.
         direction: What harms: an ``increase``, a ``decrease``, or ``either``.
-        critical: Harm, missing data or an error makes the whole score 0.
+        critical: Harm, an error, or data that are missing at more than half of the looks make the whole score 0.
         mute: Classified and shown, never counted.
-        must_have_data: No data counts as harm; otherwise the metric is left out.
+        must_have_data: No data counts as harm; otherwise the metric is left out, and with the last one of a group its points.
         effect: Relative change of the mean (0.1: by a tenth) up to which a significant difference is no harm.
         critical_effect: Relative change of the mean from which harm counts as critical; 0: never.
         missing: What an empty, NaN, infinite or ambiguous answer is: no sample, or the sample 0.
@@ -63,14 +73,20 @@ class ScorePlan(msgspec.Struct, frozen=True, omit_defaults=True):
     pass_at: float = 95.0
     marginal_at: float = 75.0
     confidence: float = 0.98
+    rules: Literal[1, 2] = 1
+    """How it is scored, see the module's text; 1 for evidence that names none."""
 
 
 class Sampled(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the two queries answered at one look, as text (so that NaN survives JSON), or why a query was refused."""
+    """What the two queries answered at one look, as text (so that NaN survives JSON), or why a query was refused.
+
+    ``repeated``: not both colours were scraped since the last sample, so that it is none of its own.
+    """
 
     candidate: tuple[str, ...] = ()
     champion: tuple[str, ...] = ()
     error: str = ""
+    repeated: bool = False
 
 
 class Shift(msgspec.Struct, frozen=True):
@@ -107,6 +123,11 @@ def check(plan: ScorePlan) -> None:
     """Raises ValueError, saying what to change, for a plan whose score would mean nothing."""
     if not any(not metric.mute for metric in plan.metrics):
         raise ValueError("the score has no metric that counts")
+    if not 0 < plan.confidence < 1:
+        raise ValueError(f"confidence ({plan.confidence:g}) has to lie between 0 and 1")
+    for metric in plan.metrics:
+        if not all(isfinite(effect) and effect >= 0 for effect in (metric.effect, metric.critical_effect)):
+            raise ValueError(f"the effects of metric {metric.name!r} have to be numbers of at least 0")
     if not 0 <= plan.marginal_at <= plan.pass_at <= 100:
         raise ValueError(f"marginal ({plan.marginal_at:g}) has to lie between 0 and pass ({plan.pass_at:g}), at most 100")
     names = [metric.name for metric in plan.metrics]
@@ -118,9 +139,12 @@ def check(plan: ScorePlan) -> None:
 
 
 def _check_groups(plan: ScorePlan) -> None:
+    for group, weight in plan.groups.items():
+        if not (isfinite(weight) and weight >= 0):
+            raise ValueError(f"the weight of group {group!r} is {weight:g}, and has to be a number of at least 0")
     total = sum(plan.groups.values())
-    if abs(total - 100) > 1e-9:
-        raise ValueError(f"the weights of the groups total {total:g}, not 100")
+    if round(total, _DECIMALS) != 100:
+        raise ValueError(f"the weights of the groups total {total:.12g}, not 100")
     for metric in plan.metrics:
         if metric.group not in plan.groups:
             raise ValueError(f"metric {metric.name!r} is in group {metric.group!r}, which has no weight")
@@ -129,16 +153,16 @@ def _check_groups(plan: ScorePlan) -> None:
             raise ValueError(f"group {group!r} has a weight but no metric that counts")
 
 
+def number(answer: Sequence[str]) -> float | None:
+    """Of an answer that is exactly one finite number; any other is missing."""
+    value = float(answer[0]) if len(answer) == 1 else inf
+    return value if isfinite(value) else None
+
+
 def values(answers: Sequence[Sequence[str]], missing: Literal["remove", "zero"]) -> list[float]:
-    """One sample per answer that is exactly one finite number; any other is missing."""
-    found = []
-    for answer in answers:
-        value = float(answer[0]) if len(answer) == 1 else inf
-        if isfinite(value):
-            found.append(value)
-        elif missing == "zero":
-            found.append(0.0)
-    return found
+    """One sample per answer that is a number, and 0 for any other where ``missing`` says so."""
+    found = (number(answer) for answer in answers)
+    return [0.0 if value is None else value for value in found if value is not None or missing == "zero"]
 
 
 def shift(candidate: Sequence[float], champion: Sequence[float], confidence: float) -> Shift | None:
@@ -169,21 +193,43 @@ def relative_change(candidate: Sequence[float], champion: Sequence[float]) -> fl
     return (ours - theirs) / abs(theirs) if theirs else inf if ours > 0 else -inf
 
 
-def classify(metric: ScoredMetric, samples: Sequence[Sampled], confidence: float) -> Classified:
+def _unanswered(metric: ScoredMetric, given: Mapping[str, Sequence[Sequence[str]]], rules: int) -> str:
+    """Which colour has no data, in words; empty when both have.
+
+    Where data are needed, ``zero`` stands for series that are not there, such as errors that never happened, and not for
+    several series or NaN; nor does it when no answer of either colour was ever a number, as a misspelt query has it.
+    """
+    needed = rules > 1 and (metric.critical or metric.must_have_data)
+    for who, answers in given.items():
+        without = [answer for answer in answers if number(answer) is None]
+        gone = len(without) if metric.missing == "remove" else sum(map(bool, without)) if needed else 0
+        if gone == len(answers):
+            return f"the {who}"
+        if rules > 1 and metric.critical and 2 * gone > len(answers):
+            return f"the {who} at {gone} of {len(answers)} looks"
+    if needed and not any(number(answer) is not None for answers in given.values() for answer in answers):
+        return "either colour"
+    return ""
+
+
+def classify(metric: ScoredMetric, samples: Sequence[Sampled], confidence: float, rules: int = RULES) -> Classified:
     """One metric over all looks; the same samples give the same class."""
     refused = next((sample.error for sample in samples if sample.error), "")
     if refused:
         return _outcome(metric, "error", f"could not be queried: {refused}", harmed=True, critical=metric.critical)
-    candidate = values([sample.candidate for sample in samples], metric.missing)
-    champion = values([sample.champion for sample in samples], metric.missing)
+    given = {"candidate": [sample.candidate for sample in samples], "champion": [sample.champion for sample in samples]}
+    counted = [sample for sample in samples if not sample.repeated]
+    candidate = values([sample.candidate for sample in counted], metric.missing)
+    champion = values([sample.champion for sample in counted], metric.missing)
     sizes = (len(candidate), len(champion))
-    if not candidate or not champion:
-        who = "candidate" if not candidate else "champion"
+    if who := _unanswered(metric, given, rules):
         needed = metric.must_have_data or metric.critical
-        return _outcome(metric, "no data", f"no data of the {who}", harmed=needed, critical=metric.critical, samples=sizes)
+        return _outcome(metric, "no data", f"no data of {who}", harmed=needed, critical=metric.critical, samples=sizes)
     found = shift(candidate, champion, confidence)
     if found is None:
-        return _outcome(metric, "few", f"{sizes[0]} and {sizes[1]} samples are too few to compare", samples=sizes)
+        again = len(samples) - len(counted)
+        why = f", nothing new was scraped at {again} of {len(samples)} looks" if again else ""
+        return _outcome(metric, "few", f"{sizes[0]} and {sizes[1]} samples are too few to compare{why}", samples=sizes)
     change = relative_change(candidate, champion)
     beyond = TOLERANCE * abs(found.estimate)
     direction: Class = "pass"
@@ -226,24 +272,30 @@ def _outcome(
 def score(plan: ScorePlan, samples: Mapping[str, Sequence[Sampled]]) -> Score:
     """The score over all looks. Raises ValueError for a plan that :func:`check` refuses."""
     check(plan)
-    metrics = tuple(classify(metric, samples.get(metric.name, ()), plan.confidence) for metric in plan.metrics)
-    groups = plan.groups or {"": 100.0}
+    metrics = tuple(classify(metric, samples.get(metric.name, ()), plan.confidence, plan.rules) for metric in plan.metrics)
     counted = [metric for metric in metrics if metric.counted]
-    points = 0.0
-    for group, weight in groups.items():
-        members = [metric for metric in counted if not plan.groups or metric.group == group]
-        if members:
-            points += weight * sum(not metric.harmed and metric.found != "few" for metric in members) / len(members)
-    points = round(points, 6)
+    points = _points(plan, [(metric, not metric.harmed and metric.found != "few") for metric in counted])
     critical = [metric for metric in metrics if metric.critical]
     if critical:
         return Score(0.0, Verdict.FAIL, f"score 0: critical {critical[0].summary}", metrics)
     few = [metric for metric in counted if metric.found == "few"]
     rule = f"pass at {plan.pass_at:g}, marginal at {plan.marginal_at:g}"
+    worst = next((metric.summary for metric in counted if metric.harmed), "a group has no data")
     if few:
+        best = _points(plan, [(metric, not metric.harmed) for metric in counted])
+        if plan.rules > 1 and best < plan.marginal_at:
+            return Score(best, Verdict.FAIL, f"score at most {best:g} ({rule}): {worst}", metrics)
         return Score(points, Verdict.INCONCLUSIVE, f"score not known yet: {few[0].summary}", metrics)
     if points >= plan.pass_at:
         return Score(points, Verdict.PASS, f"score {points:g} ({rule})", metrics)
-    worst = next((metric.summary for metric in counted if metric.harmed), "a group has no data")
     verdict = Verdict.INCONCLUSIVE if points >= plan.marginal_at else Verdict.FAIL
     return Score(points, verdict, f"score {points:g} ({rule}): {worst}", metrics)
+
+
+def _points(plan: ScorePlan, counted: Sequence[tuple[Classified, bool]]) -> float:
+    """The weighted sum of each group's share of metrics that are well."""
+    points = 0.0
+    for group, weight in (plan.groups or {"": 100.0}).items():
+        well = [fine for metric, fine in counted if not plan.groups or metric.group == group]
+        points += weight * sum(well) / len(well) if well else 0.0
+    return round(points, _DECIMALS)

@@ -1,4 +1,4 @@
-"""Conditions and the score of a release: their queries with the names of this release, and what these answer."""
+"""Conditions and the score of a release: their queries with the names of this release, and what conditions measure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlpipeline.config.sections.verification import Condition
 from mlpipeline.core.conditions import UNTIL_THE_END, ConditionPlan, ConditionState, Measurement
 from mlpipeline.core.promql import newest_scrape_query, reach, selectors
 from mlpipeline.core.traffic import Colour
-from mlpipeline.core.weighted_score import Sampled, ScorePlan
+from mlpipeline.core.weighted_score import ScorePlan
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
 from mlpipeline.packs import find
 from mlpipeline.packs.shape import PackCondition
@@ -65,20 +65,6 @@ def measured(source: MetricSource, states: Mapping[str, ConditionState], at: flo
                 found[name] = Measurement(tuple(repr(sample.value) for sample in samples), age=age)
             except (EnvironmentFault, ConfigurationError) as error:
                 found[name] = Measurement(error=error.what)
-    return found
-
-
-def sampled(source: MetricSource, plan: ScorePlan | None) -> dict[str, Sampled]:
-    """One sample per metric of the score; none of any metric while the monitoring is out."""
-    found: dict[str, Sampled] = {}
-    for metric in plan.metrics if plan else ():
-        try:
-            answers = [tuple(repr(sample.value) for sample in source.instant(query)) for query in metric.queries]
-            found[metric.name] = Sampled(answers[0], answers[1])
-        except ConfigurationError as error:
-            found[metric.name] = Sampled(error=error.what)
-        except EnvironmentFault:
-            return {}
     return found
 
 

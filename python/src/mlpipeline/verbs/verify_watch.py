@@ -19,9 +19,10 @@ from mlpipeline.verbs.exporting import Exporter
 from mlpipeline.verbs.late_labels import NAME as ACCURACY
 from mlpipeline.verbs.late_labels import LateLabels
 from mlpipeline.verbs.looking import Reader, Roles
-from mlpipeline.verbs.verify_conditions import conditions, measured, sampled, score_of
-from mlpipeline.verbs.verify_evidence import RELEASE_EVIDENCE, Evidence, folded, read
+from mlpipeline.verbs.verify_conditions import conditions, measured, score_of
+from mlpipeline.verbs.verify_evidence import RELEASE_EVIDENCE, SCHEMA, Evidence, folded, read, traces
 from mlpipeline.verbs.verify_rules import Rules
+from mlpipeline.verbs.verify_samples import Samples
 from mlpipeline.verbs.verify_words import JudgedRelease, StageOutcome, judged, reasons_of, standing
 
 _SILENT_LOOKS = 5
@@ -59,6 +60,7 @@ class Watch:
         self._judge: Judge | None = None
         self._looks: list[Look] = []
         self._ends: list[StageEnd] = []
+        self._samples = Samples(self._source)
         self._silence = _Silence()
         self._exporter = Exporter(context)
         self._join = Join(float(self._settings.disagreement.tolerance))
@@ -208,7 +210,7 @@ class Watch:
             look,
             counts=look.counts if labelled is None else {**look.counts, ACCURACY: labelled},
             conditions={} if out else self._measured(held=bool(outage)),
-            scores=sampled(self._source, judge.plan.score),
+            scores={} if out else self._samples.take(judge.plan.score),
             compared=self._compared(traffic),
             asked=self._now() if judge.conditions else 0.0,
         )
@@ -305,11 +307,11 @@ class Watch:
     def _write(self) -> None:
         judge = self._judging()
         evidence = Evidence(
-            schema=1,
+            schema=SCHEMA,
             plan=judge.plan,
             looks=tuple(self._looks),
             ends=tuple(self._ends),
-            trace={name: tuple(state.trace) for name, state in judge.metrics.items()},
+            trace=traces(judge),
             judgement=judge.judgement(),
         )
         write_atomically(self._path, msgspec.json.encode(evidence) + b"\n")

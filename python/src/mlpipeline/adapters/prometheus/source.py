@@ -12,10 +12,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlpipeline.adapters.prometheus.access import Access
 from mlpipeline.config.sections.verification import Verify
 from mlpipeline.core.histogram import classic_of, native_bounds, parse_native
 from mlpipeline.errors import ConfigurationError, EnvironmentFault
@@ -23,11 +25,16 @@ from mlpipeline.ports import Sample
 
 if TYPE_CHECKING:
     from prometheus_api_client import PrometheusConnect
+    from requests import Response
 
 NATIVE_BOUNDS = native_bounds()
+_MOST_TOLD = 400
+"""Characters of what a server said."""
 _PLAIN = "WRONG_VERSION_NUMBER"
 """What OpenSSL says of an answer that is none of TLS."""
-_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_REFUSAL = re.compile(r"HTTP Status Code (\d+) \((b['\"].*)\)", re.DOTALL)
+_HARMLESS = "PromQL info:"
+"""How a remark on a query begins that Prometheus before 3 tells among its warnings."""
 
 
 class PrometheusSource:
@@ -41,7 +48,8 @@ class PrometheusSource:
         folder: Where relative paths of ``tls`` start.
 
     Raises:
-        ConfigurationError: A variable that is named is not set, a file of ``tls`` does not exist, or the URL is none.
+        ConfigurationError: A variable that is named is not set, a header cannot be sent, a file of ``tls`` does not exist, or the
+            URL is none or carries a login, which every error would tell.
     """
 
     def __init__(
@@ -53,6 +61,12 @@ class PrometheusSource:
     ) -> None:
         settings = settings or Verify()
         environment = os.environ if environment is None else environment
+        if "@" in url:
+            raise ConfigurationError(
+                "the URL of Prometheus carries a user or a password, which whatever names it would tell",
+                facts={"key": "verify.prometheus"},
+                tries=('verify.login: {user: reader, password: "$PROMETHEUS_PASSWORD"}',),
+            )
         if not url.startswith(("http://", "https://")):
             raise ConfigurationError(
                 f"{url!r} is not the URL of a Prometheus",
@@ -61,9 +75,7 @@ class PrometheusSource:
             )
         self._url = url.rstrip("/")
         self._timeout = float(settings.timeout)
-        self._headers = {name: _filled(f"headers.{name}", text, environment) for name, text in settings.headers.items()}
-        login = settings.login
-        self._login = (login.user, _filled("login.password", login.password, environment)) if login.user else None
+        self._access = Access.of(settings, environment)
         self._tls = _tls_files(settings, folder)
         self._client: PrometheusConnect | None = None
 
@@ -95,19 +107,24 @@ class PrometheusSource:
         try:
             return call(self._connected())
         except PrometheusApiClientException as error:
-            raise self._refused(query, str(error)) from error
+            # the whole answer is in it, and nothing that is not told
+            raise self._refused(query, str(error)) from None
         except requests.Timeout as error:
             raise self._fault(
                 f"Prometheus did not answer within {self._timeout:g} s", query, "it is overloaded, or the query is too wide"
             ) from error
         except requests.exceptions.SSLError as error:
-            raise self._untrusted(innermost(error)) from error
+            raise self._untrusted(self._told(innermost(error))) from error
+        except requests.JSONDecodeError as error:
+            raise self._foreign(query, error) from error
         except requests.RequestException as error:
             raise self._fault(
-                "Prometheus cannot be reached", query, f"it is not running, or the address is wrong ({innermost(error)})"
+                "Prometheus cannot be reached",
+                query,
+                f"it is not running, or the address is wrong ({self._told(innermost(error))})",
             ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise self._fault("the answer is not Prometheus'", query, f"something else listens there ({error})") from error
+            raise self._foreign(query, error) from error
 
     def _numbers(self, query: str, found: Any) -> list[Sample]:
         if found and isinstance(found[-1], str) and not _is_number(found[-1]):
@@ -128,27 +145,50 @@ class PrometheusSource:
             session = Session()
             session.verify = self._tls[0] or True
             session.cert = self._tls[1]
+            session.hooks["response"].append(self._whole)
             # requests takes fractions of a second; the client's annotation says int only.
             self._client = PrometheusConnect(
                 url=self._url,
-                headers=self._headers or None,
+                headers=dict(self._access.headers) or None,
                 retry=Retry(total=0),
-                auth=self._login,
+                auth=self._access.login,
                 session=session,
                 timeout=self._timeout,
                 method="POST",
             )
         return self._client
 
-    def _refused(self, query: str, message: str) -> ConfigurationError | EnvironmentFault:
-        if "Status Code 400" in message or "Status Code 422" in message:
-            return ConfigurationError(
-                "Prometheus cannot run this query", facts={"query": query, "server": self._url, "said": _said(message)[:400]}
+    def _whole(self, answer: Response, **_: object) -> None:
+        """Raises EnvironmentFault for an answer with warnings, which the client drops: something behind it was missing."""
+        if b'"warnings"' not in answer.content or answer.status_code != HTTPStatus.OK:
+            return
+        found = answer.json()
+        warnings = found.get("warnings") if isinstance(found, Mapping) else None
+        told = [str(warning) for warning in warnings or () if not str(warning).startswith(_HARMLESS)]
+        if told:
+            raise EnvironmentFault(
+                f"Prometheus answered only in part, it warns: {self._told('; '.join(told))}",
+                facts={"server": self._url},
+                likely="a store or another Prometheus behind it did not answer, so that series may be missing",
+                tries=("look at the stores of Thanos, or whatever stands behind the address", "run the same again"),
             )
-        if "Status Code 401" in message or "Status Code 403" in message:
+
+    def _told(self, text: str) -> str:
+        """What a server or library said, for an error: without secrets, which a proxy may echo, then cut."""
+        return self._access.hidden(text)[:_MOST_TOLD]
+
+    def _refused(self, query: str, message: str) -> ConfigurationError | EnvironmentFault:
+        status, body = _refusal(message)
+        if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY):
+            return ConfigurationError(
+                "Prometheus cannot run this query",
+                facts={"query": query, "server": self._url, "said": self._told(_said(body))},
+            )
+        told = self._told(f"HTTP status {status}: {_said(body)}")
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return ConfigurationError(
                 "Prometheus refuses access",
-                facts={"server": self._url, "said": message[:200]},
+                facts={"server": self._url, "said": told},
                 likely="verify.headers or verify.login lacks the credentials, or verify.headers the tenant",
                 tries=(
                     'verify.headers: {Authorization: "Bearer $PROMETHEUS_TOKEN"}',
@@ -156,22 +196,25 @@ class PrometheusSource:
                     "verify.headers: {X-Scope-OrgID: team}",
                 ),
             )
-        return self._fault("Prometheus answered with an error", query, message[:400])
+        return self._fault("Prometheus answered with an error", query, told)
 
     def _untrusted(self, found: str) -> EnvironmentFault:
         if _PLAIN in found:
             return EnvironmentFault(
                 "Prometheus was asked over https and answers without TLS",
-                facts={"server": self._url, "found": found[:300]},
+                facts={"server": self._url, "found": found},
                 likely="it speaks http",
                 tries=(f"verify.prometheus: http{self._url.removeprefix('https')}",),
             )
         return EnvironmentFault(
             "the TLS connection to Prometheus is not trusted, or not accepted",
-            facts={"server": self._url, "verify.tls.ca": self._tls[0] or "the public authorities", "found": found[:300]},
+            facts={"server": self._url, "verify.tls.ca": self._tls[0] or "the public authorities", "found": found},
             likely="an authority of your own issued its certificate, or for another name; or it wants one of the worker",
             tries=("verify.tls.ca: the PEM file of that authority", "verify.tls.certificate and verify.tls.key"),
         )
+
+    def _foreign(self, query: str, error: Exception) -> EnvironmentFault:
+        return self._fault("the answer is not Prometheus'", query, f"something else listens there ({self._told(str(error))})")
 
     def _fault(self, what: str, query: str, likely: str) -> EnvironmentFault:
         return EnvironmentFault(
@@ -190,24 +233,11 @@ def _tls_files(settings: Verify, folder: Path) -> tuple[str | None, str | tuple[
         if named:
             path = folder / named
             if not path.is_file():
-                raise ConfigurationError("the file does not exist", facts={"key": f"verify.tls.{key}", "file": path})
+                what = "this is a folder, and one PEM file is needed" if path.is_dir() else "the file does not exist"
+                raise ConfigurationError(what, facts={"key": f"verify.tls.{key}", "file": path})
             found[key] = str(path)
     own = found.get("certificate")
     return found.get("ca"), (own, found["key"]) if own and "key" in found else own
-
-
-def _filled(key: str, text: str, environment: Mapping[str, str]) -> str:
-    def value(match: re.Match[str]) -> str:
-        name = match[1] or match[2]
-        if name not in environment:
-            raise ConfigurationError(
-                f"verify.{key.partition('.')[0]} needs the environment variable {name}, which is not set",
-                facts={"key": f"verify.{key}"},
-                tries=(f"export {name}=...", "bind the credential in Jenkins to this name"),
-            )
-        return environment[name]
-
-    return _VARIABLE.sub(value, text)
 
 
 def _samples(found: Any) -> list[Sample]:
@@ -240,13 +270,24 @@ def _native(row: Mapping[str, Any]) -> Iterator[Sample]:
             yield Sample({**labels, "le": "+Inf" if bound == inf else repr(bound)}, count, float(moment))
 
 
-def _said(message: str) -> str:
-    """Prometheus' own words in what the client says, which quotes the answer's bytes as Python writes them."""
+def _refusal(message: str) -> tuple[int, str]:
+    """Status and body of an answer, from what the client says of it: it quotes the body's bytes as Python writes them."""
+    found = _REFUSAL.fullmatch(message)
+    if found is None:
+        return 0, message
+    raw: bytes = ast.literal_eval(found[2])
     try:
-        answer = json.loads(ast.literal_eval(message[message.index("(") + 1 : message.rindex(")")]))
-        return str(answer["error"])
-    except (ValueError, SyntaxError, KeyError, TypeError):
-        return message
+        return int(found[1]), raw.decode()
+    except UnicodeDecodeError:
+        return int(found[1]), raw.decode("latin-1")
+
+
+def _said(body: str) -> str:
+    """Prometheus' own words; the whole body where something else answered."""
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return body
 
 
 def innermost(error: BaseException) -> str:

@@ -17,7 +17,14 @@ def problems(config: Config) -> Iterator[Problem]:
     for name in ("interval", "timeout"):
         if not getattr(verify, name):
             yield Problem(("verify", name), f"verify.{name} must be more than 0", example=f"verify:\n  {name}: 2s")
-    if verify.prometheus and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", verify.prometheus):
+    if "@" in verify.prometheus:
+        yield Problem(
+            ("verify", "prometheus"),
+            "verify.prometheus carries a user or a password, which whatever names the address would tell; "
+            "they belong into verify.login",
+            example='verify:\n  prometheus: "http://prometheus:9090"\n  login: {user: reader, password: $PROMETHEUS_PASSWORD}',
+        )
+    elif verify.prometheus and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", verify.prometheus):
         yield Problem(
             ("verify", "prometheus"),
             f"verify.prometheus is not an address of http or https: {verify.prometheus!r}",

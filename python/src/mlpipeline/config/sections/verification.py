@@ -48,8 +48,8 @@ class Condition(Section, frozen=True):
     failure: str = ""
     """When it holds, the measurement fails, whatever ``success`` says."""
     interval: Duration | None = None
-    """Between two measurements, rounded up to a multiple of ``verify.interval``, as they are taken at looks; 10 s where only ``count``
-    is given. Without ``count``: measured so until the watch ends."""
+    """Between two measurements, rounded up to a multiple of ``verify.interval``, as they are taken at looks; 10 s where only
+    ``count`` is given. Without ``count``: measured so until the watch ends."""
     count: Positive | None = None
     """How many measurements are needed; fewer are inconclusive. Not given: with ``interval`` at least one that passes, without it
     one."""
@@ -87,23 +87,25 @@ class ScoredMetric(Section, frozen=True):
     direction: Literal["increase", "decrease", "either"] = "increase"
     """Which change harms."""
     critical: bool = False
-    """Harm, missing data or a refused query makes the whole score 0."""
+    """Harm, a refused query, or data missing at more than half of the looks make the whole score 0."""
     mute: bool = False
     """Shown, never counted."""
     must_have_data: bool = False
-    """No data counts as harm; otherwise the metric is left out."""
+    """No data at all counts as harm; otherwise the metric is left out, and with the last one of a group the group's points."""
     effect: Annotated[float, Meta(ge=0)] = 0.0
     """Relative change of the mean (``0.1``: by a tenth) up to which a significant difference is no harm."""
     critical_effect: Annotated[float, Meta(ge=0)] = 0.0
     """Relative change of the mean from which harm is critical; 0: never."""
     missing: Literal["remove", "zero"] = "remove"
-    """What an empty, NaN, infinite or ambiguous answer is: no sample, or the sample 0."""
+    """What an empty, NaN, infinite or ambiguous answer is: no sample, or the sample 0; a metric that is ``critical`` or
+    ``must_have_data`` and never answered a number has no data either way."""
 
 
 class ScoreRule(Section, frozen=True):
     """A Kayenta-like score, taken at the end of each stage over all looks; no metrics: no score.
 
-    A metric is harmed when the difference is significant (Mann-Whitney) and larger than its ``effect``.
+    A metric is harmed when the difference is significant (Mann-Whitney) and larger than its ``effect``. What one scrape answers
+    at several looks is one sample; 98 % need five of each colour.
     """
 
     metrics: tuple[ScoredMetric, ...] = ()
