@@ -152,6 +152,26 @@ def other_releases(rng: np.random.Generator, runs: int, *, per_second: float, ha
     return np.stack(columns, axis=-1)
 
 
+def rougher_releases(rng: np.random.Generator, runs: int, *, per_second: float, harm: float) -> Counts:
+    """Looks as in hard2 but rougher: each colour has a burst of its own every eight minutes, of ten seconds or a few times that, and
+    each failure is retried once on average, half of the retries in the next tick."""
+    common = autoregression(rng, runs, TICKS, 0.95, 0.5)
+    columns = []
+    for factor in (harm, 1.0):
+        own = autoregression(rng, runs, TICKS, 0.9, OWN) - OWN**2 / 2
+        burst = np.ones((runs, TICKS))
+        for run, tick in np.argwhere(rng.random((runs, TICKS)) < 0.02):
+            burst[run, tick : tick + rng.geometric(0.6)] = min(50.0, 2 * (1 + rng.pareto(1.5)))
+        requests = rng.poisson(per_second * TICK_SECONDS * np.exp(0.3 * common))
+        first = rng.binomial(requests, np.minimum(0.5, BASE / 2 * factor * np.exp(common + own) * burst))
+        retries = np.where(first > 0, rng.negative_binomial(np.maximum(first, 1), 0.5), 0)
+        late = rng.binomial(retries, 0.5)
+        events = first + retries - late
+        events[:, 1:] += late[:, :-1]
+        columns += [requests + retries, np.minimum(requests + retries, events)]
+    return np.stack(columns, axis=-1)
+
+
 def promoted(looks: Counts) -> Found:
     """Tick at which harm of twice the rate is excluded, so that the metric passes early."""
     bank = ExclusionBank([2.0] * len(looks))
@@ -393,6 +413,12 @@ def looks(rng: np.random.Generator, runs: int) -> None:
     for memory in (30, 60, 90, 150):
         healthy = other_releases(rng, runs, per_second=50, harm=1.0, memory=memory)
         print(f"  {memory:3} s {described(ours(healthy, healthy))}", flush=True)
+    print("\nFalse rollback on rougher traffic, a look each 10 seconds, 50 requests/s, one metric and any of ten")
+    healthy = rougher_releases(rng, runs, per_second=50, harm=1.0)
+    peers = JUDGES[KAYENTA](healthy, healthy)
+    ten = ours(healthy[: len(healthy) // 10 * 10], healthy[: len(healthy) // 10 * 10], 10)
+    print(f"  one ours {described(ours(healthy, healthy))}   {KAYENTA} {described(peers)}")
+    print(f"  ten ours {described(ten)}", flush=True)
 
 
 SOON = (60, 120, 150, 240, 480, 780, 1200, 1800)

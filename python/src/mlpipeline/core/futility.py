@@ -59,8 +59,8 @@ def hopeless_requests(
 def hopeless_condition(states: Iterable[ConditionState], left: float, interval: float) -> str:
     """Why a condition cannot pass any more within ``left`` seconds with a look each ``interval`` seconds; empty when all can.
 
-    Its own interval is not rounded up to whole looks here: it is counted by the times of the scrapes that looks read, which lie
-    now more, now less behind the looks, so that measurements may come at two looks that follow each other too soon.
+    Its own interval is not rounded up to whole looks here: looks come a little early or late, and what could still pass is not
+    given up.
     """
     for state in states:
         if state.plan.dry_run or state.failing:
