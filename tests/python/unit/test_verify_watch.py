@@ -930,6 +930,23 @@ def test_a_prometheus_that_tells_no_time_is_an_outage(tmp_path: Path) -> None:
     assert "does not tell its time" in outcome.summary
 
 
+@pytest.mark.parametrize(("back", "verdict"), [(140, Verdict.PASS), (200, Verdict.INCONCLUSIVE)])
+def test_an_exporter_may_restart_and_may_not_stay_away(tmp_path: Path, back: int, verdict: Verdict) -> None:
+    _, metrics, context = make(tmp_path, pack="dcgm")
+    there = [Sample({}, 0.0, 0.0)]
+    for name in ("gpu-xid", "gpu-row-remap", "gpu-temperature"):
+        metrics.instants[gpu_query(name)] = there
+
+    def restarted(passed: float) -> None:
+        if passed in (115, back):
+            metrics.instants[gpu_query("gpu-temperature")] = there if passed == back else []
+
+    metrics.now = restarted
+    watch = watching(context)
+    watch.watch("mirror", 300, traffic="mirror")
+    assert watch.conclude().verdict is verdict
+
+
 def test_a_condition_of_the_project_replaces_the_one_of_the_pack_with_its_name(tmp_path: Path) -> None:
     own = Condition("gpu-temperature", "hottest", failure="result > 70")
     _, _, context = make(tmp_path, pack="dcgm", conditions=(own,))

@@ -62,7 +62,8 @@ class Buckets(msgspec.Struct, frozen=True):
 class PackCondition(msgspec.Struct, frozen=True):
     """A condition that comes with the pack; ``{{service}}`` and ``{{candidate}}`` stand for the names of the release.
 
-    Measured until the watch ends, unless ``count`` is given: hardware may break late.
+    Measured until the watch ends, unless ``count`` is given: hardware may break late. A few measurements may tell nothing, as an
+    exporter is away while it restarts.
     """
 
     name: str
@@ -71,6 +72,7 @@ class PackCondition(msgspec.Struct, frozen=True):
     failure: str = ""
     interval: float = 10.0
     count: int | None = None
+    inconclusive_limit: int = 3
 
 
 class Pack(msgspec.Struct, frozen=True):
