@@ -153,8 +153,8 @@ def other_releases(rng: np.random.Generator, runs: int, *, per_second: float, ha
 
 
 def rougher_releases(rng: np.random.Generator, runs: int, *, per_second: float, harm: float) -> Counts:
-    """Looks as in hard2 but rougher: each colour has a burst of its own every eight minutes, of ten seconds or a few times that, and
-    each failure is retried once on average, half of the retries in the next tick."""
+    """Looks as in hard2 but rougher: each colour has a burst of its own every eight minutes, of ten seconds or a few times that,
+    and each failure is retried once on average, half of the retries in the next tick."""
     common = autoregression(rng, runs, TICKS, 0.95, 0.5)
     columns = []
     for factor in (harm, 1.0):
