@@ -23,7 +23,7 @@ from typing import Literal
 
 import msgspec
 
-from mlpipeline.core.verdict import Verdict, worst
+from mlpipeline.core.verdict import Verdict, failing_first, worst
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
     ast.Lt: operator.lt,
@@ -153,7 +153,8 @@ def measure(plan: ConditionPlan, measurement: Measurement) -> Verdict:
         results = (Verdict(plan.several),)
     answer = _Answer(plan, values, results[0])
     found = [_compared(failure, success, replace(answer, result=result)) for result in results]
-    return worst((_best(found) if plan.several == "any" else worst(found), *policies))
+    one = max(found, key=failing_first) if plan.several == "any" else worst(found)
+    return worst((one, *policies))
 
 
 def _known(plan: ConditionPlan, value: float) -> float | Verdict:
@@ -178,10 +179,6 @@ def _compared(failure: ast.expr | None, success: ast.expr | None, answer: _Answe
         return worst((by_failure, succeeded))
     missed = Verdict.FAIL if failure is None else Verdict.INCONCLUSIVE
     return worst((by_failure, Verdict.PASS if succeeded else missed))
-
-
-def _best(found: Sequence[Verdict]) -> Verdict:
-    return next(verdict for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL) if verdict in found)
 
 
 def in_words(plan: ConditionPlan, measurement: Measurement) -> str:

@@ -39,7 +39,7 @@ from mlpipeline.core.sequential import (
     log_weighted_sum,
     rate_ratio,
 )
-from mlpipeline.core.verdict import Verdict, failing_first, worst
+from mlpipeline.core.verdict import Verdict, failing_first
 from mlpipeline.core.weighted_score import Sampled, Score, ScorePlan, check, score
 
 PASS_ERROR = 0.05
@@ -528,7 +528,7 @@ class Judge:
 
     @property
     def _condition_verdict(self) -> Verdict:
-        return worst(state.verdict for state in self._decisive) if self._decisive else Verdict.PASS
+        return next((state.verdict for state in self._decisive), Verdict.PASS)
 
     @property
     def _decisive(self) -> list[ConditionState]:
@@ -561,7 +561,7 @@ class Judge:
     @property
     def _held(self) -> str:
         """What a pass rests on where no requests are compared."""
-        names = [name for name, state in self.conditions.items() if not state.plan.dry_run]
+        names = [state.plan.name for state in self._decisive]
         found = [f"the condition{'s' if len(names) > 1 else ''} {', '.join(names)}"] if names else []
         if self.score is not None:
             found.append(f"a score of {self.score.points:g}")

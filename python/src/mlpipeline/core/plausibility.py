@@ -39,8 +39,7 @@ def names_of(plan: Plan) -> Names:
 
 
 def check_record(plan: Plan, looks: Sequence[Look], ends: Sequence[StageEnd]) -> None:
-    """Raises ValueError, saying what is wrong, for what no watch can have recorded."""
-    check_plan(plan)
+    """Raises ValueError, saying what is wrong, for what no watch by a plan that can be judged by can have recorded."""
     names = names_of(plan)
     for number, look in enumerate(looks, start=1):
         try:

@@ -123,12 +123,17 @@ class Reader:
 
     def scrapes(self, now: float) -> dict[str, Scrapes]:
         """All raw scrapes since shortly before the last look, by source."""
-        found = self._read(now, self._window(now) if self._pace_known else max(_LEARNING_WINDOW, self._window(now)))
-        pace = 0.0 if self._pace_known else scrape_interval(found[self.main])
+        found = self._read(now, self._window(now)) if self._pace_known else self._learned(now)
+        self._read_at = now
+        return found
+
+    def _learned(self, now: float) -> dict[str, Scrapes]:
+        """The scrapes, after the pace was looked for in more of them."""
+        found = self._read(now, max(_LEARNING_WINDOW, self._window(now)))
+        pace = scrape_interval(found[self.main])
         if pace:
             self._pace_known, self.stale_after = True, max(self.stale_after, _SCRAPES_MISSED * pace)
         since = now - self._window(now)
-        self._read_at = now
         return {name: _newer(series, since) for name, series in found.items()}
 
     def _window(self, now: float) -> float:

@@ -107,8 +107,8 @@ def read(file: Path) -> Evidence:
         if version.schema != SCHEMA:
             raise ValueError(f"schema {version.schema}")
         evidence = msgspec.json.decode(written, type=Evidence)
-        check_record(evidence.plan, evidence.looks, evidence.ends)
         Judge(evidence.plan)
+        check_record(evidence.plan, evidence.looks, evidence.ends)
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigurationError(
             "this is no evidence of a release",
